@@ -1,0 +1,1 @@
+//! What the file says, by serde, before it is checked.

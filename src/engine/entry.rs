@@ -1,0 +1,86 @@
+//! One version of one row: the unit that the engine's arrangements hold, the store persists and the
+//! sinks deliver, shared by all of them behind one pointer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use triomphe::ThinArc;
+
+use crate::lsn::Lsn;
+
+/// Immutable but for `superseded_at`, which the engine sets once, when a newer version takes its place.
+#[derive(Clone)]
+pub struct Entry(ThinArc<Header, u8>);
+
+struct Header {
+    /// The commit record of the transaction that made this version.
+    lsn: Lsn,
+    /// The commit record of the transaction that replaced it; `u64::MAX` while it is current.
+    superseded_at: AtomicU64,
+    key_len: u32,
+    tombstone: bool,
+}
+
+impl Entry {
+    /// A version of the row under `key`.
+    pub fn row(lsn: Lsn, key: &[u8], row: &[u8]) -> Self {
+        Self::new(lsn, key, row, false)
+    }
+
+    /// The row under `key` was deleted.
+    pub fn tombstone(lsn: Lsn, key: &[u8]) -> Self {
+        Self::new(lsn, key, &[], true)
+    }
+
+    fn new(lsn: Lsn, key: &[u8], row: &[u8], tombstone: bool) -> Self {
+        let key_len =
+            u32::try_from(key.len()).expect("a key is shorter than a Postgres field, 1 GB");
+        let header = Header { lsn, superseded_at: AtomicU64::new(u64::MAX), key_len, tombstone };
+        let mut bytes = Vec::with_capacity(key.len() + row.len());
+        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(row);
+        Self(ThinArc::from_header_and_slice(header, &bytes))
+    }
+
+    pub fn lsn(&self) -> Lsn {
+        self.0.header.header.lsn
+    }
+
+    /// The key's encoding (`value`: key datums).
+    pub fn key(&self) -> &[u8] {
+        &self.0.slice[..self.0.header.header.key_len as usize]
+    }
+
+    /// The row's encoding (`value`: datums), or `None` for a tombstone.
+    pub fn value(&self) -> Option<&[u8]> {
+        (!self.is_tombstone()).then(|| &self.0.slice[self.0.header.header.key_len as usize..])
+    }
+
+    pub fn is_tombstone(&self) -> bool {
+        self.0.header.header.tombstone
+    }
+
+    /// The commit that replaced this version, or `Lsn::MAX`.
+    pub fn superseded_at(&self) -> Lsn {
+        Lsn(self.0.header.header.superseded_at.load(Ordering::Relaxed))
+    }
+
+    /// Called by the engine's thread alone; relaxed, since readers on other threads only use the bytes.
+    pub(crate) fn supersede(&self, lsn: Lsn) {
+        self.0.header.header.superseded_at.store(lsn.0, Ordering::Relaxed);
+    }
+
+    /// What this version costs in memory, allocator rounding left out.
+    pub fn bytes(&self) -> usize {
+        size_of::<Header>() + 2 * size_of::<usize>() + self.0.slice.len()
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("lsn", &self.lsn())
+            .field("key", &self.key())
+            .field("value", &self.value())
+            .finish()
+    }
+}

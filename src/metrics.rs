@@ -1,0 +1,1 @@
+//! The metrics' names are contract.
