@@ -6,10 +6,48 @@
 //! type. A *row* is its columns' datums one after the other, a *key* the key columns' datums. Datums
 //! of one type compare by `memcmp` in Postgres' order for that type (text in byte order, which is
 //! COLLATE "C"); values that Postgres calls equal but prints differently (numeric 1.0 and 1.00)
-//! share the leading bytes and differ in a suffix.
+//! share the leading bytes and differ in a suffix. Types that are kept as their text (enums, network
+//! types, ranges, json, arrays, composites and all that have no variant here) compare as that text.
 //!
-//! Sans-I/O: bytes in, bytes out. Bytes that cannot be read are a `ValueError`, never a panic.
+//! What goes in is the text of a session with TimeZone UTC, DateStyle ISO, IntervalStyle postgres,
+//! extra_float_digits 1 and bytea_output hex, and exactly that text comes out again; for the types
+//! with an encoding of their own, text that such a session would not print is refused.
+//!
+//! Sans-I/O: bytes in, bytes out. Bytes that cannot be read are a `ValueError`, never a panic; what
+//! a failed call had appended to its buffer is taken back.
 
+#![warn(clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
+
+mod array;
+mod bytea;
+mod catalog;
+mod composite;
+mod datum;
+mod document;
+mod escape;
+mod float;
+mod hstore;
+mod int;
+mod interval;
+mod json;
+mod number;
+mod numeric;
+mod row;
+mod score;
+mod text;
+mod time;
+mod uuid;
+
+pub use catalog::{PgType, resolve};
+pub use datum::{datum_len, encode, encode_null, is_null, write_json, write_text};
+pub use document::{DocumentWriter, write_document};
+pub use row::{Columns, columns, split};
+pub use score::score;
+
+pub use escape::write_string as write_json_string;
+
+use std::fmt;
 use std::sync::Arc;
 
 /// The datum of NULL.
@@ -22,6 +60,7 @@ pub enum Type {
     Int2,
     Int4,
     Int8,
+    /// Ordered as a number; a JSON string.
     Oid,
     Float4,
     Float8,
@@ -40,10 +79,43 @@ pub enum Type {
     Uuid,
     Json,
     Jsonb,
-    /// Elements of this type, separated by this byte in the text form.
+    /// The contrib module's: a flat JSON object of strings and nulls.
+    Hstore,
+    /// Elements of this type, separated by this byte in the text form. A blank stands for int2vector
+    /// and oidvector, whose text has no braces.
     Array(Box<Type>, u8),
     /// A row type: its attributes' names and types.
     Composite(Arc<[(String, Type)]>),
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Type::Bool => "boolean",
+            Type::Int2 => "smallint",
+            Type::Int4 => "integer",
+            Type::Int8 => "bigint",
+            Type::Oid => "oid",
+            Type::Float4 => "real",
+            Type::Float8 => "double precision",
+            Type::Numeric => "numeric",
+            Type::Text => "text",
+            Type::Bpchar => "character",
+            Type::Bytea => "bytea",
+            Type::Date => "date",
+            Type::Time => "time",
+            Type::TimeTz => "time with time zone",
+            Type::Timestamp => "timestamp",
+            Type::TimestampTz => "timestamp with time zone",
+            Type::Interval => "interval",
+            Type::Uuid => "uuid",
+            Type::Json => "json",
+            Type::Jsonb => "jsonb",
+            Type::Hstore => "hstore",
+            Type::Composite(_) => "record",
+            Type::Array(element, _) => return write!(f, "{element}[]"),
+        })
+    }
 }
 
 /// A column of a table or of a projection.
@@ -64,4 +136,18 @@ pub struct Column {
 pub struct ValueError {
     pub ty: String,
     pub text: String,
+}
+
+impl ValueError {
+    /// Shows the beginning of `bytes`: a value may be a gigabyte long.
+    #[cold]
+    fn new(ty: &Type, bytes: &[u8]) -> Self {
+        const SHOWN_BYTES_MAX: usize = 80;
+        let shown = bytes.get(..SHOWN_BYTES_MAX).unwrap_or(bytes);
+        let mut text = String::from_utf8_lossy(shown).into_owned();
+        if shown.len() < bytes.len() {
+            text.push('…');
+        }
+        Self { ty: ty.to_string(), text }
+    }
 }
