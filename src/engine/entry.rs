@@ -17,24 +17,35 @@ struct Header {
     /// The commit record of the transaction that replaced it; `u64::MAX` while it is current.
     superseded_at: AtomicU64,
     key_len: u32,
+    /// Which leaf of a partitioned table holds the row; 0 for other tables.
+    leaf: Leaf,
     tombstone: bool,
 }
+
+/// A leaf of a partitioned table, numbered within its root.
+pub type Leaf = u16;
 
 impl Entry {
     /// A version of the row under `key`.
     pub fn row(lsn: Lsn, key: &[u8], row: &[u8]) -> Self {
-        Self::new(lsn, key, row, false)
+        Self::new(lsn, key, row, 0, false)
+    }
+
+    /// A version of a partitioned table's row, which lies in `leaf`.
+    pub fn row_in(leaf: Leaf, lsn: Lsn, key: &[u8], row: &[u8]) -> Self {
+        Self::new(lsn, key, row, leaf, false)
     }
 
     /// The row under `key` was deleted.
     pub fn tombstone(lsn: Lsn, key: &[u8]) -> Self {
-        Self::new(lsn, key, &[], true)
+        Self::new(lsn, key, &[], 0, true)
     }
 
-    fn new(lsn: Lsn, key: &[u8], row: &[u8], tombstone: bool) -> Self {
+    fn new(lsn: Lsn, key: &[u8], row: &[u8], leaf: Leaf, tombstone: bool) -> Self {
         let key_len =
             u32::try_from(key.len()).expect("a key is shorter than a Postgres field, 1 GB");
-        let header = Header { lsn, superseded_at: AtomicU64::new(u64::MAX), key_len, tombstone };
+        let header =
+            Header { lsn, superseded_at: AtomicU64::new(u64::MAX), key_len, leaf, tombstone };
         let mut bytes = Vec::with_capacity(key.len() + row.len());
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(row);
@@ -57,6 +68,10 @@ impl Entry {
 
     pub fn is_tombstone(&self) -> bool {
         self.0.header.header.tombstone
+    }
+
+    pub fn leaf(&self) -> Leaf {
+        self.0.header.header.leaf
     }
 
     /// The commit that replaced this version, or `Lsn::MAX`.

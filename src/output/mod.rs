@@ -1,1 +1,13 @@
-//! To be described.
+//! What changed, for whom: one feed per sink decides from the arrangements' logs what the sink is
+//! told next.
+//!
+//! Sans-I/O: positions in, work out.
+
+mod feed;
+mod lane;
+
+pub use feed::{Delivered, Feed, Progress, Step, StepLane, Work};
+pub use lane::{LaneState, Standing};
+
+#[cfg(test)]
+mod tests;

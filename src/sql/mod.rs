@@ -1,1 +1,3 @@
-//! To be described.
+//! SQL: from a projection's definition to a plan of delta operators.
+
+pub mod plan;

@@ -1,0 +1,95 @@
+//! A projection's rows under its key. Where the key turns out not to be unique, none of its rows is
+//! shown (missing is honest, a random one of them is not) and the conflict is reported.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::super::delta::Deltas;
+use super::super::{Arrangement, Entry};
+use crate::lsn::Lsn;
+use crate::value::{self, Column, ValueError};
+
+pub(crate) struct Output {
+    columns: Vec<Column>,
+    key: Vec<usize>,
+    /// Keys that more than one row claims, with those rows and how often each is there.
+    crowded: BTreeMap<Vec<u8>, Rows>,
+}
+
+/// The rows under one key, with their multiplicities.
+type Rows = BTreeMap<Vec<u8>, i64>;
+
+/// A key that came to be claimed by several rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    pub key: Vec<u8>,
+    pub rows: usize,
+}
+
+impl Output {
+    pub(crate) fn new(columns: Vec<Column>, key: Vec<usize>) -> Self {
+        Self { columns, key, crowded: BTreeMap::new() }
+    }
+
+    /// Applies one transaction's deltas: first everything that goes, then what comes, so that two rows
+    /// may swap their keys.
+    pub(crate) fn apply(
+        &mut self,
+        input: &Deltas,
+        lsn: Lsn,
+        into: &mut Arrangement,
+    ) -> Result<Vec<Conflict>, ValueError> {
+        let mut changed: BTreeMap<Vec<u8>, Vec<(&[u8], i64)>> = BTreeMap::new();
+        let mut split: Vec<Range<usize>> = Vec::new();
+        for (row, weight) in input.iter() {
+            value::split(&self.columns, row, &mut split)?;
+            let mut key = Vec::new();
+            for &at in &self.key {
+                key.extend_from_slice(&row[split[at].clone()]);
+            }
+            changed.entry(key).or_default().push((row, weight));
+        }
+        let mut conflicts = Vec::new();
+        for (key, deltas) in changed {
+            conflicts.extend(self.apply_key(key, &deltas, lsn, into));
+        }
+        Ok(conflicts)
+    }
+
+    fn apply_key(
+        &mut self,
+        key: Vec<u8>,
+        deltas: &[(&[u8], i64)],
+        lsn: Lsn,
+        into: &mut Arrangement,
+    ) -> Option<Conflict> {
+        let was_crowded = self.crowded.remove(&key);
+        let crowded_before = was_crowded.is_some();
+        let shown = into.get(&key).and_then(Entry::value).map(<[u8]>::to_vec);
+        let mut rows =
+            was_crowded.unwrap_or_else(|| shown.iter().map(|row| (row.clone(), 1)).collect());
+        for &(row, weight) in deltas {
+            *rows.entry(row.to_vec()).or_default() += weight;
+        }
+        rows.retain(|_, weight| *weight > 0);
+        let count: i64 = rows.values().sum();
+        match rows.first_key_value() {
+            None => {
+                into.delete(lsn, &key);
+                None
+            }
+            Some((row, _)) if count == 1 => {
+                if shown.as_ref() != Some(row) {
+                    into.put(Entry::row(lsn, &key, row));
+                }
+                None
+            }
+            Some(_) => {
+                into.delete(lsn, &key);
+                let conflict = Conflict { key: key.clone(), rows: count as usize };
+                self.crowded.insert(key, rows);
+                (!crowded_before).then_some(conflict)
+            }
+        }
+    }
+}

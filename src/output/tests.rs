@@ -1,0 +1,295 @@
+//! Feeds under random schedules: changes, open transactions, pulls, sinks that break off before or
+//! after they did what they were told, logs cut and tombstones forgotten at any moment. After every
+//! settled step the model sink must equal the engine's history at exactly that position.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Feed, Progress, Standing, Step, Work};
+use crate::engine::{Engine, Entry, TableLayout};
+use crate::lsn::Lsn;
+use crate::sql::plan::Plan;
+
+const SEEDS: u64 = 3_000;
+const LANES: usize = 3;
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+#[derive(Clone, Default)]
+struct LaneModel {
+    rows: Rows,
+    watermark: Option<(Lsn, u64)>,
+    fill: Option<Rows>,
+}
+
+/// A transactional sink: unsettled steps stay in `open` until a settled one commits them.
+#[derive(Default)]
+struct SinkModel {
+    lanes: Vec<LaneModel>,
+    open: Option<Vec<LaneModel>>,
+}
+
+struct World {
+    rng: fastrand::Rng,
+    engine: Engine,
+    feed: Feed,
+    sink: SinkModel,
+    progress: Progress,
+    wal: u64,
+    /// Commit LSN of the open transaction.
+    transaction: Option<u64>,
+    /// The state after each commit, by position.
+    history: BTreeMap<Lsn, Vec<Rows>>,
+    ready: Vec<bool>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut engine = Engine::default();
+        let layout = || TableLayout { columns: Vec::new(), identity: Vec::new() };
+        let outputs: Vec<_> = (0..LANES)
+            .map(|_| {
+                let table = engine.add_table(layout());
+                engine.add_plan(&Plan::table(table, Vec::new()))
+            })
+            .collect();
+        let arrangements = outputs.iter().map(|&output| engine.output_arrangement(output));
+        let feed = Feed::new(arrangements, rng.usize(1..6));
+        let progress = Progress { applied: Lsn(10), committed_at: 0 };
+        let sink = SinkModel { lanes: vec![LaneModel::default(); LANES], open: None };
+        let mut world = Self {
+            rng,
+            engine,
+            feed,
+            sink,
+            progress,
+            wal: 10,
+            transaction: None,
+            history: BTreeMap::from([(Lsn(10), vec![Rows::new(); LANES])]),
+            ready: vec![true, true, false],
+        };
+        world.open_sink();
+        world
+    }
+
+    fn rows(&self) -> Vec<Rows> {
+        (0..LANES)
+            .map(|table| {
+                let arrangement = &self.engine.arrangements()[self.engine.table_arrangement(table)];
+                let live = arrangement.scan_after(None).filter_map(|e| Some((e.key(), e.value()?)));
+                live.map(|(key, row)| (key.to_vec(), row.to_vec())).collect()
+            })
+            .collect()
+    }
+
+    fn change(&mut self) {
+        let lsn = *self.transaction.get_or_insert_with(|| {
+            self.wal += 10;
+            self.wal
+        });
+        let table = self.rng.usize(0..LANES);
+        let key = [self.rng.u8(0..12)];
+        if self.rng.u8(0..3) == 0 {
+            self.engine.delete(table, Lsn(lsn), &key).expect("no dependants");
+        } else {
+            let row = self.rng.u32(..).to_be_bytes();
+            self.engine.put(table, Entry::row(Lsn(lsn), &key, &row)).expect("no dependants");
+        }
+    }
+
+    fn commit(&mut self) {
+        if let Some(lsn) = self.transaction.take() {
+            self.engine.commit(Lsn(lsn)).expect("no dependants");
+            self.progress = Progress { applied: Lsn(lsn + 5), committed_at: lsn as i64 };
+        } else {
+            // A keepalive: the position moves, nothing changed.
+            self.wal += 10;
+            self.progress.applied = Lsn(self.wal);
+        }
+        self.history.insert(self.progress.applied, self.rows());
+    }
+
+    fn open_sink(&mut self) {
+        self.sink.open = None;
+        let standings: Vec<_> = self
+            .sink
+            .lanes
+            .iter()
+            .map(|lane| match lane.watermark {
+                None => Standing::Fresh { generation: 1 },
+                Some((lsn, generation)) => Standing::At { lsn, reaching: lsn, generation },
+            })
+            .collect();
+        self.feed.opened(&standings, &self.engine);
+    }
+
+    fn pull(&mut self) -> bool {
+        let ready = self.ready.clone();
+        let idle = self.rng.u8(0..4) == 0;
+        let Some(work) = self.feed.next(&self.engine, self.progress, |lane| ready[lane], idle)
+        else {
+            return false;
+        };
+        let fate = self.rng.u8(0..30);
+        if fate == 0 {
+            // It breaks off before anything was done.
+            self.feed.closed();
+            self.open_sink();
+            return true;
+        }
+        let done = self.perform(&work);
+        if fate == 1 {
+            // It was done, but the answer is lost.
+            self.feed.closed();
+            self.open_sink();
+        } else if let (true, Work::Step(step)) = (done, &work) {
+            self.feed.done(step);
+        }
+        true
+    }
+
+    fn perform(&mut self, work: &Work) -> bool {
+        match work {
+            Work::Reopen => {
+                self.feed.closed();
+                self.open_sink();
+                return false;
+            }
+            Work::BeginFill { lane, .. } => self.sink.lanes[*lane].fill = Some(Rows::new()),
+            Work::EndFill { .. } => {}
+            Work::Fill { lane, rows } => {
+                let fill = self.sink.lanes[*lane].fill.as_mut().expect("a fill was begun");
+                for entry in rows {
+                    let row = entry.value().expect("a fill has no tombstones").to_vec();
+                    assert!(
+                        fill.insert(entry.key().to_vec(), row).is_none(),
+                        "a fill names a key once"
+                    );
+                }
+            }
+            Work::Amend { lane, changes } => {
+                let fill = self.sink.lanes[*lane].fill.as_mut().expect("a fill was begun");
+                apply(changes, fill);
+            }
+            Work::Step(step) => self.step(step),
+        }
+        true
+    }
+
+    fn step(&mut self, step: &Step) {
+        let mut lanes = self.sink.open.take().unwrap_or_else(|| self.sink.lanes.clone());
+        for part in &step.lanes {
+            let lane = &mut lanes[part.lane];
+            if part.finish_fill {
+                assert!(step.settled);
+                lane.rows = self.sink.lanes[part.lane].fill.take().expect("a fill was begun");
+                lane.fill = None;
+            }
+            let mut seen = BTreeSet::new();
+            for entry in &part.entries {
+                assert!(entry.lsn() < step.reaching);
+                assert!(seen.insert(entry.key().to_vec()), "a step names a key once");
+            }
+            apply(&part.entries, &mut lane.rows);
+            let before = lane.watermark.map_or(Lsn::ZERO, |(lsn, _)| lsn);
+            assert!(part.finish_fill || before <= step.position, "a watermark never falls");
+            if step.settled {
+                lane.watermark = Some((step.position, part.generation));
+                let expected = &self.history[&step.position][part.lane];
+                assert_eq!(&lane.rows, expected, "lane {} at {}", part.lane, step.position);
+            } else {
+                assert_eq!(
+                    before, step.position,
+                    "an unsettled step leaves the watermark where it is"
+                );
+            }
+        }
+        if step.settled {
+            for (lane, fill) in lanes.iter_mut().zip(&self.sink.lanes) {
+                if lane.fill.is_some() {
+                    lane.fill = fill.fill.clone();
+                }
+            }
+            self.sink.lanes = lanes;
+        } else {
+            self.sink.open = Some(lanes);
+        }
+    }
+
+    fn forget(&mut self) {
+        for table in 0..LANES {
+            let id = self.engine.table_arrangement(table);
+            let passed = self.feed.passed(id).unwrap_or(Lsn::MAX);
+            let over_budget = self.rng.u8(0..4) == 0;
+            let arrangement = self.engine.arrangement_mut(id);
+            if over_budget {
+                let next = arrangement.next_seq();
+                arrangement.trim(self.rng.u64(0..=next));
+                arrangement.drop_tombstones(passed, self.rng.usize(0..200));
+            } else {
+                arrangement.drop_tombstones(passed, usize::MAX);
+            }
+        }
+        if self.rng.bool() {
+            for (id, seq) in self.feed.reads_from(&self.engine) {
+                self.engine.arrangement_mut(id).trim(seq);
+            }
+        }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..self.rng.usize(20..200) {
+            match self.rng.u8(0..20) {
+                0..8 => self.change(),
+                8..11 => self.commit(),
+                11..18 => drop(self.pull()),
+                18 => self.forget(),
+                _ => self.ready[2] = true,
+            }
+        }
+        self.ready = vec![true; LANES];
+        self.commit();
+        self.commit();
+        let mut steps = 0;
+        while self.pull() || self.progress.applied > self.feed.watermark(0).lsn {
+            steps += 1;
+            assert!(steps < 10_000, "the feed does not come to rest");
+        }
+        for lane in 0..LANES {
+            let delivered = self.feed.delivered(lane, &self.engine, self.progress.applied);
+            assert_eq!(delivered.lsn, self.progress.applied);
+            assert_eq!(self.sink.lanes[lane].rows, self.rows()[lane]);
+        }
+    }
+}
+
+fn apply(entries: &[Entry], rows: &mut Rows) {
+    for entry in entries {
+        match entry.value() {
+            Some(row) => drop(rows.insert(entry.key().to_vec(), row.to_vec())),
+            None => drop(rows.remove(entry.key())),
+        }
+    }
+}
+
+/// All of them, or the one that `READSIDE_SEED` names.
+fn seeds() -> std::ops::Range<u64> {
+    match std::env::var("READSIDE_SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().expect("READSIDE_SEED is a number");
+            seed..seed + 1
+        }
+        Err(_) => 0..SEEDS,
+    }
+}
+
+#[test]
+fn every_settled_step_shows_exactly_its_position() {
+    for seed in seeds() {
+        let result = std::panic::catch_unwind(|| World::new(seed).run());
+        if let Err(panic) = result {
+            eprintln!("replay with READSIDE_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
