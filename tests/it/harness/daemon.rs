@@ -1,0 +1,200 @@
+//! The readside binary, run as a user runs it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use super::ports::Port;
+use super::process::{Process, RunAs, Signal};
+use super::scratch::Scratch;
+use super::wait;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_readside");
+
+/// `readside run` with a configuration of the test's. The state's directory and the address of HTTP
+/// are set through the environment: the text names sources, sinks and projections.
+pub(crate) struct Daemon {
+    process: Process,
+    scratch: Scratch,
+    port: Port,
+    environment: Vec<(String, String)>,
+    http: reqwest::Client,
+}
+
+impl Daemon {
+    pub(crate) fn start(config: &str) -> Daemon {
+        Daemon::start_with(config, &[])
+    }
+
+    pub(crate) fn start_with(config: &str, environment: &[(&str, &str)]) -> Daemon {
+        let scratch = Scratch::new("readside");
+        let port = Port::reserve();
+        fs::write(scratch.path().join("readside.toml"), config).expect("the directory is ours");
+        let mut all = vec![
+            ("READSIDE__STATE__DIR".into(), scratch.path().join("state").display().to_string()),
+            ("READSIDE__HTTP__LISTEN".into(), format!("127.0.0.1:{}", port.number())),
+        ];
+        all.extend(environment.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+        let process = launch(&scratch, &all);
+        Daemon { process, scratch, port, environment: all, http: super::http() }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port.number())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.scratch.path().join("state")
+    }
+
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.scratch.path().join("readside.toml")
+    }
+
+    /// For the next restart.
+    pub(crate) fn set_config(&self, config: &str) {
+        fs::write(self.config_file(), config).expect("the directory is ours");
+    }
+
+    /// Until `/readyz` says so; fails at once when the daemon ends.
+    pub(crate) async fn wait_ready(&mut self) {
+        let url = format!("{}/readyz", self.url());
+        wait::until("the daemon to be ready", async || {
+            if let Some(status) = self.process.exited() {
+                panic!("the daemon ended ({status})");
+            }
+            match get(&self.http, &url).await? {
+                (StatusCode::OK, _) => Ok(()),
+                (status, reasons) => Err(format!("{status} {reasons}")),
+            }
+        })
+        .await;
+    }
+
+    /// Until `/v1/wait` says that the sink has this projection up to `lsn`.
+    pub(crate) async fn wait_for(&mut self, projection: &str, sink: &str, lsn: &str) {
+        let query = format!("projection={projection}&sink={sink}&lsn={lsn}&timeout=5s");
+        let url = format!("{}/v1/wait?{query}", self.url());
+        wait::until(&format!("{projection} in {sink} at {lsn}"), async || {
+            if let Some(status) = self.process.exited() {
+                panic!("the daemon ended ({status})");
+            }
+            match get(&self.http, &url).await? {
+                (StatusCode::OK, _) => Ok(()),
+                (StatusCode::REQUEST_TIMEOUT, answer) => Err(format!("408 {answer}")),
+                (status, answer) => panic!("/v1/wait?{query}: {status} {answer}"),
+            }
+        })
+        .await;
+    }
+
+    /// Any endpoint; the answer's status and text.
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
+        let answer = get(&self.http, &format!("{}{path}", self.url())).await;
+        answer.unwrap_or_else(|e| panic!("GET {path}: {e}"))
+    }
+
+    /// `/v1/status`.
+    pub(crate) async fn status(&self) -> Value {
+        let (status, text) = self.get("/v1/status").await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("/v1/status: {e}: {text}"))
+    }
+
+    /// `/metrics`.
+    pub(crate) async fn metrics(&self) -> Metrics {
+        let (status, text) = self.get("/metrics").await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        Metrics(text)
+    }
+
+    /// All it has printed, earlier starts included.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.exited()
+    }
+
+    /// Waits for it to end by itself, as it does on a faulty configuration.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        self.process.ended().await
+    }
+
+    pub(crate) fn kill9(&mut self) {
+        self.process.kill9();
+    }
+
+    /// SIGTERM, as a service manager sends it.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.process.signal(Signal::TERM);
+        self.process.ended().await
+    }
+
+    /// On the same state, port and configuration file; kills first when still running.
+    pub(crate) fn restart(&mut self) {
+        self.kill9();
+        self.process = launch(&self.scratch, &self.environment);
+    }
+
+    /// As a loss of the state's disk: only while it is not running.
+    pub(crate) fn lose_state(&mut self) {
+        assert!(self.process.exited().is_some(), "the daemon is still running");
+        fs::remove_dir_all(self.state_dir()).expect("the state's directory is ours");
+    }
+}
+
+/// What `/metrics` said.
+pub(crate) struct Metrics(String);
+
+impl Metrics {
+    /// The sum over the series of `name` that have all these labels; `None` when there is none.
+    pub(crate) fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let mut sum = None;
+        for line in self.0.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, value)) = line.rsplit_once(' ') else { continue };
+            let (series_name, series_labels) = series.split_once('{').unwrap_or((series, ""));
+            let has = |(k, v): &(&str, &str)| series_labels.contains(&format!("{k}=\"{v}\""));
+            if series_name == name && labels.iter().all(has) {
+                let value: f64 = value.parse().unwrap_or_else(|e| panic!("{line}: {e}"));
+                sum = Some(sum.unwrap_or(0.0) + value);
+            }
+        }
+        sum
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Any other command of the binary, run to its end with a configuration file (if it needs one).
+pub(crate) fn readside(arguments: &[&str], config: Option<&Path>) -> Output {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).stdin(Stdio::null());
+    if let Some(file) = config {
+        command.arg("--config").arg(file);
+    }
+    command.output().unwrap_or_else(|e| panic!("cannot run {BINARY}: {e}"))
+}
+
+async fn get(http: &reqwest::Client, url: &str) -> Result<(StatusCode, String), String> {
+    let answer = http.get(url).send().await.map_err(|e| format!("{e:?}"))?;
+    let status = answer.status();
+    Ok((status, answer.text().await.map_err(|e| format!("{e:?}"))?))
+}
+
+fn launch(scratch: &Scratch, environment: &[(String, String)]) -> Process {
+    let mut command = RunAs::Ourselves.command(Path::new(BINARY));
+    command.arg("run").arg("--config").arg(scratch.path().join("readside.toml"));
+    command.envs(environment.iter().map(|(k, v)| (k, v))).current_dir(scratch.path());
+    Process::start("readside", command, &scratch.path().join("log"))
+}

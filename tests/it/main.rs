@@ -1,0 +1,7 @@
+//! One test binary against real servers. Each module is named by the fault or the promise that it
+//! is about; `harness/` starts the servers.
+
+#[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of today use")]
+mod harness;
+
+mod harness_smoke;
