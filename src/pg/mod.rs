@@ -1,2 +1,27 @@
 //! What two rooms need of Postgres: libpq's connection parameters, TLS, authentication, and ordinary
 //! connections by tokio-postgres. The replication protocol is `source`'s.
+//!
+//! One road for every connection: [`Params`] say where and as whom, `attempt` finds a server that
+//! suits (hosts, addresses, sslmode's fallbacks, target_session_attrs), `tls` and `auth` open it. An
+//! ordinary connection is then handed over to tokio-postgres ([`connect`]), a replication connection
+//! stays on the bare [`wire::Wire`].
+//!
+//! Every session runs under the same [pinned settings](wire::PINNED_SETTINGS).
+
+mod attempt;
+mod auth;
+mod error;
+mod params;
+mod passfile;
+mod session;
+mod stream;
+pub mod tls;
+mod uri;
+mod verify;
+pub mod wire;
+
+pub use attempt::{Opened, Purpose, open};
+pub use error::{Error, Kind, ServerError};
+pub use params::Params;
+pub use session::{Session, connect};
+pub use stream::Stream;
