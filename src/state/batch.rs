@@ -1,0 +1,42 @@
+//! What is written together.
+
+use crate::engine::Entry;
+
+/// The number under which an arrangement's rows lie in the store; never used twice.
+pub type RowsOf = u32;
+
+/// Changes that become durable together or not at all.
+#[derive(Default, Debug)]
+pub struct Batch {
+    /// Current versions, tombstones included.
+    pub entries: Vec<(RowsOf, Entry)>,
+    /// Tombstones that nobody needs any more.
+    pub forgotten: Vec<(RowsOf, Entry)>,
+    /// All rows of these go first.
+    pub dropped: Vec<RowsOf>,
+    /// Appended to the backlog: position in it, and the bytes.
+    pub backlog: Option<(u64, Vec<u8>)>,
+    /// The whole backlog goes.
+    pub backlog_dropped: bool,
+    /// Small facts by name; `None` removes one.
+    pub facts: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+            && self.forgotten.is_empty()
+            && self.dropped.is_empty()
+            && self.backlog.is_none()
+            && !self.backlog_dropped
+            && self.facts.is_empty()
+    }
+
+    pub fn fact(&mut self, name: impl Into<String>, value: Vec<u8>) {
+        self.facts.push((name.into(), Some(value)));
+    }
+
+    pub fn remove_fact(&mut self, name: impl Into<String>) {
+        self.facts.push((name.into(), None));
+    }
+}

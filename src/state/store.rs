@@ -1,0 +1,217 @@
+//! The embedded store, by fjall. Its writers may sleep under back-pressure, so it is used from a thread
+//! of its own, but for the reads at the start and of the backlog.
+
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::{Batch, RowsOf, record};
+use crate::engine::Entry;
+
+/// What is on disk is this format's or is refused.
+const FORMAT: &[u8] = b"readside state 1";
+const FORMAT_FACT: &str = "format";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the state in {} cannot be used", dir.display())]
+    Store {
+        dir: PathBuf,
+        #[source]
+        source: fjall::Error,
+    },
+    #[error("{} holds the state of another version ({found:?}): it cannot be read; start with an empty directory, or with the version that wrote it", dir.display())]
+    Format { dir: PathBuf, found: String },
+    #[error("{} is in use by another process", dir.display())]
+    Locked { dir: PathBuf },
+    #[error("the state in {} is damaged: a row of {rows_of} cannot be read", dir.display())]
+    Damaged { dir: PathBuf, rows_of: RowsOf },
+}
+
+/// Cheap to clone: all clones are one store.
+#[derive(Clone)]
+pub struct Store {
+    dir: PathBuf,
+    database: Database,
+    rows: Keyspace,
+    backlog: Keyspace,
+    facts: Keyspace,
+}
+
+impl Store {
+    /// Opens or creates the state in `dir`. `cache_bytes` bounds what it keeps in memory, its buffers
+    /// for writing apart from the cache for reading.
+    pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, Error> {
+        let error = |source| match source {
+            fjall::Error::Locked => Error::Locked { dir: dir.to_owned() },
+            source => Error::Store { dir: dir.to_owned(), source },
+        };
+        let database = Database::builder(dir)
+            .cache_size(cache_bytes / 2)
+            .max_write_buffer_size(Some(cache_bytes / 2))
+            .worker_threads(2)
+            .open()
+            .map_err(error)?;
+        let memtable = (cache_bytes / 8).clamp(1 << 20, 64 << 20);
+        let keyspace = |name| {
+            database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable))
+        };
+        let this = Self {
+            dir: dir.to_owned(),
+            rows: keyspace("rows").map_err(error)?,
+            backlog: keyspace("backlog").map_err(error)?,
+            facts: keyspace("facts").map_err(error)?,
+            database,
+        };
+        match this.fact(FORMAT_FACT)? {
+            Some(found) if found != FORMAT => Err(Error::Format {
+                dir: dir.to_owned(),
+                found: String::from_utf8_lossy(&found).into_owned(),
+            }),
+            Some(_) => Ok(this),
+            None => {
+                let mut batch = Batch::default();
+                batch.fact(FORMAT_FACT, FORMAT.to_vec());
+                this.write(&batch)?;
+                Ok(this)
+            }
+        }
+    }
+
+    fn error(&self, source: fjall::Error) -> Error {
+        Error::Store { dir: self.dir.clone(), source }
+    }
+
+    /// Writes the batch; it is durable when this returns, and absent or whole after a crash.
+    pub fn write(&self, batch: &Batch) -> Result<(), Error> {
+        self.try_write(batch).map_err(|source| self.error(source))
+    }
+
+    fn try_write(&self, batch: &Batch) -> Result<(), fjall::Error> {
+        let mut writes = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for rows_of in &batch.dropped {
+            for pair in self.rows.prefix(rows_of.to_be_bytes()) {
+                writes.remove(&self.rows, pair.key()?);
+            }
+        }
+        for (rows_of, entry) in &batch.forgotten {
+            writes.remove(&self.rows, record::key(*rows_of, entry.key()));
+        }
+        for (rows_of, entry) in &batch.entries {
+            writes.insert(&self.rows, record::key(*rows_of, entry.key()), record::value(entry));
+        }
+        if batch.backlog_dropped {
+            for pair in self.backlog.iter() {
+                writes.remove(&self.backlog, pair.key()?);
+            }
+        }
+        if let Some((at, bytes)) = &batch.backlog {
+            writes.insert(&self.backlog, at.to_be_bytes(), bytes.as_slice());
+        }
+        for (name, value) in &batch.facts {
+            match value {
+                Some(value) => writes.insert(&self.facts, name.as_str(), value.as_slice()),
+                None => writes.remove(&self.facts, name.as_str()),
+            }
+        }
+        writes.commit()
+    }
+
+    pub fn fact(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let value = self.facts.get(name).map_err(|source| self.error(source))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    /// All facts whose names begin with `prefix`, without it.
+    pub fn facts(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let pairs = self.facts.prefix(prefix).map(|pair| {
+            let (name, value) = pair.into_inner().map_err(|source| self.error(source))?;
+            let name = String::from_utf8_lossy(&name[prefix.len()..]).into_owned();
+            Ok((name, value.to_vec()))
+        });
+        pairs.collect()
+    }
+
+    /// All rows of one arrangement, in key order.
+    pub fn rows(&self, rows_of: RowsOf) -> impl Iterator<Item = Result<Entry, Error>> {
+        self.rows.prefix(rows_of.to_be_bytes()).map(move |pair| {
+            let (key, value) = pair.into_inner().map_err(|source| self.error(source))?;
+            record::read(&key, &value)
+                .ok_or_else(|| Error::Damaged { dir: self.dir.clone(), rows_of })
+        })
+    }
+
+    /// The first piece of the backlog at or after this place, with its own place.
+    pub fn backlog_from(&self, at: u64) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        let Some(pair) = self.backlog.range(at.to_be_bytes()..).next() else { return Ok(None) };
+        let (key, bytes) = pair.into_inner().map_err(|source| self.error(source))?;
+        let at = key.first_chunk::<8>().map(|key| u64::from_be_bytes(*key));
+        Ok(at.map(|at| (at, bytes.to_vec())))
+    }
+
+    /// The place behind the backlog's last piece.
+    pub fn backlog_end(&self) -> Result<u64, Error> {
+        let Some(pair) = self.backlog.last_key_value() else { return Ok(0) };
+        let key = pair.key().map_err(|source| self.error(source))?;
+        Ok(key.first_chunk::<8>().map_or(0, |key| u64::from_be_bytes(*key) + 1))
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> Result<u64, Error> {
+        self.database.disk_space().map_err(|source| self.error(source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lsn::Lsn;
+
+    fn rows(store: &Store, of: RowsOf) -> Vec<Vec<u8>> {
+        store.rows(of).map(|entry| entry.expect("readable").key().to_vec()).collect()
+    }
+
+    #[test]
+    fn a_batch_is_there_after_opening_again() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let entry = |key: &str| Entry::row(Lsn(1), key.as_bytes(), b"row");
+        {
+            let store = Store::open(dir.path(), 8 << 20).expect("opens");
+            let mut batch = Batch::default();
+            batch.entries = vec![(1, entry("b")), (1, entry("a")), (2, entry("c"))];
+            batch.backlog = Some((0, b"first".to_vec()));
+            batch.fact("x/1", b"one".to_vec());
+            store.write(&batch).expect("writes");
+            let second = Batch { backlog: Some((1, b"second".to_vec())), ..Batch::default() };
+            store.write(&second).expect("writes");
+        }
+        let store = Store::open(dir.path(), 8 << 20).expect("opens again");
+        assert_eq!(rows(&store, 1), [b"a", b"b"]);
+        assert_eq!(rows(&store, 2), [b"c"]);
+        assert_eq!(store.facts("x/").expect("reads"), [("1".into(), b"one".to_vec())]);
+        assert_eq!(store.backlog_end().expect("reads"), 2);
+        assert_eq!(store.backlog_from(1).expect("reads"), Some((1, b"second".to_vec())));
+
+        let mut batch = Batch { dropped: vec![1], backlog_dropped: true, ..Batch::default() };
+        batch.entries = vec![(1, entry("new"))];
+        batch.forgotten = vec![(2, entry("c"))];
+        batch.remove_fact("x/1");
+        store.write(&batch).expect("writes");
+        assert_eq!(rows(&store, 1), [b"new"]);
+        assert!(rows(&store, 2).is_empty());
+        assert_eq!(store.backlog_from(0).expect("reads"), None);
+        assert_eq!(store.fact("x/1").expect("reads"), None);
+    }
+
+    #[test]
+    fn a_second_process_and_another_format_are_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(dir.path(), 8 << 20).expect("opens");
+        assert!(matches!(Store::open(dir.path(), 8 << 20), Err(Error::Locked { .. })));
+        let mut batch = Batch::default();
+        batch.fact(FORMAT_FACT, b"readside state 0".to_vec());
+        store.write(&batch).expect("writes");
+        drop(store);
+        assert!(matches!(Store::open(dir.path(), 8 << 20), Err(Error::Format { .. })));
+    }
+}
