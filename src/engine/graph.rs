@@ -97,6 +97,18 @@ impl Engine {
         unreachable!("a plan ends with its output")
     }
 
+    /// The rows that the store kept of an arrangement, in key order, as of `position`.
+    pub fn restore(
+        &mut self,
+        arrangement: ArrangementId,
+        rows: Vec<Entry>,
+        position: Lsn,
+        tombstone_floor: Lsn,
+    ) {
+        self.arrangements[arrangement] =
+            Arrangement::restore(rows.into_iter(), position, tombstone_floor);
+    }
+
     fn scan(&mut self, table: TableId) -> usize {
         if let Some(node) = self.tables[table].scan {
             return node;

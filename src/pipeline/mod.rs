@@ -1,1 +1,15 @@
-//! To be described.
+//! From the stream to the sinks: `machine.rs` and its parts decide (sans-I/O), `run.rs` does.
+
+mod backlog;
+mod checkpoint;
+mod deliver;
+mod load;
+mod machine;
+mod table;
+
+pub use checkpoint::Checkpoint;
+pub use load::Replayed;
+pub use machine::{
+    Counts, Fault, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableInit,
+};
+pub use table::{Stage, Table};

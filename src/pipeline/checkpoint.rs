@@ -1,0 +1,90 @@
+//! The machine's part in durability: what goes to the store, and what may be forgotten.
+
+use super::machine::Machine;
+use crate::engine::Entry;
+use crate::lsn::Lsn;
+use crate::pgoutput::Position;
+use crate::state::Batch;
+
+/// Bytes that all logs of recent changes together may hold on to for slow sinks.
+const RECENT_BYTES_MAX: usize = 64 << 20;
+
+/// What is to become durable, and the position that may be acknowledged then.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub batch: Batch,
+    pub position: Position,
+    pub committed_at: i64,
+}
+
+impl Machine {
+    /// Changes that the store does not have yet; the caller bounds them.
+    pub fn unstored(&self) -> usize {
+        let logs = self.engine.arrangements().iter().zip(&self.stored);
+        let changes: u64 = logs.map(|(arrangement, seq)| arrangement.next_seq() - seq).sum();
+        changes as usize + self.batch.entries.len()
+    }
+
+    /// Bytes of the backlog that are not in the store yet.
+    pub fn backlog_bytes(&self) -> usize {
+        self.load.as_ref().map_or(0, |load| load.pending.len())
+    }
+
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Everything since the last checkpoint, with the position that it brings the store to.
+    pub fn checkpoint(&mut self) -> Checkpoint {
+        let mut batch = std::mem::take(&mut self.batch);
+        for (id, arrangement) in self.engine.arrangements().iter().enumerate() {
+            let changes = arrangement.changes_from(self.stored[id]);
+            let changes = changes.expect("the log is never cut before the store has it");
+            let current = changes.filter(|entry| entry.superseded_at() == Lsn::MAX);
+            batch.entries.extend(current.map(|entry| (self.rows_of[id], entry.clone())));
+            self.stored[id] = arrangement.next_seq();
+            if arrangement.tombstone_floor() > self.floors[id] {
+                self.floors[id] = arrangement.tombstone_floor();
+                let name = format!("floor/{}", self.rows_of[id]);
+                batch.fact(name, self.floors[id].0.to_be_bytes().to_vec());
+            }
+        }
+        // A chunk's row that has changed since must not cover its newer version.
+        batch.entries.retain(|(_, entry)| entry.superseded_at() == Lsn::MAX);
+        if let Some(load) = &mut self.load
+            && !load.pending.is_empty()
+        {
+            batch.backlog = Some((load.backlog_end, std::mem::take(&mut load.pending)));
+            load.backlog_end += 1;
+        }
+        Checkpoint { batch, position: self.position, committed_at: self.progress.committed_at }
+    }
+
+    /// Forgets changes that the store and all sinks have, and those that the slowest would have to
+    /// have but that take too much memory; then tombstones likewise.
+    pub fn forget(&mut self) {
+        let mut needed: Vec<u64> = self.stored.clone();
+        for sink in &self.sinks {
+            for (arrangement, seq) in sink.feed.reads_from(&self.engine) {
+                needed[arrangement] = needed[arrangement].min(seq);
+            }
+        }
+        for (id, &seq) in needed.iter().enumerate() {
+            self.engine.arrangement_mut(id).trim(seq);
+        }
+        let recent: usize = self.engine.arrangements().iter().map(|a| a.recent_bytes()).sum();
+        if recent > RECENT_BYTES_MAX {
+            for (id, &seq) in self.stored.iter().enumerate() {
+                self.engine.arrangement_mut(id).trim(seq);
+            }
+        }
+        let budget = self.tombstone_bytes_max / self.engine.arrangements().len().max(1);
+        for id in 0..self.rows_of.len() {
+            let passed = self.sinks.iter().filter_map(|sink| sink.feed.passed(id)).min();
+            let passed = passed.unwrap_or(Lsn::MAX);
+            let gone: Vec<Entry> = self.engine.arrangement_mut(id).drop_tombstones(passed, budget);
+            let rows_of = self.rows_of[id];
+            self.batch.forgotten.extend(gone.into_iter().map(|entry| (rows_of, entry)));
+        }
+    }
+}

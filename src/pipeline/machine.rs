@@ -1,0 +1,396 @@
+//! The pipeline's decisions, sans-I/O: what a gulp of the stream does to the engine, what goes to the
+//! store, what each sink is told next, and which position may be acknowledged.
+//!
+//! Invariants:
+//! * A checkpoint's entries, backlog and position belong together: a restart from it and the stream
+//!   from its position give the same state (P2).
+//! * A table is `Live` or its changes are in the backlog, never both, never neither.
+//! * A projection is ready when all its tables are live and the applied position has passed every
+//!   snapshot that their load read; before, no sink is told of it (P1).
+
+use super::load::Load;
+use super::table::{Route, Routes, Stage, Table};
+use crate::engine::{Engine, Entry, KeyConflict, Leaf, OutputId, RowBuffer, RowError, TableLayout};
+use crate::lsn::Lsn;
+use crate::output::{Feed, Progress};
+use crate::pgoutput::{
+    Change, DecodeError, Event, Frame, Inside, Message, Position, TransactionError, Transactions,
+    decode, frames,
+};
+use crate::sql::plan::Plan;
+use crate::state::{Batch, RowsOf};
+use crate::value::ValueError;
+
+/// What ends the machine: it is built anew from the store after it.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("the stream cannot be read")]
+    Decode(#[from] DecodeError),
+    #[error("the stream is not what the protocol says")]
+    Transaction(#[from] TransactionError),
+    #[error("a stored row cannot be read")]
+    Value(#[from] ValueError),
+    #[error("the backlog is damaged at byte {at} of a piece")]
+    Backlog { at: usize },
+}
+
+pub struct TableInit {
+    pub name: String,
+    pub layout: TableLayout,
+    /// Relation ids of the stream: the table's own, or its leaves'.
+    pub leaves: Vec<(u32, Leaf)>,
+    pub partitioned: bool,
+    pub rows_of: RowsOf,
+    pub stage: Stage,
+    /// Rows from the store, in key order.
+    pub rows: Vec<Entry>,
+    pub tombstone_floor: Lsn,
+}
+
+pub struct ProjectionInit {
+    pub name: String,
+    pub plan: Plan,
+    /// Where its own rows lie in the store, when it has rows of its own.
+    pub rows_of: RowsOf,
+    pub rows: Vec<Entry>,
+    pub tombstone_floor: Lsn,
+}
+
+pub struct SinkInit {
+    pub step_rows: usize,
+    /// Positions in `MachineInit::projections`.
+    pub projections: Vec<usize>,
+}
+
+pub struct LoadInit {
+    /// The load's consistent point: transactions before it are in its rows.
+    pub from: Lsn,
+    /// The greatest position that a snapshot of the load has seen so far.
+    pub bound: Lsn,
+    pub chunks_left: usize,
+    /// Where the backlog's next piece goes.
+    pub backlog_end: u64,
+}
+
+pub struct MachineInit {
+    pub tables: Vec<TableInit>,
+    pub projections: Vec<ProjectionInit>,
+    pub sinks: Vec<SinkInit>,
+    pub position: Position,
+    pub committed_at: i64,
+    pub load: Option<LoadInit>,
+    pub tombstone_bytes_max: usize,
+}
+
+pub(super) struct Projection {
+    pub(super) output: OutputId,
+    pub(super) tables: Vec<usize>,
+    /// Its tables' loads had been read up to here.
+    pub(super) bound: Lsn,
+}
+
+pub(super) struct Sink {
+    pub(super) feed: Feed,
+    pub(super) projections: Vec<usize>,
+}
+
+/// How often each kind of change was applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub insert: u64,
+    pub update: u64,
+    pub delete: u64,
+    pub truncate: u64,
+}
+
+pub struct Machine {
+    pub(super) engine: Engine,
+    pub(super) tables: Vec<Table>,
+    pub(super) counts: Vec<Counts>,
+    pub(super) routes: Routes,
+    pub(super) transactions: Transactions,
+    pub(super) position: Position,
+    pub(super) progress: Progress,
+    pub(super) transactions_total: u64,
+    pub(super) xid: u32,
+    pub(super) projections: Vec<Projection>,
+    pub(super) sinks: Vec<Sink>,
+    pub(super) load: Option<Load>,
+    /// By arrangement.
+    pub(super) rows_of: Vec<RowsOf>,
+    /// By arrangement: the first change that the store does not have.
+    pub(super) stored: Vec<u64>,
+    pub(super) batch: Batch,
+    pub(super) floors: Vec<Lsn>,
+    pub(super) tombstone_bytes_max: usize,
+    pub(super) buffer: RowBuffer,
+    pub(super) old_key: Vec<u8>,
+    pub(super) wanted_key: Vec<u8>,
+    /// Bytes of the record that waits for `wanted_key`'s row.
+    pub(super) wanted_len: usize,
+    pub(super) conflicts: Vec<KeyConflict>,
+}
+
+impl Machine {
+    pub fn new(init: MachineInit) -> Result<Self, Fault> {
+        let mut engine = Engine::default();
+        let mut tables = Vec::new();
+        let mut routes = Routes::new();
+        let mut rows_of: Vec<RowsOf> = Vec::new();
+        let position = init.position;
+        for (at, table) in init.tables.into_iter().enumerate() {
+            let id = engine.add_table(table.layout);
+            let arrangement = engine.table_arrangement(id);
+            engine.restore(arrangement, table.rows, position.lsn, table.tombstone_floor);
+            rows_of.push(table.rows_of);
+            for (relation, leaf) in table.leaves {
+                routes.insert(relation, Route::new(at, leaf));
+            }
+            tables.push(Table {
+                name: table.name,
+                id,
+                stage: table.stage,
+                partitioned: table.partitioned,
+            });
+        }
+        let mut projections = Vec::new();
+        for projection in init.projections {
+            let output = engine.add_plan(&projection.plan);
+            let arrangement = engine.output_arrangement(output);
+            if arrangement == rows_of.len() {
+                rows_of.push(projection.rows_of);
+                engine.restore(
+                    arrangement,
+                    projection.rows,
+                    position.lsn,
+                    projection.tombstone_floor,
+                );
+            }
+            let tables = engine.output_tables(output).to_vec();
+            projections.push(Projection { output, tables, bound: Lsn::ZERO });
+        }
+        let sinks = init
+            .sinks
+            .into_iter()
+            .map(|sink| Sink {
+                feed: Feed::new(
+                    sink.projections.iter().map(|&projection| {
+                        engine.output_arrangement(projections[projection].output)
+                    }),
+                    sink.step_rows,
+                ),
+                projections: sink.projections,
+            })
+            .collect();
+        let stored = engine.arrangements().iter().map(|_| 0).collect();
+        let floors = engine.arrangements().iter().map(|a| a.tombstone_floor()).collect();
+        Ok(Self {
+            engine,
+            counts: vec![Counts::default(); tables.len()],
+            tables,
+            routes,
+            transactions: Transactions::new(position),
+            position,
+            progress: Progress { applied: position.lsn, committed_at: init.committed_at },
+            transactions_total: 0,
+            xid: 0,
+            projections,
+            sinks,
+            load: init.load.map(Load::new),
+            rows_of,
+            stored,
+            batch: Batch::default(),
+            floors,
+            tombstone_bytes_max: init.tombstone_bytes_max,
+            buffer: RowBuffer::default(),
+            old_key: Vec::new(),
+            wanted_key: Vec::new(),
+            wanted_len: 0,
+            conflicts: Vec::new(),
+        })
+    }
+
+    /// A new connection streams; returns where it has to begin.
+    pub fn connected(&mut self) -> Lsn {
+        self.transactions = Transactions::new(self.position);
+        self.routes.values_mut().for_each(Route::forget);
+        self.position.lsn
+    }
+
+    /// Applies whole messages of the stream.
+    pub fn gulp(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        for frame in frames(bytes) {
+            match frame? {
+                Frame::Data { body, .. } => self.message(body)?,
+                Frame::Keepalive { wal_end, .. } => self.keepalive(wal_end),
+            }
+        }
+        Ok(())
+    }
+
+    /// What is before a keepalive's end has been sent before it, unless a transaction is under way.
+    fn keepalive(&mut self, wal_end: Lsn) {
+        if self.position.inside.is_none() && wal_end > self.position.lsn {
+            self.position.lsn = wal_end;
+            self.progress.applied = wal_end;
+        }
+    }
+
+    fn message(&mut self, body: &[u8]) -> Result<(), Fault> {
+        let message: Message<'_> = decode(body)?;
+        match self.transactions.step(message)? {
+            None => {}
+            Some(Event::Begin { xid, .. }) => self.xid = xid,
+            Some(Event::Relation(relation)) => {
+                if let Some(route) = self.routes.get_mut(&relation.oid) {
+                    route.forget();
+                    if self.tables[route.table].stage == Stage::Loading {
+                        self.to_backlog(Lsn::ZERO, body);
+                    }
+                }
+            }
+            Some(Event::Change { commit_lsn, ordinal, change }) => {
+                self.position.inside = Some(Inside { commit_lsn, changes: ordinal });
+                self.change(commit_lsn, &change, body)?;
+            }
+            Some(Event::Message { .. }) => {}
+            Some(Event::Commit { commit_lsn, end_lsn, commit_time }) => {
+                let conflicts = self.engine.commit(commit_lsn)?;
+                self.conflicts.extend(conflicts);
+                self.position = Position { lsn: end_lsn, inside: None };
+                self.progress = Progress { applied: end_lsn, committed_at: commit_time };
+                self.transactions_total += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, lsn: Lsn, change: &Change<'_>, body: &[u8]) -> Result<(), Fault> {
+        if let Change::Truncate { relations, .. } = change {
+            let mut to_backlog = false;
+            for relation in relations.iter() {
+                let Some(route) = self.routes.get(&relation) else { continue };
+                match self.tables[route.table].stage {
+                    Stage::Live => self.truncate(relation, lsn)?,
+                    Stage::Loading => to_backlog = true,
+                    Stage::Quarantined(_) => {}
+                }
+            }
+            if to_backlog {
+                self.to_backlog(lsn, body);
+            }
+            return Ok(());
+        }
+        let relation = relation_of(change);
+        let Some(route) = self.routes.get(&relation) else { return Ok(()) };
+        match self.tables[route.table].stage {
+            Stage::Live => {
+                if let Some(described) = self.transactions.relation(relation).cloned() {
+                    self.describe(relation, &described);
+                }
+                let outcome = self.apply(relation, lsn, change);
+                self.refuse(relation, outcome)
+            }
+            Stage::Loading => {
+                self.to_backlog(lsn, body);
+                Ok(())
+            }
+            Stage::Quarantined(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn describe(&mut self, relation: u32, described: &crate::pgoutput::Relation) {
+        let Some(route) = self.routes.get_mut(&relation) else { return };
+        if route.is_described() {
+            return;
+        }
+        let table = &mut self.tables[route.table];
+        if let Err(why) = route.describe(described, self.engine.layout(table.id)) {
+            table.stage = Stage::Quarantined(why);
+        }
+    }
+
+    /// A row that cannot be made quarantines its table: everything else goes on.
+    pub(super) fn refuse(
+        &mut self,
+        relation: u32,
+        outcome: Result<(), RowError>,
+    ) -> Result<(), Fault> {
+        if let (Err(error), Some(route)) = (outcome, self.routes.get(&relation)) {
+            self.tables[route.table].stage = Stage::Quarantined(error.to_string());
+        }
+        Ok(())
+    }
+
+    pub(super) fn truncate(&mut self, relation: u32, lsn: Lsn) -> Result<(), Fault> {
+        let Some(route) = self.routes.get(&relation) else { return Ok(()) };
+        let table = &self.tables[route.table];
+        self.counts[route.table].truncate += 1;
+        let leaf = table.partitioned.then_some(route.leaf);
+        Ok(self.engine.truncate(table.id, lsn, leaf)?)
+    }
+
+    /// Applies one change of a row.
+    pub(super) fn apply(
+        &mut self,
+        relation: u32,
+        lsn: Lsn,
+        change: &Change<'_>,
+    ) -> Result<(), RowError> {
+        let Some(route) = self.routes.get(&relation).filter(|route| route.is_described()) else {
+            return Ok(());
+        };
+        let id = self.tables[route.table].id;
+        let counts = &mut self.counts[route.table];
+        let buffer = &mut self.buffer;
+        let layout = self.engine.layout(id);
+        match change {
+            Change::Insert { new, .. } => {
+                counts.insert += 1;
+                route.encode(new, layout, None, buffer)?;
+                let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
+                self.engine.put(id, entry)?;
+            }
+            Change::Update { before, new, .. } => {
+                counts.update += 1;
+                let key = &mut self.old_key;
+                match before {
+                    Some(before) => route.encode_key(&before.tuple(), layout, key)?,
+                    None => route.encode_key(new, layout, key)?,
+                }
+                let unchanged =
+                    new.cells().any(|cell| cell == crate::pgoutput::Cell::UnchangedToast);
+                let old = unchanged.then(|| self.engine.get(id, key).cloned()).flatten();
+                if let Err(error) =
+                    route.encode(new, layout, old.as_ref().and_then(Entry::value), buffer)
+                {
+                    if matches!(error, RowError::Missing(_)) {
+                        self.wanted_key.clone_from(key);
+                    }
+                    return Err(error);
+                }
+                if before.is_some() && *key != buffer.key {
+                    self.engine.delete(id, lsn, key)?;
+                }
+                let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
+                self.engine.put(id, entry)?;
+            }
+            Change::Delete { before, .. } => {
+                counts.delete += 1;
+                route.encode_key(&before.tuple(), layout, &mut self.old_key)?;
+                self.engine.delete(id, lsn, &self.old_key)?;
+            }
+            Change::Truncate { .. } => unreachable!("a TRUNCATE is not a row's change"),
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn relation_of(change: &Change<'_>) -> u32 {
+    match change {
+        Change::Insert { relation, .. }
+        | Change::Update { relation, .. }
+        | Change::Delete { relation, .. } => *relation,
+        Change::Truncate { .. } => 0,
+    }
+}
