@@ -66,8 +66,14 @@ fn finite_or_infinity(value: i64) -> Result<i64, f64> {
     }
 }
 
+/// The nearest number, also where the microseconds are more than a float counts exactly.
 fn seconds(micros: i128) -> f64 {
-    micros as f64 / SECOND as f64
+    const EXACT_MAX: u128 = 1 << f64::MANTISSA_DIGITS;
+    if micros.unsigned_abs() <= EXACT_MAX {
+        micros as f64 / SECOND as f64
+    } else {
+        format!("{micros}e-6").parse().expect("an integer and an exponent are a number")
+    }
 }
 
 #[cfg(test)]
