@@ -42,7 +42,6 @@ impl Float for f32 {
     fn bits(self) -> u64 {
         u64::from(self.to_bits()) << 32
     }
-    #[expect(clippy::cast_possible_truncation, reason = "32 bits are left")]
     fn from_bits(bits: u64) -> Self {
         f32::from_bits((bits >> 32) as u32)
     }

@@ -2,6 +2,8 @@
 //! prints, datums are ordered as ORDER BY does, scores are what `extract(epoch …)` says. For edge
 //! values and random ones of every type, alone, in arrays, in composites and in whole rows.
 
+#![allow(clippy::unwrap_used, reason = "a test's failure")]
+
 mod pool;
 mod server;
 
