@@ -95,13 +95,13 @@ fn digits(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn exponent_of(text: &[u8], negative: bool) -> Option<i64> {
-    /// numeric_in's own bound.
-    const EXPONENT_LIMIT: i64 = (i32::MAX / 2) as i64;
+    /// numeric_in's own bound (of 16 and newer; before, one less).
+    const EXPONENT_MAX: i64 = (i32::MAX / 2) as i64;
     let (digits, []) = digits(text)? else { return None };
     let value = digits
         .iter()
-        .fold(0i64, |value, &digit| (value * 10 + i64::from(digit - b'0')).min(EXPONENT_LIMIT));
-    (value < EXPONENT_LIMIT).then_some(if negative { -value } else { value })
+        .fold(0i64, |value, &digit| (value * 10 + i64::from(digit - b'0')).min(EXPONENT_MAX + 1));
+    (value <= EXPONENT_MAX).then_some(if negative { -value } else { value })
 }
 
 #[cfg(test)]

@@ -53,9 +53,9 @@ const AS_NEAREST_NUMBER: Option<&str> = Some(
           WHEN abs(x) < 1e-320 THEN 0 ELSE x::float8 END",
 );
 
-pub(crate) fn cases(rng: &mut Rng) -> Vec<Case> {
+pub(crate) fn cases(rng: &mut Rng, server_version: u32) -> Vec<Case> {
     let mut cases = numbers(rng);
-    cases.extend(times(rng));
+    cases.extend(times(rng, server_version));
     cases.extend(texts(rng));
     cases.extend(kept_as_text(rng));
     cases
@@ -158,7 +158,7 @@ fn numbers(rng: &mut Rng) -> Vec<Case> {
     ]
 }
 
-fn times(rng: &mut Rng) -> Vec<Case> {
+fn times(rng: &mut Rng, server_version: u32) -> Vec<Case> {
     let natural = Order::Natural;
     let bc = |rng: &mut Rng| if rng.u8(..4) == 0 { " BC" } else { "" };
     let day = |rng: &mut Rng, year_max: i32| {
@@ -214,6 +214,9 @@ fn times(rng: &mut Rng) -> Vec<Case> {
          178956970 years 7 mons 2147483647 days 2562047788:00:54.775807, \
          -178956970 years -8 mons -2147483648 days -2562047788:00:54.775807, 99:59:59, 100:00:00, -1 year 1 day 00:00:01",
     );
+    if server_version >= 170_000 {
+        intervals.extend(["infinity".into(), "-infinity".into()]);
+    }
     intervals.extend((0..300).map(|_| {
         let mut field = |unit: &str, max: i64| match rng.u8(..4) {
             0 => format!("{} {unit} ", rng.i64(-max..max)),
