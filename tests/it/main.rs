@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may: the panic is its failure")]
 
-#[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of today use")]
 mod harness;
 
 mod harness_smoke;

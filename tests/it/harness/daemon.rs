@@ -12,8 +12,6 @@ use super::process::{Process, RunAs, Signal};
 use super::scratch::Scratch;
 use super::wait;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_readside");
-
 /// `readside run` with a configuration of the test's. The state's directory and the address of HTTP
 /// are set through the environment: the text names sources, sinks and projections.
 pub(crate) struct Daemon {
@@ -156,19 +154,24 @@ impl Daemon {
 pub(crate) struct Metrics(String);
 
 impl Metrics {
-    /// The sum over the series of `name` that have all these labels; `None` when there is none.
-    pub(crate) fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let mut sum = None;
+    /// The value of each series of `name` that has all these labels.
+    pub(crate) fn series(&self, name: &str, labels: &[(&str, &str)]) -> Vec<(String, f64)> {
+        let mut found = Vec::new();
         for line in self.0.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.rsplit_once(' ') else { continue };
             let (series_name, series_labels) = series.split_once('{').unwrap_or((series, ""));
             let has = |(k, v): &(&str, &str)| series_labels.contains(&format!("{k}=\"{v}\""));
             if series_name == name && labels.iter().all(has) {
-                let value: f64 = value.parse().unwrap_or_else(|e| panic!("{line}: {e}"));
-                sum = Some(sum.unwrap_or(0.0) + value);
+                let value = value.parse().unwrap_or_else(|e| panic!("{line}: {e}"));
+                found.push((series_labels.trim_end_matches('}').to_owned(), value));
             }
         }
-        sum
+        found
+    }
+
+    /// Their sum; `None` when there is none.
+    pub(crate) fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        self.series(name, labels).into_iter().map(|(_, value)| value).reduce(|a, b| a + b)
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -178,12 +181,25 @@ impl Metrics {
 
 /// Any other command of the binary, run to its end with a configuration file (if it needs one).
 pub(crate) fn readside(arguments: &[&str], config: Option<&Path>) -> Output {
-    let mut command = Command::new(BINARY);
+    let binary = binary();
+    let mut command = Command::new(&binary);
     command.args(arguments).stdin(Stdio::null());
     if let Some(file) = config {
         command.arg("--config").arg(file);
     }
-    command.output().unwrap_or_else(|e| panic!("cannot run {BINARY}: {e}"))
+    command.output().unwrap_or_else(|e| panic!("cannot run {}: {e}", binary.display()))
+}
+
+/// Cargo names it to tests and benchmarks; an example lies in the directory beside it.
+fn binary() -> PathBuf {
+    match option_env!("CARGO_BIN_EXE_readside") {
+        Some(path) => path.into(),
+        None => {
+            let ourselves = std::env::current_exe().expect("a process knows its program");
+            let examples = ourselves.parent().expect("a program lies in a directory");
+            examples.with_file_name("readside")
+        }
+    }
 }
 
 async fn get(http: &reqwest::Client, url: &str) -> Result<(StatusCode, String), String> {
@@ -193,7 +209,7 @@ async fn get(http: &reqwest::Client, url: &str) -> Result<(StatusCode, String), 
 }
 
 fn launch(scratch: &Scratch, environment: &[(String, String)]) -> Process {
-    let mut command = RunAs::Ourselves.command(Path::new(BINARY));
+    let mut command = RunAs::Ourselves.command(&binary());
     command.arg("run").arg("--config").arg(scratch.path().join("readside.toml"));
     command.envs(environment.iter().map(|(k, v)| (k, v))).current_dir(scratch.path());
     Process::start("readside", command, &scratch.path().join("log"))

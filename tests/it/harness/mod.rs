@@ -2,7 +2,10 @@
 //! dropped, and gone even when the test binary itself is killed.
 //!
 //! A server that is not installed is a failure that says what to install, never a skip. Tests wait
-//! for conditions (`wait::until`), never for time.
+//! for conditions (`wait::until`), never for time. The demo and the benchmarks include this room too.
+
+#![allow(dead_code, unused_imports, reason = "each program that includes it uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test may: the panic is its failure")]
 
 pub(crate) mod certificates;
 pub(crate) mod daemon;

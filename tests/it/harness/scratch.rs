@@ -47,6 +47,12 @@ pub(crate) fn root() -> &'static Path {
     })
 }
 
+/// For a program that ends in an orderly way, when all its servers are gone.
+pub(crate) fn remove_root() {
+    // What cannot be removed now is removed by the next run.
+    let _ = fs::remove_dir_all(root());
+}
+
 fn remove_abandoned(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::ports::Port;
@@ -54,6 +54,11 @@ impl Search {
 
     fn at(url: String) -> Search {
         Search { url, http: super::http() }
+    }
+
+    /// Another way to the same server.
+    pub(crate) fn again(&self) -> Search {
+        Search::at(self.url.clone())
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -103,22 +108,39 @@ impl Search {
         assert!(status.is_success(), "refresh of {index}: {status} {answer}");
     }
 
-    /// All documents as (id, source), in the order of their ids; up to 10 000.
+    /// How many documents searches see at the moment, without a refresh.
+    pub(crate) async fn count(&self, index: &str) -> Option<u64> {
+        let (_, answer) = self.get(&format!("{index}/_count")).await;
+        answer["count"].as_u64()
+    }
+
+    /// All documents as (id, source), in the order of their ids.
     pub(crate) async fn documents(&self, index: &str) -> Vec<(String, Value)> {
         self.refresh(index).await;
-        let all = serde_json::json!({"size": 10_000, "track_total_hits": true});
-        let path = format!("{index}/_search");
-        let (status, mut answer) = self.request(Method::POST, &path, Some(all)).await;
-        assert!(status.is_success(), "search in {index}: {status} {answer}");
-        let Value::Array(hits) = answer["hits"]["hits"].take() else {
-            panic!("search in {index}: {answer}")
-        };
-        let total = answer["hits"]["total"]["value"].as_u64();
-        assert_eq!(total, u64::try_from(hits.len()).ok(), "{index} holds more than one page");
-        let mut documents: Vec<(String, Value)> = hits
-            .into_iter()
-            .map(|mut hit| (hit["_id"].as_str().unwrap().to_owned(), hit["_source"].take()))
-            .collect();
+        let first = json!({"size": 5_000, "sort": ["_doc"]});
+        let path = format!("{index}/_search?scroll=1m");
+        let mut answer = self.request(Method::POST, &path, Some(first)).await;
+        let mut documents = Vec::new();
+        loop {
+            let (status, mut page) = answer;
+            assert!(status.is_success(), "search in {index}: {status} {page}");
+            let Value::Array(hits) = page["hits"]["hits"].take() else {
+                panic!("search in {index}: {page}")
+            };
+            let scroll = page["_scroll_id"].take();
+            if hits.is_empty() {
+                let done = json!({"scroll_id": scroll});
+                self.request(Method::DELETE, "_search/scroll", Some(done)).await;
+                break;
+            }
+            documents.extend(
+                hits.into_iter().map(|mut hit| {
+                    (hit["_id"].as_str().unwrap().to_owned(), hit["_source"].take())
+                }),
+            );
+            let next = json!({"scroll": "1m", "scroll_id": scroll});
+            answer = self.request(Method::POST, "_search/scroll", Some(next)).await;
+        }
         documents.sort_by(|(a, _), (b, _)| a.cmp(b));
         documents
     }
