@@ -93,7 +93,10 @@ async fn demo(options: &Options) -> Result<ExitCode> {
             ("READSIDE__SINK__SEARCH__ELASTICSEARCH__URL", search.search.url()),
         ],
     );
-    daemon.wait_ready().await;
+    if let Err(seen) = daemon.ready().await {
+        println!("\nReadside is not ready: {seen}. Its log:\n{}", daemon.log());
+        return Ok(ExitCode::FAILURE);
+    }
     println!("Loaded and streaming after {:.1} s.", started.elapsed().as_secs_f64());
 
     let mut stores = Stores::connect(&postgres, &redis, search.search.again()).await;

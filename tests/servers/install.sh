@@ -31,7 +31,7 @@ if [ ${#packages[@]} -gt 0 ]; then
   fi
   echo "Installing ${packages[*]}"
   export DEBIAN_FRONTEND=noninteractive
-  apt-get -qq update
+  apt-get -qq update || echo "apt-get update failed; going on with the lists that are there" >&2
   apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null
 fi
 ./search.sh install

@@ -63,17 +63,22 @@ impl Daemon {
 
     /// Until `/readyz` says so; fails at once when the daemon ends.
     pub(crate) async fn wait_ready(&mut self) {
+        self.ready().await.unwrap_or_else(|seen| panic!("the daemon is not ready: {seen}"));
+    }
+
+    /// As [`Daemon::wait_ready`], for programs that are no tests.
+    pub(crate) async fn ready(&mut self) -> Result<(), String> {
         let url = format!("{}/readyz", self.url());
-        wait::until("the daemon to be ready", async || {
+        wait::poll(wait::BOUND, async || {
             if let Some(status) = self.process.exited() {
-                panic!("the daemon ended ({status})");
+                return Ok(Err(format!("it ended ({status})")));
             }
             match get(&self.http, &url).await? {
-                (StatusCode::OK, _) => Ok(()),
+                (StatusCode::OK, _) => Ok(Ok(())),
                 (status, reasons) => Err(format!("{status} {reasons}")),
             }
         })
-        .await;
+        .await?
     }
 
     /// Until `/v1/wait` says that the sink has this projection up to `lsn`.
