@@ -123,7 +123,7 @@ impl Feed {
                 continue;
             }
             match *standing {
-                Standing::Fresh { generation } => lane.refill(generation),
+                Standing::Fresh { generation } => lane.refill(generation.max(lane.generation) + 1),
                 Standing::At { lsn, reaching, generation } => {
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };

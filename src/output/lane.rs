@@ -13,7 +13,7 @@ const LOOK_MAX: usize = 20_000;
 /// Where a sink says it stands with a projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It has nothing usable: fill it, as this generation.
+    /// It has nothing usable; the greatest generation that it has seen, 0 if none.
     Fresh { generation: u64 },
     /// Every change before `lsn` is in it, no row is as new as `reaching`.
     At { lsn: Lsn, reaching: Lsn, generation: u64 },
@@ -78,13 +78,13 @@ pub(super) struct Scan {
 
 impl Scan {
     /// `None` while the log lacks changes after `applied`, which a large open transaction can bring about.
-    pub fn begin(arrangement: &Arrangement, since: Lsn, applied: Lsn) -> Option<Self> {
+    pub(super) fn begin(arrangement: &Arrangement, since: Lsn, applied: Lsn) -> Option<Self> {
         let seq = arrangement.seq_at(applied)?;
         Some(Self { since, until: applied, after: None, through: false, seq })
     }
 
     /// Appends up to `room` entries to `out`.
-    pub fn take(
+    pub(super) fn take(
         &mut self,
         from: &Arrangement,
         tombstones: bool,
@@ -112,24 +112,24 @@ impl Scan {
     }
 
     /// Everything was taken.
-    pub fn is_through(&self) -> bool {
+    pub(super) fn is_through(&self) -> bool {
         self.through
     }
 
     /// The log from where the scan began.
-    pub fn following(&self, from: &Arrangement) -> Cursor {
+    pub(super) fn following(&self, from: &Arrangement) -> Cursor {
         Cursor::Log(Log { seq: self.seq, whole_from: Lsn(from.last_change().0 + 1) })
     }
 
     /// The first change that the log has to keep for it.
-    pub fn log_seq(&self) -> u64 {
+    pub(super) fn log_seq(&self) -> u64 {
         self.seq
     }
 }
 
 impl Cursor {
     /// What a sink that has everything before `lsn` lacks.
-    pub fn since(arrangement: &Arrangement, lsn: Lsn, applied: Lsn) -> Option<Self> {
+    pub(super) fn since(arrangement: &Arrangement, lsn: Lsn, applied: Lsn) -> Option<Self> {
         match arrangement.seq_at(lsn) {
             Some(seq) => Some(Cursor::Log(Log { seq, whole_from: Lsn::ZERO })),
             None => Scan::begin(arrangement, lsn, applied).map(Cursor::Scan),

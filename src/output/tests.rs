@@ -116,7 +116,7 @@ impl World {
             .lanes
             .iter()
             .map(|lane| match lane.watermark {
-                None => Standing::Fresh { generation: 1 },
+                None => Standing::Fresh { generation: 0 },
                 Some((lsn, generation)) => Standing::At { lsn, reaching: lsn, generation },
             })
             .collect();

@@ -21,9 +21,13 @@
 //! * Rows never go backwards (P3): delivery never sends a row whose LSN is below what the sink's
 //!   watermark (`lsn`, or `reaching` after an unfinished step) has been told.
 
+pub mod delivery;
 pub mod elasticsearch;
 pub mod postgres;
 pub mod redis;
+mod retry;
+
+pub use retry::Backoff;
 
 use std::sync::Arc;
 
