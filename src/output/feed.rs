@@ -99,13 +99,14 @@ pub struct Progress {
 }
 
 impl Feed {
-    pub fn new(arrangements: impl IntoIterator<Item = ArrangementId>, step_rows: usize) -> Self {
-        let lanes = arrangements
+    /// `lanes`: each one's arrangement, and the last generation that was begun of it.
+    pub fn new(lanes: impl IntoIterator<Item = (ArrangementId, u64)>, step_rows: usize) -> Self {
+        let lanes = lanes
             .into_iter()
-            .map(|arrangement| Lane {
+            .map(|(arrangement, generation)| Lane {
                 arrangement,
                 stage: Stage::Unknown,
-                generation: 0,
+                generation,
                 delivered: Delivered { lsn: Lsn::ZERO, settled: false },
                 filled_from: Lsn::ZERO,
             })

@@ -53,7 +53,7 @@ impl World {
                 engine.add_plan(&Plan::table(table, Vec::new()))
             })
             .collect();
-        let arrangements = outputs.iter().map(|&output| engine.output_arrangement(output));
+        let arrangements = outputs.iter().map(|&output| (engine.output_arrangement(output), 0));
         let feed = Feed::new(arrangements, rng.usize(1..6));
         let progress = Progress { applied: Lsn(10), committed_at: 0 };
         let sink = SinkModel { lanes: vec![LaneModel::default(); LANES], open: None };

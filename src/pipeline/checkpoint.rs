@@ -25,6 +25,11 @@ impl Machine {
         changes as usize + self.batch.entries.len()
     }
 
+    /// Whether there is anything but a position to store.
+    pub fn has_unstored(&self) -> bool {
+        self.unstored() > 0 || self.backlog_bytes() > 0 || !self.batch.is_empty()
+    }
+
     /// Bytes of the backlog that are not in the store yet.
     pub fn backlog_bytes(&self) -> usize {
         self.load.as_ref().map_or(0, |load| load.pending.len())

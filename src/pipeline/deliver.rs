@@ -1,5 +1,6 @@
 //! The machine's part in delivery: which sink is told what.
 
+use super::letters::Refused;
 use super::machine::Machine;
 use super::table::Stage;
 use crate::lsn::Lsn;
@@ -31,13 +32,43 @@ impl Machine {
         sink.feed.next(&self.engine, progress, |lane| ready(of_sink[lane]), idle)
     }
 
-    /// The sink has done a step.
-    pub fn stepped(&mut self, sink: usize, step: &Step) {
-        self.sinks[sink].feed.done(step);
+    /// The sink has done what it was told, but for the rows that it refuses.
+    pub fn done(&mut self, sink: usize, work: &Work, refused: Vec<Refused>) {
+        let letters = &mut self.sinks[sink].letters;
+        let facts = &mut self.batch.facts;
+        match work {
+            Work::Fill { lane, rows } => letters.accepted(*lane, rows, facts),
+            Work::Amend { lane, changes } => letters.accepted(*lane, changes, facts),
+            Work::Step(step) => {
+                for part in &step.lanes {
+                    letters.accepted(part.lane, &part.entries, facts);
+                }
+            }
+            Work::BeginFill { .. } | Work::EndFill { .. } | Work::Reopen => {}
+        }
+        for refused in refused {
+            if self.sinks[sink].halts[refused.lane] {
+                self.sinks[sink].feed.halt(refused.lane);
+            }
+            self.sinks[sink].letters.refused(refused, &mut self.batch.facts);
+        }
+        if let Work::Step(step) = work {
+            self.stepped(sink, step);
+        }
     }
 
-    pub fn halt(&mut self, sink: usize, lane: usize) {
-        self.sinks[sink].feed.halt(lane);
+    fn stepped(&mut self, sink: usize, step: &Step) {
+        let sink = &mut self.sinks[sink];
+        sink.feed.done(step);
+        for part in step.lanes.iter().filter(|part| part.finish_fill) {
+            let name = format!("generation/{}", sink.letters.lane_name(part.lane));
+            self.batch.fact(name, part.generation.to_be_bytes().to_vec());
+        }
+    }
+
+    /// Rows of this lane that the sink refuses for good.
+    pub fn dead_letters(&self, sink: usize, lane: usize) -> usize {
+        self.sinks[sink].letters.count(lane)
     }
 
     /// Its tables are loaded and its first consistent position is reached.

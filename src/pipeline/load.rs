@@ -2,7 +2,7 @@
 
 use super::backlog::{self, Record};
 use super::machine::{Fault, LoadInit, Machine, relation_of};
-use super::table::{Route, Stage};
+use super::table::Stage;
 use crate::engine::{Entry, RowError};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, decode};
@@ -116,7 +116,7 @@ impl Machine {
                 return Err(Fault::Backlog { at: *offset });
             };
             if let Some(table) = self.replay_record(&record)? {
-                self.wanted_len = len;
+                (self.wanted_len, self.waiting_for_row) = (len, true);
                 return Ok(Replayed::NeedsRow { table, xid: record.xid });
             }
             last = last.max(record.commit_lsn);
@@ -167,6 +167,11 @@ impl Machine {
         route.is_some_and(|route| self.tables[route.table].stage == Stage::Loading)
     }
 
+    /// A replay stands still until `fetched`.
+    pub fn is_waiting_for_row(&self) -> bool {
+        self.waiting_for_row
+    }
+
     /// The key of the row that `Replayed::NeedsRow` asks for.
     pub fn wanted_key(&self) -> &[u8] {
         &self.wanted_key
@@ -175,6 +180,7 @@ impl Machine {
     /// The row that a replay needed, as a snapshot up to `bound` shows it. Without one it is gone at the
     /// source: the change is passed over, the row's deletion follows in the stream.
     pub fn fetched(&mut self, table: usize, entry: Option<Entry>, bound: Lsn) -> Result<(), Fault> {
+        self.waiting_for_row = false;
         let Some(load) = &mut self.load else { return Ok(()) };
         load.bound = load.bound.max(bound);
         let Some(entry) = entry else {

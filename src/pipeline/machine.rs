@@ -8,6 +8,7 @@
 //! * A projection is ready when all its tables are live and the applied position has passed every
 //!   snapshot that their load read; before, no sink is told of it (P1).
 
+use super::letters::Letters;
 use super::load::Load;
 use super::table::{Route, Routes, Stage, Table};
 use crate::engine::{Engine, Entry, KeyConflict, Leaf, OutputId, RowBuffer, RowError, TableLayout};
@@ -57,9 +58,16 @@ pub struct ProjectionInit {
 }
 
 pub struct SinkInit {
+    pub name: String,
     pub step_rows: usize,
     /// Positions in `MachineInit::projections`.
     pub projections: Vec<usize>,
+    /// By lane: a refused row halts the projection there.
+    pub halts: Vec<bool>,
+    /// By lane: the last generation that was begun.
+    pub generations: Vec<u64>,
+    /// Dead letters: lane and key.
+    pub letters: Vec<(usize, Vec<u8>)>,
 }
 
 pub struct LoadInit {
@@ -83,6 +91,7 @@ pub struct MachineInit {
 }
 
 pub(super) struct Projection {
+    pub(super) name: String,
     pub(super) output: OutputId,
     pub(super) tables: Vec<usize>,
     /// Its tables' loads had been read up to here.
@@ -92,6 +101,8 @@ pub(super) struct Projection {
 pub(super) struct Sink {
     pub(super) feed: Feed,
     pub(super) projections: Vec<usize>,
+    pub(super) letters: Letters,
+    pub(super) halts: Vec<bool>,
 }
 
 /// How often each kind of change was applied.
@@ -128,6 +139,7 @@ pub struct Machine {
     pub(super) wanted_key: Vec<u8>,
     /// Bytes of the record that waits for `wanted_key`'s row.
     pub(super) wanted_len: usize,
+    pub(super) waiting_for_row: bool,
     pub(super) conflicts: Vec<KeyConflict>,
 }
 
@@ -167,21 +179,28 @@ impl Machine {
                 );
             }
             let tables = engine.output_tables(output).to_vec();
-            projections.push(Projection { output, tables, bound: Lsn::ZERO });
+            projections.push(Projection {
+                name: projection.name,
+                output,
+                tables,
+                bound: Lsn::ZERO,
+            });
         }
-        let sinks = init
-            .sinks
-            .into_iter()
-            .map(|sink| Sink {
-                feed: Feed::new(
-                    sink.projections.iter().map(|&projection| {
-                        engine.output_arrangement(projections[projection].output)
-                    }),
-                    sink.step_rows,
-                ),
+        let sinks = init.sinks.into_iter().map(|sink| {
+            let outputs = sink.projections.iter().map(|&at| projections[at].output);
+            let arrangements = outputs.map(|output| engine.output_arrangement(output));
+            let names = sink
+                .projections
+                .iter()
+                .map(|&at| format!("{}/{}", sink.name, projections[at].name));
+            Sink {
+                feed: Feed::new(arrangements.zip(sink.generations), sink.step_rows),
+                letters: Letters::new(names.collect(), sink.letters),
+                halts: sink.halts,
                 projections: sink.projections,
-            })
-            .collect();
+            }
+        });
+        let sinks = sinks.collect();
         let stored = engine.arrangements().iter().map(|_| 0).collect();
         let floors = engine.arrangements().iter().map(|a| a.tombstone_floor()).collect();
         Ok(Self {
@@ -206,6 +225,7 @@ impl Machine {
             old_key: Vec::new(),
             wanted_key: Vec::new(),
             wanted_len: 0,
+            waiting_for_row: false,
             conflicts: Vec::new(),
         })
     }

@@ -3,11 +3,13 @@
 mod backlog;
 mod checkpoint;
 mod deliver;
+mod letters;
 mod load;
 mod machine;
 mod table;
 
 pub use checkpoint::Checkpoint;
+pub use letters::{Refused, letter_key};
 pub use load::Replayed;
 pub use machine::{
     Counts, Fault, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableInit,

@@ -1,0 +1,107 @@
+//! Dead letters: rows that a sink refuses for good. A letter goes when its row is accepted in a newer
+//! version, or deleted.
+
+use std::collections::BTreeMap;
+
+use crate::engine::Entry;
+
+/// A row that a sink refuses, in its words.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub lane: usize,
+    pub entry: Entry,
+    pub error: String,
+}
+
+/// The letters of one sink.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    /// By lane: `sink/projection`.
+    names: Vec<String>,
+    by_key: BTreeMap<(usize, Vec<u8>), ()>,
+    counts: Vec<usize>,
+}
+
+type Facts = Vec<(String, Option<Vec<u8>>)>;
+
+impl Letters {
+    pub(super) fn new(
+        names: Vec<String>,
+        known: impl IntoIterator<Item = (usize, Vec<u8>)>,
+    ) -> Self {
+        let mut this = Self { counts: vec![0; names.len()], names, by_key: BTreeMap::new() };
+        for (lane, key) in known {
+            this.counts[lane] += 1;
+            this.by_key.insert((lane, key), ());
+        }
+        this
+    }
+
+    pub(super) fn lane_name(&self, lane: usize) -> &str {
+        &self.names[lane]
+    }
+
+    pub(super) fn count(&self, lane: usize) -> usize {
+        self.counts[lane]
+    }
+
+    /// These rows have newer versions in the sink, or are deleted there.
+    pub(super) fn accepted(&mut self, lane: usize, entries: &[Entry], facts: &mut Facts) {
+        if self.counts[lane] == 0 {
+            return;
+        }
+        for entry in entries {
+            if self.by_key.remove(&(lane, entry.key().to_vec())).is_some() {
+                self.counts[lane] -= 1;
+                facts.push((self.fact(lane, entry.key()), None));
+            }
+        }
+    }
+
+    pub(super) fn refused(&mut self, refused: Refused, facts: &mut Facts) {
+        let Refused { lane, entry, error } = refused;
+        let mut letter = entry.lsn().0.to_be_bytes().to_vec();
+        letter.extend_from_slice(error.as_bytes());
+        facts.push((self.fact(lane, entry.key()), Some(letter)));
+        if self.by_key.insert((lane, entry.key().to_vec()), ()).is_none() {
+            self.counts[lane] += 1;
+        }
+    }
+
+    fn fact(&self, lane: usize, key: &[u8]) -> String {
+        let mut name = format!("dead/{}/", self.names[lane]);
+        for byte in key {
+            name.push_str(&format!("{byte:02x}"));
+        }
+        name
+    }
+}
+
+/// The key of a letter's fact, after the lane's name.
+pub fn letter_key(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lsn::Lsn;
+
+    #[test]
+    fn a_letter_stays_until_its_row_is_accepted() {
+        let mut letters = Letters::new(vec!["s/p".into()], []);
+        let mut facts = Facts::new();
+        let entry = Entry::row(Lsn(5), b"\x01k", b"row");
+        letters.refused(Refused { lane: 0, entry: entry.clone(), error: "no".into() }, &mut facts);
+        letters.refused(Refused { lane: 0, entry: entry.clone(), error: "no".into() }, &mut facts);
+        assert_eq!(letters.count(0), 1);
+        assert_eq!(facts[0].0, "dead/s/p/016b");
+        letters.accepted(0, &[Entry::tombstone(Lsn(6), b"other")], &mut facts);
+        assert_eq!(letters.count(0), 1);
+        letters.accepted(0, &[Entry::tombstone(Lsn(6), b"\x01k")], &mut facts);
+        assert_eq!(letters.count(0), 0);
+        assert_eq!(facts.last(), Some(&("dead/s/p/016b".into(), None)));
+        assert_eq!(letter_key("016b"), Some(b"\x01k".to_vec()));
+    }
+}

@@ -1,0 +1,334 @@
+//! The engine's thread: it alone holds the machine. It takes gulps, commands and the store's answers,
+//! serves the sinks after each, and hands checkpoints to the store's thread.
+//!
+//! Every queue is bounded. While the store lags, no gulps are taken; feedback to the server flows on
+//! in the stream's task.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, never, select};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use super::report::Report;
+use crate::engine::Entry;
+use crate::lsn::{Durable, Lsn};
+use crate::output::{Standing, Work};
+use crate::pipeline::{Checkpoint, Fault, Machine, Refused, Replayed};
+use crate::pgoutput::Position;
+use crate::sink::Outcome;
+use crate::source::stream::HeldGulp;
+use crate::state::{self, Store};
+
+/// Changes that may wait for the store before the stream waits, too.
+const UNSTORED_MAX: usize = 200_000;
+const BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// A checkpoint when so much has gathered, or after the pause.
+const CHECKPOINT_CHANGES: usize = 20_000;
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
+/// A position that moved without changes is stored less often: each time costs a sync.
+const IDLE_CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
+const REPORT_PAUSE: Duration = Duration::from_millis(250);
+
+/// What tasks ask of the engine's thread.
+pub(super) enum Command {
+    /// A new stream begins: every gulp of the one before is in the queue. Answers where to begin.
+    Connected { reply: oneshot::Sender<Lsn> },
+    Opened { sink: usize, standings: Vec<Standing> },
+    Closed { sink: usize },
+    /// The reply is dropped when the sink pulls again.
+    Pull { sink: usize, idle: bool, reply: oneshot::Sender<Work> },
+    Done { sink: usize, work: Work, outcome: Outcome },
+    Loaded { table: usize, entries: Vec<Entry>, bound: Option<Lsn>, facts: Facts },
+    Replanned { dropped: usize, planned: usize, facts: Facts },
+    Fetched { table: usize, entry: Option<Entry>, bound: Lsn },
+    Stop,
+}
+
+pub(super) type Facts = Vec<(String, Option<Vec<u8>>)>;
+
+/// A row that a replay needs from the source.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub table: usize,
+    pub key: Vec<u8>,
+    pub xid: u32,
+}
+
+/// The store's thread: what it takes and what it answers.
+pub(super) struct StoreLink {
+    pub checkpoints: Sender<Checkpoint>,
+    pub answers: Receiver<Result<Position, state::Error>>,
+}
+
+pub(super) struct EngineThread {
+    pub machine: Machine,
+    pub gulps: Receiver<HeldGulp>,
+    pub commands: Receiver<HeldCommand>,
+    pub store: StoreLink,
+    /// To read the backlog.
+    pub reader: Store,
+    pub durable: watch::Sender<Durable>,
+    pub wanted: tokio::sync::mpsc::Sender<Wanted>,
+    pub report: Report,
+}
+
+/// Why the thread ended.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    #[error("it was told to stop")]
+    Stopped,
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    #[error(transparent)]
+    Store(#[from] state::Error),
+    #[error("a thread of the pipeline is gone")]
+    Gone,
+}
+
+struct Parked {
+    idle: bool,
+    reply: oneshot::Sender<Work>,
+}
+
+/// Builds one and keeps at it until it ends; only `End::Stopped` is a good end.
+pub(super) fn run(mut thread: EngineThread, sinks: usize) -> End {
+    let mut parked: Vec<Option<Parked>> = (0..sinks).map(|_| None).collect();
+    let mut checkpoints = Checkpoints::new(thread.machine.position());
+    let mut reported = Instant::now() - REPORT_PAUSE;
+    loop {
+        match turn(&mut thread, &mut parked, &mut checkpoints) {
+            Ok(Turn::Again) => {}
+            Ok(Turn::Stop) => return thread.stop(&mut checkpoints),
+            Err(end) => return end,
+        }
+        if reported.elapsed() >= REPORT_PAUSE {
+            reported = Instant::now();
+            thread.report.full(&thread.machine);
+        }
+    }
+}
+
+enum Turn {
+    Again,
+    Stop,
+}
+
+fn turn(
+    thread: &mut EngineThread,
+    parked: &mut [Option<Parked>],
+    checkpoints: &mut Checkpoints,
+) -> Result<Turn, End> {
+    let full = thread.machine.unstored() > UNSTORED_MAX
+        || thread.machine.backlog_bytes() > BACKLOG_BYTES_MAX;
+    let closed = never();
+    let gulps = if full { &closed } else { &thread.gulps };
+    let patience = checkpoints.patience(&thread.machine);
+    select! {
+        recv(gulps) -> gulp => match gulp {
+            Ok(gulp) => thread.machine.gulp(&gulp.bytes)?,
+            // The stream's task only ends with the pipeline.
+            Err(_) => return Err(End::Gone),
+        },
+        recv(thread.commands) -> command => {
+            let mut next = Some(command.map_err(|_| End::Gone)?);
+            while let Some(held) = next {
+                if matches!(held.command, Command::Stop) {
+                    return Ok(Turn::Stop);
+                }
+                thread.command(held.command, parked)?;
+                next = thread.commands.try_recv().ok();
+            }
+        }
+        recv(thread.store.answers) -> answer => {
+            checkpoints.stored(thread, answer.map_err(|_| End::Gone)??);
+        }
+        default(patience) => {}
+    }
+    thread.replay()?;
+    thread.serve(parked);
+    checkpoints.take_if_due(thread)?;
+    thread.report.positions(&thread.machine);
+    Ok(Turn::Again)
+}
+
+impl EngineThread {
+    fn command(&mut self, command: Command, parked: &mut [Option<Parked>]) -> Result<(), End> {
+        match command {
+            Command::Connected { reply } => {
+                // What the connection before has sent comes first.
+                while let Ok(gulp) = self.gulps.try_recv() {
+                    self.machine.gulp(&gulp.bytes)?;
+                }
+                // The task that asked may be gone: then nobody needs the answer.
+                let _ = reply.send(self.machine.connected());
+            }
+            Command::Opened { sink, standings } => self.machine.opened(sink, &standings),
+            Command::Closed { sink } => {
+                parked[sink] = None;
+                self.machine.closed(sink);
+            }
+            Command::Pull { sink, idle, reply } => parked[sink] = Some(Parked { idle, reply }),
+            Command::Done { sink, work, outcome } => {
+                self.report.done(sink, &work, &outcome);
+                let refused = outcome.poison.into_iter().map(|poison| Refused {
+                    lane: poison.projection,
+                    entry: poison.entry,
+                    error: poison.error,
+                });
+                self.machine.done(sink, &work, refused.collect());
+            }
+            Command::Loaded { table, entries, bound, facts } => {
+                self.report.loaded(table, entries.len(), bound.is_some());
+                self.machine.loaded(table, entries, bound, facts)?;
+            }
+            Command::Replanned { dropped, planned, facts } => {
+                self.machine.replanned(dropped, planned, facts);
+            }
+            Command::Fetched { table, entry, bound } => self.machine.fetched(table, entry, bound)?,
+            Command::Stop => unreachable!("handled by the caller"),
+        }
+        Ok(())
+    }
+
+    /// Works off a piece of the backlog once the load's rows are there.
+    fn replay(&mut self) -> Result<(), End> {
+        let Some(at) = self.machine.replay_at() else { return Ok(()) };
+        if self.machine.is_waiting_for_row() {
+            return Ok(());
+        }
+        let outcome = match self.reader.backlog_from(at)? {
+            Some((found, piece)) if found == at => Some(self.machine.replay(&piece)?),
+            _ => self.machine.finish_load()?,
+        };
+        if let Some(Replayed::NeedsRow { table, xid }) = outcome {
+            let key = self.machine.wanted_key().to_vec();
+            self.wanted.blocking_send(Wanted { table, key, xid }).map_err(|_| End::Gone)?;
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, parked: &mut [Option<Parked>]) {
+        for (sink, place) in parked.iter_mut().enumerate() {
+            let Some(pull) = place.take_if(|pull| !pull.reply.is_closed()) else { continue };
+            match self.machine.next_work(sink, pull.idle) {
+                // A sink that is gone in this very moment closes, and is told anew.
+                Some(work) => drop(pull.reply.send(work)),
+                None => *place = Some(pull),
+            }
+        }
+    }
+
+    /// Makes durable what there is: a restart goes on from here.
+    fn stop(mut self, checkpoints: &mut Checkpoints) -> End {
+        while checkpoints.in_flight {
+            match self.store.answers.recv() {
+                Ok(Ok(position)) => checkpoints.stored(&mut self, position),
+                Ok(Err(error)) => return End::Store(error),
+                Err(_) => return End::Gone,
+            }
+        }
+        if let Err(end) = checkpoints.take(&mut self) {
+            return end;
+        }
+        match self.store.answers.recv() {
+            Ok(Ok(position)) => {
+                checkpoints.stored(&mut self, position);
+                End::Stopped
+            }
+            Ok(Err(error)) => End::Store(error),
+            Err(_) => End::Gone,
+        }
+    }
+}
+
+/// One checkpoint at a time is on its way to the store.
+struct Checkpoints {
+    in_flight: bool,
+    taken_at: Instant,
+    taken: Position,
+}
+
+impl Checkpoints {
+    fn new(position: Position) -> Self {
+        Self { in_flight: false, taken_at: Instant::now(), taken: position }
+    }
+
+    /// How long a turn may wait for something to happen.
+    fn patience(&self, machine: &Machine) -> Duration {
+        if machine.replay_at().is_some() && !machine.is_waiting_for_row() {
+            return Duration::ZERO;
+        }
+        if self.in_flight { REPORT_PAUSE } else { CHECKPOINT_PAUSE }
+    }
+
+    fn take_if_due(&mut self, thread: &mut EngineThread) -> Result<(), End> {
+        let changes = thread.machine.unstored();
+        let since = self.taken_at.elapsed();
+        let due = changes >= CHECKPOINT_CHANGES
+            || (thread.machine.has_unstored() && since >= CHECKPOINT_PAUSE)
+            || (thread.machine.position() != self.taken && since >= IDLE_CHECKPOINT_PAUSE);
+        if due && !self.in_flight { self.take(thread) } else { Ok(()) }
+    }
+
+    fn take(&mut self, thread: &mut EngineThread) -> Result<(), End> {
+        let checkpoint = thread.machine.checkpoint();
+        (self.taken, self.taken_at, self.in_flight) = (checkpoint.position, Instant::now(), true);
+        thread.store.checkpoints.send(checkpoint).map_err(|_| End::Gone)
+    }
+
+    fn stored(&mut self, thread: &mut EngineThread, position: Position) {
+        self.in_flight = false;
+        thread.durable.send_replace(Durable(position.lsn));
+        thread.machine.forget();
+    }
+}
+
+/// The store's thread: writes what it is given, one after the other. Its writers may sleep.
+pub(super) fn run_store(
+    store: Store,
+    checkpoints: Receiver<Checkpoint>,
+    answers: Sender<Result<Position, state::Error>>,
+) {
+    for mut checkpoint in checkpoints {
+        let position = checkpoint.position;
+        let fact = super::facts::Stored::of(&checkpoint).to_bytes();
+        checkpoint.batch.fact(super::facts::POSITION, fact);
+        let answer = store.write(&checkpoint.batch).map(|()| position);
+        let failed = answer.is_err();
+        if answers.send(answer).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// The tasks' end of the queue of commands, which is bounded.
+#[derive(Clone)]
+pub(super) struct Commands {
+    sender: Sender<HeldCommand>,
+    places: Arc<Semaphore>,
+}
+
+/// A command and its place in the queue, which is free again when this is dropped.
+pub(super) struct HeldCommand {
+    command: Command,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The engine's thread is gone: the pipeline is being torn down.
+#[derive(Debug, thiserror::Error)]
+#[error("the engine's thread has ended")]
+pub struct EngineGone;
+
+impl Commands {
+    pub(super) fn queue(capacity: usize) -> (Self, Receiver<HeldCommand>) {
+        let (sender, receiver) = crossbeam_channel::bounded(capacity);
+        (Self { sender, places: Arc::new(Semaphore::new(capacity)) }, receiver)
+    }
+
+    pub(super) async fn send(&self, command: Command) -> Result<(), EngineGone> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| EngineGone)?;
+        // Each command in the queue has a place, so there is room.
+        self.sender.try_send(HeldCommand { command, _place: place }).map_err(|_| EngineGone)
+    }
+}
