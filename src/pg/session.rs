@@ -49,6 +49,7 @@ pub async fn connect(params: &Params, application_name: &str) -> Result<Session,
         .map_err(|error| Error::protocol(&at, "the handover failed").caused_by(error))?;
     let end = Arc::new(End::default());
     let ended = Arc::clone(&end);
+    #[expect(clippy::disallowed_methods, reason = "the session owns the task and ends it")]
     let task = tokio::spawn(async move {
         // Ends when the client is dropped, too.
         if let Err(error) = connection.await {

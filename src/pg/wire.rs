@@ -9,7 +9,7 @@ use postgres_protocol::message::backend::{ErrorResponseBody, Header, Message};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Error, ServerError, Stream};
+use super::{Error, Kind, ServerError, Stream};
 
 /// Every session's settings, so that the same value has the same text everywhere, names resolve in one
 /// way, and no role's or database's setting cuts a long COPY short. Sent with the startup packet: they
@@ -123,33 +123,54 @@ impl Wire {
     pub async fn message(&mut self, bytes_max: usize) -> Result<Message, Error> {
         loop {
             self.peek_tag(bytes_max).await?;
-            let message = Message::parse(&mut self.incoming)
-                .map_err(|error| self.malformed().caused_by(error))?;
-            match message.ok_or_else(|| self.malformed())? {
-                Message::NoticeResponse(body) => {
-                    // The same fields as an error's; the body's type has no constructor to share.
-                    let mut fields = body.fields();
-                    while let Some(field) =
-                        fields.next().map_err(|e| self.malformed().caused_by(e))?
-                    {
-                        if field.type_() == b'M' {
-                            let text = String::from_utf8_lossy(field.value_bytes());
-                            tracing::debug!(server = self.at, "notice: {text}");
-                        }
-                    }
-                }
-                Message::ParameterStatus(body) => {
-                    let read = body.name().and_then(|name| Ok((name, body.value()?)));
-                    let (name, value) = read.map_err(|error| self.malformed().caused_by(error))?;
-                    self.parameters.insert(name.to_string(), value.to_string());
-                }
-                message => return Ok(message),
+            if let Some(message) = self.take_message()? {
+                return Ok(message);
             }
         }
     }
 
+    /// The message that was peeked at; `None` when it was for the log or the parameters.
+    fn take_message(&mut self) -> Result<Option<Message>, Error> {
+        let malformed = |this: &Self, error| this.malformed().caused_by(error);
+        let message = Message::parse(&mut self.incoming).map_err(|error| malformed(self, error))?;
+        match message.ok_or_else(|| self.malformed())? {
+            Message::NoticeResponse(body) => {
+                let mut fields = body.fields();
+                while let Some(field) = fields.next().map_err(|error| malformed(self, error))? {
+                    if field.type_() == b'M' {
+                        let text = String::from_utf8_lossy(field.value_bytes());
+                        tracing::debug!(server = self.at, "notice: {text}");
+                    }
+                }
+                Ok(None)
+            }
+            Message::ParameterStatus(body) => {
+                let read = body.name().and_then(|name| Ok((name, body.value()?)));
+                let (name, value) = read.map_err(|error| malformed(self, error))?;
+                self.parameters.insert(name.to_string(), value.to_string());
+                Ok(None)
+            }
+            message => Ok(Some(message)),
+        }
+    }
+
+    /// Sends a command that is answered by CopyBothResponse; what follows is a stream.
+    pub async fn copy_both(&mut self, command: &str) -> Result<(), Error> {
+        self.send_query(command).await?;
+        // postgres-protocol does not know its tag.
+        while self.peek_tag(ANSWER_BYTES_MAX).await? != b'W' {
+            match self.take_message()? {
+                None => {}
+                Some(Message::ErrorResponse(body)) => return Err(self.error(&body)),
+                Some(_) => return Err(self.unexpected("the start of a stream")),
+            }
+        }
+        self.skip();
+        Ok(())
+    }
+
     /// Drops the message whose tag was peeked at.
-    pub fn skip(&mut self) {
+    fn skip(&mut self) {
         if let Ok(Some(header)) = Header::parse(&self.incoming) {
             let len = usize::try_from(header.len()).unwrap_or(0) + 1;
             self.incoming.advance(len.min(self.incoming.len()));
@@ -172,13 +193,18 @@ impl Wire {
         Error::protocol(&self.at, "a malformed message")
     }
 
+    async fn send_query(&mut self, sql: &str) -> Result<(), Error> {
+        let mut out = BytesMut::new();
+        frontend::query(sql, &mut out).map_err(|error| {
+            Error::new(Kind::Configuration, &self.at, "a query holds a zero byte").caused_by(error)
+        })?;
+        self.send(&out).await
+    }
+
     /// Runs one simple query (SQL or a replication command) to its end; the rows of all its results.
     /// Not cancel-safe: a connection whose query was dropped half-way must be dropped too.
     pub async fn query(&mut self, sql: &str) -> Result<Vec<Row>, Error> {
-        let mut out = BytesMut::new();
-        frontend::query(sql, &mut out)
-            .map_err(|error| Error::configuration("a query holds a zero byte").caused_by(error))?;
-        self.send(&out).await?;
+        self.send_query(sql).await?;
         let (mut rows, mut error, mut bytes) = (Vec::new(), None, 0);
         loop {
             match self.message(ANSWER_BYTES_MAX).await? {

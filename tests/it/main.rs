@@ -7,3 +7,5 @@ mod harness;
 
 mod harness_smoke;
 mod values;
+mod pg_connections;
+mod replication_stream;
