@@ -1,17 +1,120 @@
-//! Configuration that cannot be invalid: what `raw.rs` read, checked and resolved. SQL and templates
-//! keep their place in the file, for later errors.
+//! Configuration that cannot be invalid: read from its layers, checked, every fault told at once.
+//! SQL and templates keep their place in the file, for later errors.
+//!
+//! One way through: `document` (TOML to nodes with places, `literal` for `${NAME}`) and `environment`
+//! are merged by `layers`; `section` reads tables with types; `daemon`, `sinks`, `projections` and
+//! `targets` know the keys and make the model below. `resolve` is the second stage, when the source's
+//! catalog is known. `diagnostic` and `mask` show faults, and no secrets.
 
+mod credentials;
+mod daemon;
 mod diagnostic;
-mod raw;
+mod document;
+mod environment;
+mod faults;
+mod layers;
+mod literal;
+mod mask;
+mod node;
+mod place;
+mod projections;
+pub mod resolve;
 mod secret;
+mod section;
+mod sinks;
+mod sql_name;
+pub(crate) mod suggest;
+mod targets;
 pub mod template;
+#[cfg(test)]
+mod tests;
+mod units;
 
-pub use diagnostic::{Diagnostic, Place};
+pub use diagnostic::{Diagnostic, Style};
+pub use environment::Environment;
+pub use place::{Place, SourceFile};
 pub use secret::Secret;
 pub use template::Template;
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use faults::Faults;
+
+/// Longest configuration file that is read.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Reads the file and its layers. The faults are all there are, in the order of the file.
+pub fn load(path: &Path, environment: &Environment) -> Result<Config, Vec<Diagnostic>> {
+    let text = read_file(path).map_err(|fault| vec![fault])?;
+    parse(&path.display().to_string(), &text, environment)
+}
+
+/// As `load`, of a text that is already there; `path` is what messages call it.
+pub fn parse(path: &str, text: &str, environment: &Environment) -> Result<Config, Vec<Diagnostic>> {
+    let mut faults = Faults::default();
+    let root = root(path, text, environment, &mut faults);
+    check_sections(&root, &mut faults);
+    let source = daemon::source(&root, &mut faults);
+    let state = daemon::state(&root, &mut faults);
+    let http = daemon::http(&root, &mut faults);
+    let sinks = sinks::read(&root, &mut faults);
+    let projections = projections::read(&root, &sinks, &mut faults);
+    let faults = faults.into_sorted();
+    match (source, state, http) {
+        (Some(source), Some(state), Some(http)) if faults.is_empty() => {
+            Ok(Config { source, state, http, sinks: sinks.valid, projections })
+        }
+        _ => {
+            assert!(!faults.is_empty(), "what cannot be read has been told as a fault");
+            Err(faults)
+        }
+    }
+}
+
+/// `[http]` alone, for commands that only talk to the daemon: they need no other secret.
+pub fn load_http(path: &Path, environment: &Environment) -> Result<HttpConfig, Vec<Diagnostic>> {
+    let text = read_file(path).map_err(|fault| vec![fault])?;
+    // Variables and syntax of other sections are not this command's matter.
+    let root = root(&path.display().to_string(), &text, environment, &mut Faults::default());
+    let mut faults = Faults::default();
+    daemon::http(&root, &mut faults).ok_or_else(|| faults.into_sorted())
+}
+
+fn root(path: &str, text: &str, environment: &Environment, faults: &mut Faults) -> node::Node {
+    let file = Arc::new(SourceFile::new(path, text));
+    layers::read(&file, environment, faults)
+}
+
+fn check_sections(root: &node::Node, faults: &mut Faults) {
+    let known = ["source", "state", "http", "sink", "projection", "event"];
+    let section = section::Section::open(root, "the configuration".to_owned(), &known, faults);
+    for (key, what) in [("source", "[source]"), ("sink", "[sink.NAME.KIND]")] {
+        // `[source]` has defaults and so is always there; without its url it is as good as missing.
+        if section.as_ref().is_some_and(|section| !section.has(key)) {
+            let fault = Diagnostic::new(format!("the configuration has no {what}"));
+            faults.push_absent(fault.hint(format!("add {what}; config/readside.toml shows every key")));
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, Diagnostic> {
+    use std::io::Read;
+    let fault = |reason: String| {
+        Diagnostic::new(format!("{} cannot be read: {reason}", path.display()))
+            .hint("name the configuration by --config FILE or READSIDE_CONFIG")
+    };
+    let file = std::fs::File::open(path).map_err(|error| fault(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    let read = read.map_err(|error| fault(error.to_string()))?;
+    if read as u64 > FILE_BYTES_MAX {
+        return Err(fault("it is longer than 16 MiB".to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8".to_owned()))
+}
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -58,8 +161,11 @@ pub struct StateConfig {
 
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
+    /// Host and port.
     pub listen: String,
     pub token_file: Option<PathBuf>,
+    /// What `token_file` holds.
+    pub token: Option<Secret>,
 }
 
 #[derive(Debug, Clone)]
@@ -85,6 +191,16 @@ pub enum SinkKind {
     Postgres,
     Redis,
     Elasticsearch,
+}
+
+impl fmt::Display for SinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SinkKind::Postgres => "Postgres",
+            SinkKind::Redis => "Redis",
+            SinkKind::Elasticsearch => "Elasticsearch",
+        })
+    }
 }
 
 #[derive(Debug, Clone)]

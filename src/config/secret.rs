@@ -20,3 +20,9 @@ impl std::fmt::Debug for Secret {
         f.write_str("[secret]")
     }
 }
+
+impl std::fmt::Display for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}

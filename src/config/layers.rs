@@ -1,0 +1,164 @@
+//! The layers of configuration, merged by the `config` crate: defaults, the file, the environment.
+//!
+//! Its values know no places, so each leaf goes through the merge as a number that stands for a node
+//! of ours. A list is a leaf: a later layer replaces it as a whole.
+
+use std::collections::BTreeMap;
+
+use config::{Map, ValueKind};
+
+use super::diagnostic::Diagnostic;
+use super::document;
+use super::environment::Environment;
+use super::faults::Faults;
+use super::node::{Node, Value};
+use super::place::{Place, SourceFile};
+
+/// Everything is merged under one key: `config` would read a dot in a top-level key as a path.
+const ROOT: &str = "readside";
+
+/// Defaults that depend on nothing but the kind of section.
+const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// Reads and merges all layers.
+pub(super) fn read(
+    file: &std::sync::Arc<SourceFile>,
+    environment: &Environment,
+    faults: &mut Faults,
+) -> Node {
+    let written = document::read(file, environment, faults);
+    let overrides = environment.overrides(&written, faults);
+    let defaults = defaults_for(&written);
+    merge([defaults, written, overrides], faults)
+}
+
+/// The defaults for the sections that the file has: those of sinks and projections once for each.
+fn defaults_for(written: &Node) -> Node {
+    let file = std::sync::Arc::new(SourceFile::new("defaults", DEFAULTS));
+    let mut faults = Faults::default();
+    let mut templates = document::read(&file, &Environment::default(), &mut faults);
+    forget_places(&mut templates);
+    let mut defaults = Node::table(Place::default(), Vec::new());
+    for (section, template) in templates.entries() {
+        let named = written.get(section).map(Node::entries).unwrap_or_default();
+        match section.as_str() {
+            "sink" => {
+                for (name, sink) in named {
+                    for (kind, node) in template.entries().iter().filter(|(k, _)| sink.get(k).is_some()) {
+                        let path = [section.clone(), name.clone(), kind.clone()];
+                        defaults.insert(&path, node.clone());
+                    }
+                }
+            }
+            "projection" => {
+                for (name, _) in named {
+                    defaults.insert(&[section.clone(), name.clone()], template.clone());
+                }
+            }
+            _ => {
+                defaults.insert(std::slice::from_ref(section), template.clone());
+            }
+        }
+    }
+    defaults
+}
+
+fn forget_places(node: &mut Node) {
+    node.key_place = Place::default();
+    node.place = Place::default();
+    if let Value::Table(entries) = &mut node.value {
+        entries.iter_mut().for_each(|(_, entry)| forget_places(entry));
+    }
+}
+
+fn merge(layers: [Node; 3], faults: &mut Faults) -> Node {
+    let mut arena = Arena::default();
+    let mut builder = config::Config::builder();
+    for layer in &layers {
+        builder = builder.add_source(Layer(arena.take(layer, &mut Vec::new())));
+    }
+    let merged = match builder.build() {
+        Ok(merged) => merged.cache,
+        Err(error) => {
+            faults.push(Diagnostic::new(format!("the configuration cannot be merged: {error}")));
+            return Node::table(Place::default(), Vec::new());
+        }
+    };
+    let root = match merged.kind {
+        ValueKind::Table(mut table) => table.remove(ROOT),
+        _ => None,
+    };
+    let mut root = arena.give(root.map_or(ValueKind::Nil, |root| root.kind), &mut Vec::new());
+    root.link_places();
+    root
+}
+
+/// The leaves of all layers, and the tables' places.
+#[derive(Default)]
+struct Arena {
+    leaves: Vec<Node>,
+    tables: BTreeMap<Vec<String>, (Place, Place)>,
+}
+
+impl Arena {
+    fn take(&mut self, node: &Node, path: &mut Vec<String>) -> config::Value {
+        let Value::Table(entries) = &node.value else {
+            self.leaves.push(node.clone());
+            return config::Value::new(None, ValueKind::U64(self.leaves.len() as u64 - 1));
+        };
+        // The file's place of a table is the one to point at, else the first variable's.
+        let places = self.tables.entry(path.clone()).or_default();
+        if places.1.is_nowhere() {
+            *places = (node.key_place.clone(), node.place.clone());
+        }
+        let mut table = Map::new();
+        for (key, entry) in entries {
+            path.push(key.clone());
+            table.insert(key.clone(), self.take(entry, path));
+            path.pop();
+        }
+        config::Value::new(None, ValueKind::Table(table))
+    }
+
+    fn give(&self, kind: ValueKind, path: &mut Vec<String>) -> Node {
+        let leaf = |index: u64| self.leaves.get(usize::try_from(index).ok()?).cloned();
+        match kind {
+            ValueKind::U64(index) => leaf(index).unwrap_or_else(empty),
+            ValueKind::Table(table) => {
+                let mut entries = Vec::new();
+                for (key, value) in table {
+                    path.push(key.clone());
+                    entries.push((key, self.give(value.kind, path)));
+                    path.pop();
+                }
+                // The map has lost the file's order.
+                entries.sort_by(|(a, x), (b, y)| (order(x), a).cmp(&(order(y), b)));
+                let (key_place, place) = self.tables.get(path).cloned().unwrap_or_default();
+                Node { key_place, place, value: Value::Table(entries) }
+            }
+            _ => empty(),
+        }
+    }
+}
+
+fn empty() -> Node {
+    Node::table(Place::default(), Vec::new())
+}
+
+fn order(node: &Node) -> usize {
+    if node.key_place.file.is_some() { node.key_place.span.start } else { usize::MAX }
+}
+
+/// One layer as `config` wants it.
+#[derive(Clone, Debug)]
+struct Layer(config::Value);
+
+impl config::Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, config::Value>, config::ConfigError> {
+        Ok(Map::from_iter([(ROOT.to_owned(), self.0.clone())]))
+    }
+}

@@ -1,1 +1,0 @@
-//! What the file says, by serde, before it is checked.
