@@ -1,1 +1,161 @@
-//! To be described.
+//! The command line. One file per command; `daemon` asks the running daemon by HTTP.
+//!
+//! Exit codes: 0 when all is well, 1 when something failed, 2 for faults in the configuration and for
+//! wrong use.
+
+mod check;
+mod daemon;
+mod dead_letters;
+mod events;
+mod explain;
+mod log;
+mod rebuild;
+mod run;
+mod status;
+mod verify;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Diagnostic, Environment, Style};
+
+/// Keeps read models in Elasticsearch, Redis and Postgres exactly in step with a Postgres database.
+#[derive(Debug, Parser)]
+#[command(name = "readside", version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "readside.toml",
+        env = "READSIDE_CONFIG"
+    )]
+    config: PathBuf,
+    /// How log lines are written to stderr; READSIDE_LOG filters them, as in "info,readside::sink=debug"
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = log::Format::Human)]
+    log: log::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the daemon, after the tests of `check` on configuration, SQL and source
+    Run,
+    /// Tests configuration, source and sinks, creates nothing, and tells every fault
+    Check,
+    /// Shows how a projection is maintained, and what it costs
+    Explain(explain::Arguments),
+    /// Shows what the running daemon does and how far it is
+    Status(status::Arguments),
+    /// Compares what a sink holds with the state
+    Verify(verify::Arguments),
+    /// Builds a projection anew, beside the one that readers see
+    Rebuild(rebuild::Arguments),
+    /// Shows events as they happen
+    #[command(subcommand)]
+    Events(events::Command),
+    /// Shows and settles the rows that a sink refused
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+}
+
+/// What a command comes to, errors apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// Faults have been told.
+    Faults,
+}
+
+/// Reads the process's arguments and does what they say.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log::start(arguments.log);
+    let environment = Environment::of_process();
+    match dispatch(&arguments, &environment) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Faults) => ExitCode::from(2),
+        Err(error) => {
+            tell(&Diagnostic::new(format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &Arguments, environment: &Environment) -> anyhow::Result<Outcome> {
+    let config = &arguments.config;
+    match &arguments.command {
+        Command::Run => run::run(config, environment),
+        Command::Check => check::run(config, environment),
+        Command::Explain(command) => explain::run(command),
+        Command::Status(command) => status::run(command, config, environment),
+        Command::Verify(command) => verify::run(command),
+        Command::Rebuild(command) => rebuild::run(command),
+        Command::Events(command) => events::run(command),
+        Command::DeadLetters(command) => dead_letters::run(command),
+    }
+}
+
+/// A command that the command line knows and this version does not have.
+fn unavailable(command: &str) -> Outcome {
+    tell(&Diagnostic::new(format!("`readside {command}` is not available in this version")));
+    Outcome::Faults
+}
+
+/// Shows a fault on stderr, in colours on a terminal that wants them.
+fn tell(fault: &Diagnostic) {
+    use std::io::IsTerminal;
+    let stderr = std::io::stderr();
+    let colours = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let style = if colours { Style::Coloured } else { Style::Plain };
+    // Nobody is left to be told that stderr is closed; the exit code still says it.
+    let _ = writeln!(stderr.lock(), "{}\n", fault.render(style));
+}
+
+/// Writes a line, or many, to stdout.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        // As `readside status | head` ends.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_of_the_contract_is_known() {
+        Arguments::command().debug_assert();
+        for line in [
+            "run",
+            "check --config x.toml",
+            "--config x.toml --log json check",
+            "run --log json",
+            "explain orders",
+            "status --json",
+            "verify orders --sink cache --repair",
+            "rebuild orders",
+            "events tail",
+            "dead-letters list",
+            "dead-letters show 7",
+            "dead-letters retry 7",
+            "dead-letters drop 7",
+        ] {
+            let words = std::iter::once("readside").chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+        let parsed = Arguments::try_parse_from(["readside", "check"]).expect("a command");
+        if std::env::var_os("READSIDE_CONFIG").is_none() {
+            assert_eq!(parsed.config, PathBuf::from("readside.toml"));
+        }
+    }
+}

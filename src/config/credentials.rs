@@ -89,9 +89,8 @@ pub(super) fn secret_file(
 ) -> Option<(PathBuf, Secret)> {
     let node = section.get(key)?;
     let path = PathBuf::from(section.text(key, faults)?);
-    let read = read_bounded(&path).and_then(|bytes| {
-        String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
-    });
+    let read = read_bounded(&path)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned()));
     match read {
         Ok(text) => {
             let text = text.strip_suffix('\n').unwrap_or(&text);
@@ -136,7 +135,9 @@ fn read_bounded(path: &std::path::Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let read = file.take(SECRET_FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
     match read {
-        Ok(read) if read as u64 > SECRET_FILE_BYTES_MAX => Err("it is longer than 64 KiB".to_owned()),
+        Ok(read) if read as u64 > SECRET_FILE_BYTES_MAX => {
+            Err("it is longer than 64 KiB".to_owned())
+        }
         Ok(_) => Ok(bytes),
         Err(error) => Err(error.to_string()),
     }
@@ -175,7 +176,6 @@ pub(super) fn store_of(kind: SinkKind, url: &Secret) -> String {
 }
 
 fn has_port(host: &str) -> bool {
-    host.rsplit_once(':').is_some_and(|(_, port)| {
-        !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
-    })
+    host.rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }

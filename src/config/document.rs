@@ -127,7 +127,9 @@ fn reference(fault: ReferenceFault, file: &Arc<SourceFile>) -> Diagnostic {
         }
         ReferenceFaultKind::Missing(name, Missing::Unset) => (
             format!("the environment variable `{name}` is not set"),
-            format!("set {name} where Readside is started, or write $${{ where the text ${{ itself is meant"),
+            format!(
+                "set {name} where Readside is started, or write $${{ where the text ${{ itself is meant"
+            ),
         ),
         ReferenceFaultKind::Missing(name, Missing::NotUtf8) => (
             format!("the value of the environment variable `{name}` is not UTF-8"),

@@ -44,7 +44,9 @@ fn defaults_for(written: &Node) -> Node {
         match section.as_str() {
             "sink" => {
                 for (name, sink) in named {
-                    for (kind, node) in template.entries().iter().filter(|(k, _)| sink.get(k).is_some()) {
+                    for (kind, node) in
+                        template.entries().iter().filter(|(k, _)| sink.get(k).is_some())
+                    {
                         let path = [section.clone(), name.clone(), kind.clone()];
                         defaults.insert(&path, node.clone());
                     }
@@ -93,24 +95,24 @@ fn merge(layers: [Node; 3], faults: &mut Faults) -> Node {
     root
 }
 
-/// The leaves of all layers, and the tables' places.
+/// The leaves of all layers, and where each path was first written.
 #[derive(Default)]
 struct Arena {
     leaves: Vec<Node>,
-    tables: BTreeMap<Vec<String>, (Place, Place)>,
+    /// Key and value. The file's come before a variable's, so they are the ones to point at.
+    places: BTreeMap<Vec<String>, (Place, Place)>,
 }
 
 impl Arena {
     fn take(&mut self, node: &Node, path: &mut Vec<String>) -> config::Value {
+        let places = self.places.entry(path.clone()).or_default();
+        if places.1.is_nowhere() {
+            *places = (node.key_place.clone(), node.place.clone());
+        }
         let Value::Table(entries) = &node.value else {
             self.leaves.push(node.clone());
             return config::Value::new(None, ValueKind::U64(self.leaves.len() as u64 - 1));
         };
-        // The file's place of a table is the one to point at, else the first variable's.
-        let places = self.tables.entry(path.clone()).or_default();
-        if places.1.is_nowhere() {
-            *places = (node.key_place.clone(), node.place.clone());
-        }
         let mut table = Map::new();
         for (key, entry) in entries {
             path.push(key.clone());
@@ -121,19 +123,27 @@ impl Arena {
     }
 
     fn give(&self, kind: ValueKind, path: &mut Vec<String>) -> Node {
-        let leaf = |index: u64| self.leaves.get(usize::try_from(index).ok()?).cloned();
+        let (key_place, place) = self.places.get(path).cloned().unwrap_or_default();
         match kind {
-            ValueKind::U64(index) => leaf(index).unwrap_or_else(empty),
+            ValueKind::U64(index) => {
+                let leaf = usize::try_from(index).ok().and_then(|index| self.leaves.get(index));
+                leaf.cloned().unwrap_or_else(empty)
+            }
             ValueKind::Table(table) => {
                 let mut entries = Vec::new();
                 for (key, value) in table {
                     path.push(key.clone());
-                    entries.push((key, self.give(value.kind, path)));
+                    let written = self
+                        .places
+                        .get(path)
+                        .and_then(|(key, _)| key.file.as_ref().map(|_| key.span.start));
+                    let entry = self.give(value.kind, path);
                     path.pop();
+                    entries.push((written.unwrap_or(usize::MAX), key, entry));
                 }
                 // The map has lost the file's order.
-                entries.sort_by(|(a, x), (b, y)| (order(x), a).cmp(&(order(y), b)));
-                let (key_place, place) = self.tables.get(path).cloned().unwrap_or_default();
+                entries.sort_by(|(a, x, _), (b, y, _)| (a, x).cmp(&(b, y)));
+                let entries = entries.into_iter().map(|(_, key, entry)| (key, entry)).collect();
                 Node { key_place, place, value: Value::Table(entries) }
             }
             _ => empty(),
@@ -143,10 +153,6 @@ impl Arena {
 
 fn empty() -> Node {
     Node::table(Place::default(), Vec::new())
-}
-
-fn order(node: &Node) -> usize {
-    if node.key_place.file.is_some() { node.key_place.span.start } else { usize::MAX }
 }
 
 /// One layer as `config` wants it.

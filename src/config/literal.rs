@@ -144,9 +144,8 @@ pub(super) fn substitute(
         }
         copy(&mut result, &text, at..dollar);
         let after = &text.value[dollar + 2..];
-        let name_len = after
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .unwrap_or(after.len());
+        let name_len =
+            after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
         let name = &after[..name_len];
         let closed = after[name_len..].starts_with('}');
         at = dollar + 2 + name_len + usize::from(closed);

@@ -147,7 +147,8 @@ impl Walk<'_> {
                 let Some(literal) = self.text.get(span.clone()) else { return };
                 if key == "url" {
                     let secret = secret_of_url(literal);
-                    let secret = secret.into_iter().map(|s| span.start + s.start..span.start + s.end);
+                    let secret =
+                        secret.into_iter().map(|s| span.start + s.start..span.start + s.end);
                     self.hidden.extend(secret);
                 } else if !harmless && !is_reference(literal) {
                     self.hidden.push(span);
@@ -177,13 +178,12 @@ fn secret_of_url(literal: &str) -> Vec<Range<usize>> {
     if is_reference(literal) {
         return Vec::new();
     }
-    let Some(authority) = literal.find("://").map(|at| at + 3) else {
-        return vec![0..literal.len()];
-    };
-    if literal.contains('\\') {
-        return vec![authority..literal.len()];
-    }
     let mut hidden = Vec::new();
+    let authority = literal.find("://").map_or(0, |at| at + 3);
+    if authority == 0 || literal.contains('\\') {
+        hidden.push(authority..literal.len());
+        return hidden;
+    }
     // The last `@`: one in a password should have been written as %40, but was perhaps not.
     let host = literal.rfind('@').map_or(authority, |at| at.max(authority));
     if host > authority {
@@ -245,14 +245,14 @@ fn guess(line: &str) -> Option<Range<usize>> {
         let before = before.strip_suffix(['"', '\'']).unwrap_or(before);
         let word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
         let key = &before[before.trim_end_matches(word).len()..];
-        let rest = at + 1..line.len();
+        let value = line[at + 1..].trim_start();
+        let rest = line.len() - value.len()..line.len();
         if key == "url" {
-            let value = &line[rest.clone()];
             let mut secret = secret_of_url(value).into_iter();
-            return secret.next().map(|first| at + 1 + first.start..line.len());
+            return secret.next().map(|first| rest.start + first.start..line.len());
         }
         if !key.is_empty() && !HARMLESS.contains(&key) && !is_sink_target(line, key) {
-            let reference = is_reference(line[rest.clone()].trim());
+            let reference = is_reference(value.trim_end());
             return (!reference && !rest.is_empty()).then_some(rest);
         }
         has_key |= !key.is_empty();
@@ -297,9 +297,18 @@ mod tests {
 
     #[test]
     fn values_of_unknown_keys_are_hidden() {
-        assert_eq!(shown("slot = 'a'\npasword = 'x'\npin = 12"), "slot = 'a'\npasword = ***\npin = ***");
-        assert_eq!(shown("password = '''\nx\ny'''\nslot='b'"), "password = ***\n***\n***\nslot='b'");
-        assert_eq!(shown("a = { password = 'x', slot = 'b' }"), "a = { password = ***, slot = 'b' }");
+        assert_eq!(
+            shown("slot = 'a'\npasword = 'x'\npin = 12"),
+            "slot = 'a'\npasword = ***\npin = ***"
+        );
+        assert_eq!(
+            shown("password = '''\nx\ny'''\nslot='b'"),
+            "password = ***\n***\n***\nslot='b'"
+        );
+        assert_eq!(
+            shown("a = { password = 'x', slot = 'b' }"),
+            "a = { password = ***, slot = 'b' }"
+        );
     }
 
     #[test]
@@ -335,10 +344,10 @@ mod tests {
 
     #[test]
     fn broken_lines_fail_closed() {
-        assert_eq!(shown("password = \"x\nslot = 'a"), "password =***\nslot = 'a");
+        assert_eq!(shown("password = \"x\nslot = 'a"), "password = ***\nslot = 'a");
         assert_eq!(shown("url = 'redis://:pw@h\n"), "url = 'redis://***\n");
         assert_eq!(shown("slot = \npw\n[sink]\n"), "slot = \n***\n[sink]\n");
-        assert_eq!(shown("a = = 'x'"), "a =***");
-        assert_eq!(shown("a = \"\"\"\npw\npw2"), "a =***\n***\n***");
+        assert_eq!(shown("a = = 'x'"), "a = ***");
+        assert_eq!(shown("a = \"\"\"\npw\npw2"), "a = ***\n***\n***");
     }
 }

@@ -91,12 +91,10 @@ fn root(path: &str, text: &str, environment: &Environment, faults: &mut Faults) 
 fn check_sections(root: &node::Node, faults: &mut Faults) {
     let known = ["source", "state", "http", "sink", "projection", "event"];
     let section = section::Section::open(root, "the configuration".to_owned(), &known, faults);
-    for (key, what) in [("source", "[source]"), ("sink", "[sink.NAME.KIND]")] {
-        // `[source]` has defaults and so is always there; without its url it is as good as missing.
-        if section.as_ref().is_some_and(|section| !section.has(key)) {
-            let fault = Diagnostic::new(format!("the configuration has no {what}"));
-            faults.push_absent(fault.hint(format!("add {what}; config/readside.toml shows every key")));
-        }
+    if section.is_some_and(|section| !section.has("sink")) {
+        let fault = Diagnostic::new("the configuration has no sink");
+        let hint = "add [sink.NAME.KIND], KIND being postgres, redis or elasticsearch";
+        faults.push_absent(fault.hint(hint));
     }
 }
 

@@ -3,12 +3,12 @@
 use super::diagnostic::Diagnostic;
 use super::faults::Faults;
 use super::node::Node;
+use super::node::Value;
+use super::place::Place;
 use super::section::{Section, place_of_key, structured, table};
 use super::sinks::{Sinks, check_name};
 use super::targets::{self, Owner, Used};
 use super::{Definition, OnError, ProjectionConfig, Target, sql_name, suggest};
-use super::node::Value;
-use super::place::Place;
 
 pub(super) fn read(root: &Node, sinks: &Sinks, faults: &mut Faults) -> Vec<ProjectionConfig> {
     let mut used = Used::default();
@@ -41,8 +41,7 @@ fn projection(
     faults: &mut Faults,
 ) -> Option<ProjectionConfig> {
     check_name(name, "projection", node, faults);
-    let section =
-        Section::open(node, format!("[projection.{name}]"), PROJECTION_KEYS, faults)?;
+    let section = Section::open(node, format!("[projection.{name}]"), PROJECTION_KEYS, faults)?;
     let definition = definition(name, &section, faults);
     let has_key = section.has("key");
     let key = section.names("key", faults);
@@ -84,7 +83,8 @@ fn definition(name: &str, section: &Section<'_>, faults: &mut Faults) -> Option<
         }
         (None, Some(query)) => {
             section.text("query", faults)?;
-            let what = format!("projection `{name}` is a query, which this version does not maintain");
+            let what =
+                format!("projection `{name}` is a query, which this version does not maintain");
             let hint = "project the tables of the query, each by table = \"TABLE\"";
             faults.push(Diagnostic::new(what).at(&query.key_place).hint(hint));
             None

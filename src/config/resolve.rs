@@ -54,10 +54,12 @@ pub fn resolve(
         resolver.target(at, target, key.as_deref());
     }
     match (key, resolver.faults.is_empty()) {
-        (Some(key), true) => {
-            Ok(Resolved { key, score_expressions: resolver.score_expressions })
+        (Some(key), true) => Ok(Resolved { key, score_expressions: resolver.score_expressions }),
+        _ => {
+            let position = |fault: &Diagnostic| fault.place.as_ref().map_or(0, |p| p.span.start);
+            resolver.faults.sort_by_key(position);
+            Err(resolver.faults)
         }
-        _ => Err(resolver.faults),
     }
 }
 
@@ -270,7 +272,8 @@ fn told_apart<'t>(template: &Template, ty: impl Fn(usize) -> Option<&'t Type>) -
     let is_column = |at: &usize| matches!(parts[*at], Part::Column(_));
     // A column is read towards the right until the literal after it, which its text must not hold the
     // beginning of; towards the left likewise.
-    let ends = |at: usize, neighbour: Option<&Part>, edge: fn(&str) -> Option<char>| match neighbour {
+    let ends = |at: usize, neighbour: Option<&Part>, edge: fn(&str) -> Option<char>| match neighbour
+    {
         None => true,
         Some(Part::Column(_)) => false,
         Some(Part::Literal(text)) => {

@@ -67,7 +67,9 @@ impl<'a> Section<'a> {
         match &node.value {
             Value::Boolean(value) => Some(*value),
             Value::Text(Text { value, origin: Origin::Variable }) if value == "true" => Some(true),
-            Value::Text(Text { value, origin: Origin::Variable }) if value == "false" => Some(false),
+            Value::Text(Text { value, origin: Origin::Variable }) if value == "false" => {
+                Some(false)
+            }
             _ => wrong_type(node, key, "true or false", faults),
         }
     }
@@ -289,9 +291,8 @@ fn to_json(node: &Node, key: &str, faults: &mut Faults) -> Option<serde_json::Va
             Json::Array(items.iter().map(|item| to_json(item, key, faults)).collect::<Option<_>>()?)
         }
         Value::Table(entries) => {
-            let entry = |(name, node): &(String, Node)| {
-                Some((name.clone(), to_json(node, key, faults)?))
-            };
+            let entry =
+                |(name, node): &(String, Node)| Some((name.clone(), to_json(node, key, faults)?));
             Json::Object(entries.iter().map(entry).collect::<Option<_>>()?)
         }
         Value::Broken => return None,

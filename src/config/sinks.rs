@@ -69,7 +69,9 @@ pub(super) fn read(root: &Node, faults: &mut Faults) -> Sinks {
 pub(super) fn check_name(name: &str, kind: &str, node: &Node, faults: &mut Faults) {
     let sensible = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if !(1..=63).contains(&name.len()) || !name.bytes().all(sensible) {
-        let what = format!("the {kind}'s name `{name}` is not made of 1 to 63 letters, digits, `_` and `-`");
+        let what = format!(
+            "the {kind}'s name `{name}` is not made of 1 to 63 letters, digits, `_` and `-`"
+        );
         faults.push(Diagnostic::new(what).at(&place_of_key(node)));
     }
 }
@@ -83,7 +85,8 @@ fn kind(name: &str, node: &Node, faults: &mut Faults) -> Option<(&'static str, S
     for (key, entry) in entries {
         let Some(&kind) = KINDS.iter().find(|(known, _)| known == key) else {
             let alias = ALIASES.iter().find(|(alias, _)| alias == key);
-            let is_setting = COMMON_KEYS.contains(&key.as_str()) || key == "api_key" || key == "ca_file";
+            let is_setting =
+                COMMON_KEYS.contains(&key.as_str()) || key == "api_key" || key == "ca_file";
             let (what, hint) = match alias {
                 Some((_, kind)) => (
                     format!("unknown kind of sink `{key}`"),
@@ -91,7 +94,9 @@ fn kind(name: &str, node: &Node, faults: &mut Faults) -> Option<(&'static str, S
                 ),
                 None if is_setting => (
                     format!("`{key}` stands outside of the sink's kind"),
-                    format!("write it under [sink.{name}.KIND], KIND being postgres, redis or elasticsearch"),
+                    format!(
+                        "write it under [sink.{name}.KIND], KIND being postgres, redis or elasticsearch"
+                    ),
                 ),
                 None => (
                     format!("unknown kind of sink `{key}`"),
@@ -112,7 +117,9 @@ fn kind(name: &str, node: &Node, faults: &mut Faults) -> Option<(&'static str, S
     }
     if found.is_none() && !unknown {
         let what = format!("sink `{name}` has no kind");
-        let hint = format!("write [sink.{name}.postgres], [sink.{name}.redis] or [sink.{name}.elasticsearch]");
+        let hint = format!(
+            "write [sink.{name}.postgres], [sink.{name}.redis] or [sink.{name}.elasticsearch]"
+        );
         faults.push_absent(Diagnostic::new(what).at(&place_of_key(node)).hint(hint));
     }
     found

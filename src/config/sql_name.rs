@@ -26,7 +26,10 @@ pub(super) fn parse(text: &str) -> Result<TableName, NameError> {
     loop {
         let (name, end) = identifier(text, at)?;
         if name.len() > NAME_BYTES_MAX {
-            return Err(NameError { span: at..end, what: "a name in Postgres has at most 63 bytes" });
+            return Err(NameError {
+                span: at..end,
+                what: "a name in Postgres has at most 63 bytes",
+            });
         }
         parts.push(name);
         at = skip_space(text, end);

@@ -54,10 +54,20 @@ impl fmt::Display for Owner<'_> {
 pub(super) struct Used(BTreeMap<(String, String), String>);
 
 impl Used {
-    fn add(&mut self, sink: &str, what: String, owner: Owner<'_>, place: &Place, faults: &mut Faults) {
+    fn add(
+        &mut self,
+        sink: &str,
+        what: String,
+        owner: Owner<'_>,
+        place: &Place,
+        faults: &mut Faults,
+    ) {
         let key = (sink.to_owned(), what);
         if let Some(other) = self.0.get(&key) {
-            let what = format!("{owner} writes to the same target as {other}");
+            let what = match *other == owner.to_string() {
+                true => format!("{owner} writes to the same target twice"),
+                false => format!("{owner} writes to the same target as {other}"),
+            };
             let hint = format!("give it a name of its own in sink `{sink}`");
             faults.push(Diagnostic::new(what).at(place).hint(hint));
             return;
@@ -197,16 +207,19 @@ impl Reader<'_> {
     fn elasticsearch(&self, used: &mut Used, faults: &mut Faults) -> Option<ElasticsearchTarget> {
         let section = &self.section;
         section.require("index", "add index = \"INDEX\"", faults);
-        let index = section.text("index", faults).filter(|_| {
-            matches!(self.owner, Owner::Projection(_))
-        });
+        let index =
+            section.text("index", faults).filter(|_| matches!(self.owner, Owner::Projection(_)));
         let index = index.filter(|index| self.check_index(index, faults));
         let id = template(section, "id", faults);
         let mappings = section.json("mappings", faults);
         let settings = section.json("settings", faults);
         let index = index?.to_owned();
         self.used(used, "index", index.clone(), faults);
-        let lost = [("id", id.is_none()), ("mappings", mappings.is_none()), ("settings", settings.is_none())];
+        let lost = [
+            ("id", id.is_none()),
+            ("mappings", mappings.is_none()),
+            ("settings", settings.is_none()),
+        ];
         if lost.iter().any(|(key, lost)| *lost && section.has(key)) {
             return None;
         }
@@ -215,7 +228,8 @@ impl Reader<'_> {
 
     /// What Elasticsearch and OpenSearch accept as an index's name.
     fn check_index(&self, index: &str, faults: &mut Faults) -> bool {
-        let forbidden = |c: char| "\\/*?\"<>|,#:{} ".contains(c) || c.is_uppercase() || c.is_control();
+        let forbidden =
+            |c: char| "\\/*?\"<>|,#:{} ".contains(c) || c.is_uppercase() || c.is_control();
         let what = match index {
             "" => "`index` is empty",
             "." | ".." => "`index` is not a name",
@@ -266,13 +280,15 @@ impl Reader<'_> {
         let log = matches!(kind, "stream" | "list");
         match self.owner {
             Owner::Projection(_) if log => {
-                let what = format!("`{kind}` is for events; a projection has rows, not occurrences");
+                let what =
+                    format!("`{kind}` is for events; a projection has rows, not occurrences");
                 let hint = "write one of `hash`, `json`, `sorted_set` and `set`";
                 faults.push(Diagnostic::new(what).at(&self.key_place(kind)).hint(hint));
                 return None;
             }
             Owner::Event(_) if !log => {
-                let what = format!("`{kind}` is for projections; an event goes to a `stream` or a `list`");
+                let what =
+                    format!("`{kind}` is for projections; an event goes to a `stream` or a `list`");
                 faults.push(Diagnostic::new(what).at(&self.key_place(kind)));
                 return None;
             }
@@ -308,13 +324,12 @@ impl Reader<'_> {
             match (kinds.contains(&kind), section.get(key)) {
                 (true, None) if required => {
                     let what = format!("`{kind}` has no `{key}`");
-                    faults.push_absent(
-                        Diagnostic::new(what).at(&self.key_place(kind)).hint(hint),
-                    );
+                    faults.push_absent(Diagnostic::new(what).at(&self.key_place(kind)).hint(hint));
                 }
                 (false, Some(node)) => {
                     let kinds: Vec<_> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
-                    let what = format!("`{key}` belongs to {}, not to `{kind}`", kinds.join(" and "));
+                    let what =
+                        format!("`{key}` belongs to {}, not to `{kind}`", kinds.join(" and "));
                     let fault = Diagnostic::new(what).at(&place_of_key(node));
                     faults.push(fault.hint(format!("remove `{key}`")));
                 }

@@ -6,6 +6,7 @@ mod deliver;
 mod letters;
 mod load;
 mod machine;
+pub mod run;
 mod table;
 
 pub use checkpoint::Checkpoint;

@@ -1,0 +1,139 @@
+//! Asks the running daemon: one GET over one connection, bounded in time and in size.
+//!
+//! HTTP/1.0 on purpose: the answer then ends with the connection and comes in one piece, so that no
+//! client library is needed for it.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::config::HttpConfig;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The body of a successful answer.
+pub(super) fn get(http: &HttpConfig, path: &str) -> anyhow::Result<Vec<u8>> {
+    let address = address(&http.listen);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(async {
+        tokio::time::timeout(TIMEOUT, exchange(&address, http, path)).await.with_context(|| {
+            format!("the daemon at {address} did not answer in {} s", TIMEOUT.as_secs())
+        })?
+    })?;
+    body(answer).with_context(|| format!("the daemon at {address} refused GET {path}"))
+}
+
+async fn exchange(address: &str, http: &HttpConfig, path: &str) -> anyhow::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address)
+        .await
+        .with_context(|| format!("no daemon answers at {address}; is `readside run` running?"))?;
+    let mut request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n");
+    if let Some(token) = &http.token {
+        request.push_str("Authorization: Bearer ");
+        request.push_str(token.expose());
+        request.push_str("\r\n");
+    }
+    request.push_str("\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    let read = stream.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut answer).await?;
+    if read as u64 > ANSWER_BYTES_MAX {
+        bail!("the daemon's answer is longer than 64 MiB");
+    }
+    Ok(answer)
+}
+
+/// Splits the head off, and takes only a 200.
+fn body(mut answer: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    let end = memchr::memmem::find(&answer, b"\r\n\r\n").context("the answer is not HTTP")?;
+    let body = answer.split_off(end + 4);
+    let head = String::from_utf8_lossy(&answer);
+    let status = head.lines().next().unwrap_or_default();
+    match status.split(' ').nth(1) {
+        Some("200") if status.starts_with("HTTP/1.") => Ok(body),
+        Some("401") => bail!("it wants the token of http.token_file (401)"),
+        _ => {
+            let shown: String = String::from_utf8_lossy(&body).chars().take(500).collect();
+            bail!("{status}: {shown}")
+        }
+    }
+}
+
+/// Where to reach a server that listens on this address: one that listens everywhere, here.
+fn address(listen: &str) -> String {
+    match listen.rsplit_once(':') {
+        Some(("0.0.0.0" | "*", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]", port)) => format!("[::1]:{port}"),
+        _ => listen.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+    use crate::config::Secret;
+
+    /// Answers one connection with these bytes, and gives the request.
+    fn serve(answer: &'static [u8]) -> (HttpConfig, std::thread::JoinHandle<String>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listen = listener.local_addr().expect("an address").to_string();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).expect("a request");
+                request.push(byte[0]);
+            }
+            stream.write_all(answer).expect("an answer");
+            String::from_utf8(request).expect("text")
+        });
+        (HttpConfig { listen, token_file: None, token: Some(Secret::new("tok")) }, server)
+    }
+
+    #[test]
+    fn the_token_goes_along_and_the_body_comes_back() {
+        let (http, server) = serve(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+        assert_eq!(get(&http, "/v1/status").expect("an answer"), b"{}");
+        let request = server.join().expect("the server");
+        assert!(request.starts_with("GET /v1/status HTTP/1.0\r\n"), "{request}");
+        assert!(request.contains("\r\nAuthorization: Bearer tok\r\n"), "{request}");
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        for (answer, why) in [
+            (&b"HTTP/1.1 401 Unauthorized\r\n\r\n"[..], "http.token_file"),
+            (b"HTTP/1.1 503 Service Unavailable\r\n\r\nloading", "loading"),
+            (b"SSH-2.0\r\n", "not HTTP"),
+            (b"", "not HTTP"),
+        ] {
+            let (http, server) = serve(answer);
+            let error = get(&http, "/v1/status").expect_err("a refusal");
+            assert!(format!("{error:#}").contains(why), "{error:#}");
+            server.join().expect("the server");
+        }
+    }
+
+    #[test]
+    fn nobody_there() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listen = listener.local_addr().expect("an address").to_string();
+        drop(listener);
+        let http = HttpConfig { listen, token_file: None, token: None };
+        let error = get(&http, "/v1/status").expect_err("nobody");
+        assert!(format!("{error:#}").contains("is `readside run` running?"), "{error:#}");
+    }
+
+    #[test]
+    fn everywhere_is_also_here() {
+        assert_eq!(address("0.0.0.0:80"), "127.0.0.1:80");
+        assert_eq!(address("[::]:80"), "[::1]:80");
+        assert_eq!(address("localhost:80"), "localhost:80");
+    }
+}

@@ -1,0 +1,38 @@
+//! Log lines on stderr: for people, or JSON for machines.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Filters log lines as RUST_LOG does elsewhere.
+const FILTER_VARIABLE: &str = "READSIDE_LOG";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    Human,
+    Json,
+}
+
+/// Sets the process's logging up. A filter that cannot be read is told, and the default taken.
+pub(super) fn start(format: Format) {
+    let wanted = std::env::var(FILTER_VARIABLE).unwrap_or_default();
+    let wanted = if wanted.is_empty() { "info" } else { &wanted };
+    let (filter, refused) = match EnvFilter::try_new(wanted) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        Format::Human => {
+            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            builder.with_ansi(colours).with_target(false).try_init()
+        }
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if let Err(error) = started {
+        tracing::debug!(%error, "logging was set up before");
+    }
+    if let Some(error) = refused {
+        tracing::warn!(%error, "{FILTER_VARIABLE} cannot be read, info is taken");
+    }
+}
