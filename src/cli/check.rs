@@ -31,3 +31,23 @@ pub(super) fn report(path: &Path, faults: &[Diagnostic]) -> anyhow::Result<Outco
     print(&format!("{}: {count}", path.display()))?;
     Ok(Outcome::Faults)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcome_says_whether_there_are_faults() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("readside.toml");
+        let outcome = |text: &str| {
+            std::fs::write(&path, text).expect("a file");
+            run(&path, &Environment::default()).expect("an outcome")
+        };
+        assert_eq!(outcome("slot = 1"), Outcome::Faults);
+        assert_eq!(outcome(include_str!("../../config/readside.toml")), Outcome::Done);
+        std::fs::remove_file(&path).expect("removed");
+        let outcome = run(&path, &Environment::default()).expect("an outcome");
+        assert_eq!(outcome, Outcome::Faults);
+    }
+}

@@ -5,6 +5,7 @@ mod environment;
 mod files;
 mod model;
 mod projections;
+mod reference;
 
 mod secrets;
 mod sections;
