@@ -1,1 +1,362 @@
-//! The postgres sink.
+//! PostgreSQL as a sink: each step is one transaction over all tables and their watermarks.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `connection` | one session, its statements, requests that share a round trip |
+//! | `target` | a table and every statement about it |
+//! | `prepare` | what is there: types, tables, whose they are |
+//! | `watermark` | `readside.watermark` |
+//! | `encode` | rows as arrays and as lines of COPY |
+//! | `apply` | rows into tables; the refused ones found |
+//! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
+//! | `check` | faults found without touching anything |
+//!
+//! Steps are written on one connection, fills on another. A connection whose call failed, or was given
+//! up half way, is closed, and with it goes its transaction: `open` makes a new one.
+
+mod apply;
+mod check;
+mod connection;
+mod encode;
+mod error;
+mod fill;
+mod prepare;
+mod sift;
+mod swap;
+mod target;
+#[cfg(test)]
+mod tests;
+mod watermark;
+
+pub use check::check;
+
+use apply::{Frame, Part, Verb};
+use connection::{Connection, Pipeline};
+use error::{Error, retryable, sink_error};
+use fill::Fill;
+use prepare::Holder;
+use target::Table;
+use watermark::Watermarks;
+
+use super::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use crate::config::SinkConfig;
+use crate::engine::Entry;
+
+/// Ours in the sink's database.
+const SCHEMA: &str = "readside";
+
+pub struct PostgresSink {
+    config: SinkConfig,
+    owner: String,
+    projections: Vec<SinkProjection>,
+    /// Known once `open` has asked this database for the columns' types.
+    tables: Vec<Table>,
+    /// The oid of each table when it has a watermark.
+    oids: Vec<Option<u32>>,
+    steps: Option<Connection>,
+    filler: Option<Connection>,
+    /// By projection.
+    fills: Vec<Option<Fill>>,
+    /// Projections whose fills the open transaction has put in their places.
+    finished: Vec<usize>,
+    /// Of each projection that had a watermark at `open`.
+    generations: Vec<Option<u64>>,
+}
+
+/// What a call on a fill works with.
+struct Filling<'a> {
+    /// To be given back when all went well.
+    connection: Connection,
+    fill: &'a mut Fill,
+    tables: Vec<&'a Table>,
+    projection: &'a SinkProjection,
+}
+
+impl PostgresSink {
+    /// `owner` names the source and its slot, in every watermark.
+    pub fn new(config: &SinkConfig, owner: String, projections: Vec<SinkProjection>) -> Self {
+        let fills = projections.iter().map(|_| None).collect();
+        let generations = vec![None; projections.len()];
+        Self {
+            config: config.clone(),
+            owner,
+            projections,
+            tables: Vec::new(),
+            oids: Vec::new(),
+            steps: None,
+            filler: None,
+            fills,
+            finished: Vec::new(),
+            generations,
+        }
+    }
+
+    /// Each table of the projection with its position.
+    fn tables_of(&self, projection: usize) -> impl Iterator<Item = (usize, &Table)> {
+        self.tables.iter().enumerate().filter(move |(_, table)| table.projection == projection)
+    }
+
+    /// The watermark of each projection whose tables are those that it names.
+    async fn watermarks(
+        &mut self,
+        connection: &Connection,
+    ) -> Result<Vec<Option<Watermark>>, SinkError> {
+        let failed = |error| sink_error("read the watermarks", error);
+        let mut found = Vec::with_capacity(self.tables.len());
+        for table in &self.tables {
+            found.push(
+                prepare::find(connection, &table.schema, &table.name).await.map_err(failed)?,
+            );
+        }
+        let names: Vec<&str> = self.projections.iter().map(|p| p.name.as_str()).collect();
+        let oids: Vec<u32> = found.iter().flatten().map(|found| found.oid).collect();
+        let stored = watermark::read(connection, &names, &oids).await.map_err(failed)?;
+        self.oids = vec![None; self.tables.len()];
+        let mut watermarks = Vec::with_capacity(self.projections.len());
+        for (projection, SinkProjection { name, .. }) in self.projections.iter().enumerate() {
+            let own = stored.iter().find(|stored| stored.projection == *name);
+            let mut usable = true;
+            for (position, table) in self.tables_of(projection) {
+                let oid = found[position].as_ref().map(|found| found.oid);
+                if let Holder::Other { projection, owner } =
+                    prepare::holder(&stored, &self.owner, name, oid)
+                {
+                    let (what, hint) = prepare::conflict(table, &projection, &owner);
+                    return Err(SinkError::Fatal { what, hint });
+                }
+                let named = own.is_some_and(|own| oid.is_some_and(|oid| own.target.contains(&oid)));
+                let serves = found[position].as_ref().is_some_and(|found| found.serves(table));
+                usable &= named && serves;
+            }
+            watermarks.push(own.filter(|_| usable).map(|own| own.watermark.clone()));
+        }
+        self.generations = std::iter::zip(&watermarks, &self.projections)
+            .map(|(watermark, projection)| {
+                let watermark: &Watermark = watermark.as_ref()?;
+                let same = watermark.fingerprint == projection.fingerprint;
+                same.then_some(watermark.generation)
+            })
+            .collect();
+        for (position, table) in self.tables.iter().enumerate() {
+            if watermarks[table.projection].is_some() {
+                self.oids[position] = found[position].as_ref().map(|found| found.oid);
+            }
+        }
+        Ok(watermarks)
+    }
+
+    /// Forgets the fills whose tables are gone, and drops the tables of forgotten fills.
+    async fn settle_fills(&mut self, connection: &Connection) -> Result<(), SinkError> {
+        let begun = |table: &&Table| self.fills[table.projection].is_some();
+        let kept: Vec<&Table> = self.tables.iter().filter(begun).collect();
+        let present = fill::drop_leftovers(connection, &self.owner, &kept).await;
+        let present = present.map_err(|e| sink_error("drop the leftovers of a fill", e))?;
+        let lost: Vec<usize> = std::iter::zip(kept, present)
+            .filter(|(_, present)| !present)
+            .map(|(table, _)| table.projection)
+            .collect();
+        for projection in lost {
+            self.fills[projection] = None;
+        }
+        Ok(())
+    }
+
+    async fn filler(&mut self) -> Result<Connection, SinkError> {
+        match self.filler.take() {
+            Some(connection) => Ok(connection),
+            None => Connection::open(&self.config).await,
+        }
+    }
+
+    async fn filling(
+        &mut self,
+        projection: usize,
+    ) -> Result<Filling<'_>, SinkError> {
+        let connection = self.filler().await?;
+        let lost = || fill::lost(&self.projections[projection].name);
+        let fill = self.fills[projection].as_mut().ok_or_else(lost)?;
+        let of_it = |table: &&Table| table.projection == projection;
+        let tables = self.tables.iter().filter(of_it).collect();
+        Ok(Filling { connection, fill, tables, projection: &self.projections[projection] })
+    }
+
+    /// Whether this part of a step is to put a fill in its place: not, when that has been committed and
+    /// only the answer was lost.
+    fn finishes(&self, part: &StepProjection) -> bool {
+        let done = self.fills[part.projection].is_none()
+            && self.generations[part.projection] == Some(part.generation);
+        part.finish_fill && !done
+    }
+
+    /// Puts the finished fill of a projection in its place. Rows that were refused come back.
+    async fn finish(
+        &mut self,
+        connection: &Connection,
+        projection: usize,
+        step: &Step,
+    ) -> Result<Vec<Poison>, SinkError> {
+        let description = &self.projections[projection];
+        let complete = self.fills[projection].as_ref().filter(|fill| fill.is_complete());
+        let fill = complete.ok_or_else(|| fill::lost(&description.name))?;
+        let mut poison = fill.refused.clone();
+        let mut replaced = Vec::new();
+        for (position, table) in self.tables.iter().enumerate() {
+            if table.projection == projection {
+                let finished =
+                    swap::finish(connection, table, description, &self.owner, step.reaching)
+                        .await?;
+                self.oids[position] = Some(finished.oid);
+                replaced.extend([finished.oid].into_iter().chain(finished.replaced));
+                poison.extend(finished.poison);
+            }
+        }
+        watermark::delete(connection, &self.owner, &description.name, &replaced)
+            .await
+            .map_err(|e| sink_error("replace a watermark", e))?;
+        self.finished.push(projection);
+        Ok(poison)
+    }
+
+    async fn step_watermarks(
+        &self,
+        connection: &mut Connection,
+        step: &Step,
+    ) -> Result<Watermarks, Error> {
+        let mut watermarks = Watermarks::new(connection, step, &self.owner).await?;
+        for part in &step.projections {
+            let SinkProjection { name, fingerprint, .. } = &self.projections[part.projection];
+            let tables = self.tables_of(part.projection).filter_map(|(position, table)| {
+                Some((table.live.path.as_str(), self.oids[position]?))
+            });
+            watermarks.add(name, part.generation, fingerprint, tables);
+        }
+        Ok(watermarks)
+    }
+
+    /// What each table gets: a fill that this step puts in its place has what is newer put in first.
+    fn step_parts<'a>(&'a self, step: &'a Step) -> Vec<Part<'a>> {
+        let mut parts = Vec::new();
+        for part in step.projections.iter().filter(|part| !part.entries.is_empty()) {
+            let finishes = self.finishes(part);
+            for (_, table) in self.tables_of(part.projection) {
+                let relation = if finishes { &table.fill } else { &table.live };
+                parts.push(Part { table, relation, entries: &part.entries });
+            }
+        }
+        parts
+    }
+
+    async fn write_step(
+        &mut self,
+        connection: &mut Connection,
+        step: &Step,
+    ) -> Result<Outcome, SinkError> {
+        let failed = |error| sink_error("write a step", error);
+        let finishing: Vec<usize> = step.projections.iter().filter(|part| self.finishes(part))
+            .map(|part| part.projection)
+            .collect();
+        let continues = connection.in_transaction;
+        let alone = step.settled && !continues && finishing.is_empty();
+        let watermarks = match alone {
+            true => Some(self.step_watermarks(connection, step).await.map_err(failed)?),
+            false => None,
+        };
+        let frame = match (alone, continues) {
+            (true, _) => Frame::whole(watermarks.as_ref()),
+            (false, true) => Frame::within(),
+            (false, false) => Frame::begin(),
+        };
+        let parts = self.step_parts(step);
+        let mut poison = apply::write(connection, &parts, Verb::Upsert, frame).await.map_err(failed)?;
+        if !alone {
+            connection.in_transaction = true;
+            for projection in finishing {
+                poison.extend(self.finish(connection, projection, step).await?);
+            }
+            if step.settled {
+                let watermarks = self.step_watermarks(connection, step).await.map_err(failed)?;
+                let pipeline = watermarks.write(Pipeline::new(connection)).batch("COMMIT");
+                pipeline.answers().await.map_err(failed)?;
+                connection.in_transaction = false;
+            }
+        }
+        if step.settled {
+            for projection in self.finished.drain(..) {
+                self.fills[projection] = None;
+            }
+        }
+        let mut outcome = Outcome::default();
+        for part in &step.projections {
+            let refused = |p: &&Poison| p.projection == part.projection;
+            let (upserts, deletes) = fill::counts(&part.entries, poison.iter().filter(refused));
+            outcome.upserts += upserts;
+            outcome.deletes += deletes;
+        }
+        outcome.poison = poison;
+        Ok(outcome)
+    }
+}
+
+impl Sink for PostgresSink {
+    async fn open(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
+        self.steps = None;
+        self.filler = None;
+        self.finished.clear();
+        let connection = Connection::open(&self.config).await?;
+        prepare::server(&connection).await?;
+        prepare::own_schema(&connection)
+            .await
+            .map_err(|e| sink_error("create the table readside.watermark", e))?;
+        self.tables = prepare::tables(&connection, &self.projections)
+            .await
+            .map_err(|e| sink_error("look up the columns' types", e))?;
+        let watermarks = self.watermarks(&connection).await?;
+        self.settle_fills(&connection).await?;
+        self.steps = Some(connection);
+        Ok(watermarks)
+    }
+
+    async fn begin_fill(&mut self, projection: usize, _: u64) -> Result<(), SinkError> {
+        self.fills[projection] = None;
+        let connection = self.filler().await?;
+        for (_, table) in self.tables_of(projection) {
+            // Better said now than after hours of filling.
+            swap::target(&connection, table, &self.projections[projection], &self.owner).await?;
+        }
+        let tables: Vec<&Table> = self.tables_of(projection).map(|(_, table)| table).collect();
+        let fill = fill::begin(&connection, &tables, &self.owner).await?;
+        self.fills[projection] = Some(fill);
+        self.filler = Some(connection);
+        Ok(())
+    }
+
+    async fn fill(&mut self, projection: usize, rows: &[Entry]) -> Result<Outcome, SinkError> {
+        let Filling { mut connection, fill, tables, .. } = self.filling(projection).await?;
+        let outcome = fill.rows(&mut connection, &tables, rows).await?;
+        self.filler = Some(connection);
+        Ok(outcome)
+    }
+
+    async fn end_fill(&mut self, projection: usize) -> Result<(), SinkError> {
+        let Filling { connection, fill, tables, projection } = self.filling(projection).await?;
+        fill.end(&connection, &tables, projection).await?;
+        self.filler = Some(connection);
+        Ok(())
+    }
+
+    async fn amend(&mut self, projection: usize, changes: &[Entry]) -> Result<Outcome, SinkError> {
+        let Filling { mut connection, fill, tables, .. } = self.filling(projection).await?;
+        let outcome = fill.amend(&mut connection, &tables, changes).await?;
+        self.filler = Some(connection);
+        Ok(outcome)
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<Outcome, SinkError> {
+        let Some(mut connection) = self.steps.take() else {
+            return Err(retryable("the connection was lost"));
+        };
+        let outcome = self.write_step(&mut connection, step).await?;
+        self.steps = Some(connection);
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,187 @@
+//! Rows as the server takes them: arrays for the parameters of `unnest`, lines for COPY. Both are made
+//! from the datums' text; nothing is parsed on the way.
+
+use std::error::Error;
+use std::ops::Range;
+
+use bytes::{BufMut, BytesMut};
+use tokio_postgres::types::{Format, IsNull, ToSql, Type as SqlType};
+
+use super::target::{Table, TableColumn};
+use crate::value::{self, ValueError};
+
+/// The text of one row's or key's columns; its memory serves row after row.
+#[derive(Default)]
+pub(super) struct Texts {
+    bytes: Vec<u8>,
+    /// `None` for NULL.
+    ranges: Vec<Option<Range<usize>>>,
+}
+
+impl Texts {
+    pub(super) fn read<'a>(
+        &mut self,
+        columns: impl Iterator<Item = &'a TableColumn>,
+        mut datums: &[u8],
+    ) -> Result<(), ValueError> {
+        self.bytes.clear();
+        self.ranges.clear();
+        for column in columns {
+            let len = value::datum_len(&column.ty, datums)?;
+            let (datum, rest) = datums.split_at_checked(len).unwrap_or((datums, &[]));
+            datums = rest;
+            if value::is_null(datum) {
+                self.ranges.push(None);
+            } else {
+                let start = self.bytes.len();
+                value::write_text(&column.ty, datum, &mut self.bytes)?;
+                self.ranges.push(Some(start..self.bytes.len()));
+            }
+        }
+        Ok(())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.ranges.iter().map(|range| range.clone().map(|range| &self.bytes[range]))
+    }
+}
+
+/// One column of many rows.
+#[derive(Debug)]
+enum Array {
+    /// An array literal, its last brace still missing; its elements' text needs no quotes.
+    Literal(Vec<u8>),
+    /// text[] in binary: each element behind its length.
+    Text { elements: Vec<u8>, len: i32, has_null: bool },
+}
+
+/// The parameters of a statement over `unnest`.
+pub(super) struct Arrays {
+    arrays: Vec<Array>,
+    bytes: usize,
+}
+
+impl Arrays {
+    pub(super) fn new<'a>(columns: impl Iterator<Item = &'a TableColumn>) -> Self {
+        let array = |column: &TableColumn| {
+            if column.is_literal() {
+                Array::Literal(Vec::new())
+            } else {
+                Array::Text { elements: Vec::new(), len: 0, has_null: false }
+            }
+        };
+        Self { arrays: columns.map(array).collect(), bytes: 0 }
+    }
+
+    pub(super) fn push(&mut self, texts: &Texts) {
+        for (array, text) in std::iter::zip(&mut self.arrays, texts.iter()) {
+            array.push(text);
+        }
+        self.bytes += texts.bytes.len();
+    }
+
+    /// Of the values' texts.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect()
+    }
+}
+
+impl Array {
+    fn push(&mut self, text: Option<&[u8]>) {
+        match self {
+            Array::Literal(literal) => {
+                literal.push(if literal.is_empty() { b'{' } else { b',' });
+                literal.extend_from_slice(text.unwrap_or(b"NULL"));
+            }
+            Array::Text { elements, len, has_null } => {
+                // A text is shorter than a Postgres field, 1 GB; NULL has the length -1.
+                let bytes = text.map_or(-1, |text| i32::try_from(text.len()).unwrap_or(i32::MAX));
+                elements.extend_from_slice(&bytes.to_be_bytes());
+                elements.extend_from_slice(text.unwrap_or_default());
+                *len += 1;
+                *has_null |= text.is_none();
+            }
+        }
+    }
+}
+
+impl ToSql for Array {
+    fn to_sql(
+        &self,
+        _: &SqlType,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Array::Literal(literal) if literal.is_empty() => out.put_slice(b"{}"),
+            Array::Literal(literal) => {
+                out.put_slice(literal);
+                out.put_u8(b'}');
+            }
+            Array::Text { elements, len, has_null } => {
+                out.put_i32(1);
+                out.put_i32((*has_null).into());
+                out.put_u32(SqlType::TEXT.oid());
+                out.put_i32(*len);
+                out.put_i32(1);
+                out.put_slice(elements);
+            }
+        }
+        Ok(IsNull::No)
+    }
+
+    fn encode_format(&self, _: &SqlType) -> Format {
+        match self {
+            Array::Literal(_) => Format::Text,
+            Array::Text { .. } => Format::Binary,
+        }
+    }
+
+    fn accepts(_: &SqlType) -> bool {
+        true
+    }
+
+    fn to_sql_checked(
+        &self,
+        ty: &SqlType,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        self.to_sql(ty, out)
+    }
+}
+
+/// Adds a row's line in COPY's text format (manual, "COPY", File Formats).
+pub(super) fn copy_line(texts: &Texts, out: &mut BytesMut) {
+    for (number, text) in texts.iter().enumerate() {
+        if number > 0 {
+            out.put_u8(b'\t');
+        }
+        match text {
+            None => out.put_slice(b"\\N"),
+            Some(text) => copy_field(text, out),
+        }
+    }
+    out.put_u8(b'\n');
+}
+
+fn copy_field(mut text: &[u8], out: &mut BytesMut) {
+    while let Some(at) = text.iter().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r')) {
+        out.put_slice(&text[..at]);
+        out.put_slice(match text[at] {
+            b'\\' => b"\\\\",
+            b'\t' => b"\\t",
+            b'\n' => b"\\n",
+            _ => b"\\r",
+        });
+        text = &text[at + 1..];
+    }
+    out.put_slice(text);
+}
+
+/// The columns whose text makes a table's key, in the key's order.
+pub(super) fn key_columns(table: &Table) -> impl Iterator<Item = &TableColumn> {
+    table.key.iter().map(|&position| &table.columns[position])
+}

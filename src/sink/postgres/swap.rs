@@ -1,0 +1,264 @@
+//! A finished fill becomes what readers see, within the transaction of a step: as the target itself where
+//! there is none, as a difference where the target has the same columns, in the target's place else.
+
+use std::time::Duration;
+
+use super::connection::{Connection, PLAN_ROWS, PLAN_WHOLE_TABLES};
+use super::error::{Error, retryable, sink_error, words};
+use super::prepare::{Found, Holder, conflict, find, holder};
+use super::sift;
+use super::target::{Table, quote};
+use super::watermark;
+use crate::lsn::Lsn;
+use crate::sink::{Poison, SinkError, SinkProjection};
+
+/// An exclusive lock that waits makes every reader behind it wait too.
+const LOCK_TIMEOUT: &str = "2s";
+const LOCK_ATTEMPTS_MAX: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(500);
+
+/// Longest name in a database, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+
+pub(super) struct Finished {
+    /// The target's.
+    pub(super) oid: u32,
+    /// The table's that had its name before.
+    pub(super) replaced: Option<u32>,
+    pub(super) poison: Vec<Poison>,
+}
+
+pub(super) async fn finish(
+    connection: &Connection,
+    table: &Table,
+    projection: &SinkProjection,
+    owner: &str,
+    lsn: Lsn,
+) -> Result<Finished, SinkError> {
+    let failed = |error| sink_error("put a fill in its place", error);
+    let fill = find(connection, &table.schema, &table.fill.name).await.map_err(failed)?;
+    let Some(fill) = fill else { return Err(super::fill::lost(&projection.name)) };
+    let Some(found) = target(connection, table, projection, owner).await? else {
+        rename(connection, table, fill.oid).await.map_err(failed)?;
+        return Ok(Finished { oid: fill.oid, replaced: None, poison: Vec::new() });
+    };
+    if found.is_same(table) {
+        let poison = apply_difference(connection, table, projection, lsn).await?;
+        return Ok(Finished { oid: found.oid, replaced: None, poison });
+    }
+    lock(connection, table).await?;
+    inherit(connection, table, found.oid, fill.oid).await.map_err(failed)?;
+    drop_old(connection, table).await?;
+    rename(connection, table, fill.oid).await.map_err(failed)?;
+    Ok(Finished { oid: fill.oid, replaced: Some(found.oid), poison: Vec::new() })
+}
+
+/// What stands under the target's name; it is ours, or could have been made by us.
+pub(super) async fn target(
+    connection: &Connection,
+    table: &Table,
+    projection: &SinkProjection,
+    owner: &str,
+) -> Result<Option<Found>, SinkError> {
+    let failed = |error| sink_error("look at the target", error);
+    let found = find(connection, &table.schema, &table.name).await.map_err(failed)?;
+    let oid = found.as_ref().map(|found| found.oid);
+    let oids: Vec<u32> = oid.into_iter().collect();
+    let stored = watermark::read(connection, &[&projection.name], &oids).await.map_err(failed)?;
+    let refusal = match (holder(&stored, owner, &projection.name, oid), &found) {
+        (Holder::Other { projection, owner }, _) => Some(conflict(table, &projection, &owner)),
+        (Holder::Nobody, Some(found)) => found.refusal(table),
+        (Holder::Us, Some(found)) if !found.is_table() => found.refusal(table),
+        (Holder::Us | Holder::Nobody, _) => None,
+    };
+    match refusal {
+        Some((what, hint)) => Err(SinkError::Fatal { what, hint }),
+        None => Ok(found),
+    }
+}
+
+async fn apply_difference(
+    connection: &Connection,
+    table: &Table,
+    projection: &SinkProjection,
+    lsn: Lsn,
+) -> Result<Vec<Poison>, SinkError> {
+    let failed = |error| sink_error("apply the difference to a target", error);
+    let delete = format!("{PLAN_WHOLE_TABLES}; {}", table.delete_missing());
+    connection.batch(&delete).await.map_err(failed)?;
+    let upsert = |condition: &str| table.upsert_different(condition);
+    let refused = sift::by_halves(connection, &table.fill.path, upsert).await.map_err(failed)?;
+    for row in &refused {
+        connection.batch(&table.delete_matching(&row.condition)).await.map_err(failed)?;
+    }
+    let path = &table.fill.path;
+    let poison = sift::poison(connection, table, projection, path, refused, lsn).await?;
+    for sql in missing_indexes(connection, table).await.map_err(failed)? {
+        connection.session().execute(&sql, &[]).await.map_err(failed)?;
+    }
+    let end = format!("{PLAN_ROWS}; DROP TABLE {path}");
+    connection.batch(&end).await.map_err(failed)?;
+    Ok(poison)
+}
+
+/// Configured indexes that the fill has and the target lacks.
+async fn missing_indexes(connection: &Connection, table: &Table) -> Result<Vec<String>, Error> {
+    // A definition from USING on names neither the index nor its table.
+    let sql = "
+        SELECT substring(pg_get_indexdef(f.indexrelid) FROM ' USING .*$')
+        FROM pg_index AS f
+        WHERE f.indrelid = to_regclass($1) AND NOT f.indisunique AND NOT EXISTS (
+            SELECT FROM pg_index AS t WHERE t.indrelid = to_regclass($2) AND t.indisvalid
+            AND substring(pg_get_indexdef(t.indexrelid) FROM ' USING .*$')
+              = substring(pg_get_indexdef(f.indexrelid) FROM ' USING .*$'))";
+    let rows = connection.session().query(sql, &[&table.fill.path, &table.live.path]).await?;
+    let create = |row: &tokio_postgres::Row| {
+        let definition: String = row.try_get(0)?;
+        Ok(format!("CREATE INDEX ON {}{definition}", table.live.path))
+    };
+    rows.iter().map(create).collect()
+}
+
+/// The fill takes the target's name, its indexes those that they would have had from the start.
+async fn rename(connection: &Connection, table: &Table, fill: u32) -> Result<(), Error> {
+    let sql = "
+        SELECT c.relname::text FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+        WHERE i.indrelid = $1 ORDER BY c.oid";
+    let indexes = connection.session().query(sql, &[&fill]).await?;
+    let rename = format!("ALTER TABLE {} RENAME TO {}", table.fill.path, quote(&table.name));
+    connection.batch(&rename).await?;
+    for row in indexes {
+        let name: String = row.try_get(0)?;
+        let Some(ending) = name.strip_prefix(&table.fill.name) else { continue };
+        let new = free_name(connection, table, ending).await?;
+        let path = format!("{}.{}", quote(&table.schema), quote(&name));
+        connection.batch(&format!("ALTER INDEX {path} RENAME TO {}", quote(&new))).await?;
+    }
+    // Nothing but the comment says any more that it is a fill.
+    let sql = "SELECT starts_with(obj_description($1, 'pg_class'), $2)";
+    let marked = connection.session().query_one(sql, &[&fill, &super::fill::MARK]).await?;
+    if marked.try_get::<_, Option<bool>>(0)?.unwrap_or(false) {
+        connection.batch(&format!("COMMENT ON TABLE {} IS NULL", table.live.path)).await?;
+    }
+    Ok(())
+}
+
+/// The table's name, cut where it must be, the ending, and a number where that is taken.
+async fn free_name(connection: &Connection, table: &Table, ending: &str) -> Result<String, Error> {
+    let sql = "
+        SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = $2";
+    let mut number = 0;
+    loop {
+        let ending = if number == 0 { ending.to_string() } else { format!("{ending}{number}") };
+        let mut cut = table.name.len().min(NAME_BYTES_MAX.saturating_sub(ending.len()));
+        while !table.name.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        let name = format!("{}{ending}", &table.name[..cut]);
+        if connection.session().query_opt(sql, &[&table.schema, &name]).await?.is_none() {
+            return Ok(name);
+        }
+        number += 1;
+    }
+}
+
+/// Locks the old table against its readers, for the moment until the commit.
+async fn lock(connection: &Connection, table: &Table) -> Result<(), SinkError> {
+    let path = &table.live.path;
+    let attempt = format!(
+        "SAVEPOINT swap; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; \
+         LOCK TABLE {path} IN ACCESS EXCLUSIVE MODE; SET LOCAL lock_timeout = '10s'; \
+         RELEASE SAVEPOINT swap"
+    );
+    let failed = |error| sink_error("lock the old table", error);
+    for _ in 0..LOCK_ATTEMPTS_MAX {
+        match connection.batch(&attempt).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.code().is_some_and(|code| code.code() == "55P03") => {
+                let back = "ROLLBACK TO SAVEPOINT swap; RELEASE SAVEPOINT swap";
+                connection.batch(back).await.map_err(failed)?;
+                // Lets those through who have queued behind us.
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Err(retryable(format!(
+        "{path} could not be locked to put the new one in its place: a long transaction uses it"
+    )))
+}
+
+/// A view, a foreign key or whatever else depends on the old table stays, and so must the table.
+async fn drop_old(connection: &Connection, table: &Table) -> Result<(), SinkError> {
+    let path = &table.live.path;
+    match connection.batch(&format!("DROP TABLE {path}")).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.code().is_some_and(|code| code.code() == "2BP01") => {
+            Err(SinkError::Fatal {
+                what: format!(
+                    "{path} cannot be replaced by one with other columns: {}",
+                    words(&error)
+                ),
+                hint: "drop what depends on it and create it again afterwards".into(),
+            })
+        }
+        Err(error) => Err(sink_error("drop the old table", error)),
+    }
+}
+
+/// Statements that give a new table ($2, at the path $3) what people have given to the old one ($1), in
+/// the order in which they must be executed; the owner last.
+const INHERIT: &str = r"
+    WITH old AS (SELECT * FROM pg_class WHERE oid = $1),
+    new AS (SELECT * FROM pg_class WHERE oid = $2),
+    shared AS (
+        SELECT o.attname, o.attnum, o.attacl
+        FROM pg_attribute AS o JOIN pg_attribute AS n ON n.attrelid = $2 AND n.attname = o.attname
+        WHERE o.attrelid = $1 AND o.attnum > 0 AND NOT o.attisdropped),
+    acl AS (
+        SELECT NULL::name AS attname, a.* FROM old, aclexplode(relacl) AS a
+        UNION ALL
+        SELECT attname, a.* FROM shared, aclexplode(attacl) AS a)
+    SELECT statement FROM (
+        SELECT 1 AS position, 'REVOKE ALL ON ' || $3 || ' FROM ' || CASE WHEN grantee = 0 THEN 'PUBLIC'
+            ELSE quote_ident(pg_get_userbyid(grantee)) END AS statement
+        FROM new, aclexplode(relacl) WHERE grantee <> relowner
+        UNION ALL
+        SELECT 2, 'GRANT ' || privilege_type || coalesce(' (' || quote_ident(attname) || ')', '')
+            || ' ON ' || $3 || ' TO ' || CASE WHEN grantee = 0 THEN 'PUBLIC'
+            ELSE quote_ident(pg_get_userbyid(grantee)) END
+            || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+        FROM acl, old WHERE grantee <> relowner
+        UNION ALL
+        SELECT 3, 'COMMENT ON TABLE ' || $3 || ' IS ' || quote_nullable(obj_description($1, 'pg_class'))
+        UNION ALL
+        SELECT 3, 'COMMENT ON COLUMN ' || $3 || '.' || quote_ident(attname) || ' IS '
+            || quote_literal(col_description($1, attnum))
+        FROM shared WHERE col_description($1, attnum) IS NOT NULL
+        UNION ALL
+        SELECT 4, 'CREATE POLICY ' || quote_ident(polname) || ' ON ' || $3
+            || CASE WHEN polpermissive THEN '' ELSE ' AS RESTRICTIVE' END
+            || ' FOR ' || CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT'
+                WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END
+            || ' TO ' || (SELECT string_agg(CASE WHEN r = 0 THEN 'PUBLIC'
+                ELSE quote_ident(pg_get_userbyid(r)) END, ', ') FROM unnest(polroles) AS r)
+            || coalesce(' USING (' || pg_get_expr(polqual, polrelid) || ')', '')
+            || coalesce(' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')', '')
+        FROM pg_policy WHERE polrelid = $1
+        UNION ALL
+        SELECT 5, 'ALTER TABLE ' || $3 || ' ENABLE ROW LEVEL SECURITY' FROM old WHERE relrowsecurity
+        UNION ALL
+        SELECT 5, 'ALTER TABLE ' || $3 || ' FORCE ROW LEVEL SECURITY' FROM old WHERE relforcerowsecurity
+        UNION ALL
+        SELECT 6, 'ALTER TABLE ' || $3 || ' OWNER TO ' || quote_ident(pg_get_userbyid(old.relowner))
+        FROM old, new WHERE old.relowner <> new.relowner) AS s
+    ORDER BY position";
+
+async fn inherit(connection: &Connection, table: &Table, old: u32, new: u32) -> Result<(), Error> {
+    let rows = connection.session().query(INHERIT, &[&old, &new, &table.fill.path]).await?;
+    for row in rows {
+        connection.batch(row.try_get(0)?).await?;
+    }
+    Ok(())
+}

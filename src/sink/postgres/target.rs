@@ -1,0 +1,329 @@
+//! A target table: its columns as the sink's database knows them, and every statement about it.
+//!
+//! All names are quoted, all tables schema-qualified. The same shape stands twice while a target is
+//! filled: under its own name, and under the fill's name in the same schema.
+
+use std::fmt::Write as _;
+
+use crate::config::PostgresTarget;
+use crate::sink::SinkProjection;
+use crate::value::{Column, Type};
+
+/// One target of one projection.
+pub(super) struct Table {
+    /// Position in the list given to the sink.
+    pub(super) projection: usize,
+    pub(super) schema: String,
+    pub(super) name: String,
+    pub(super) columns: Vec<TableColumn>,
+    /// The key columns' positions; empty: one row.
+    pub(super) key: Vec<usize>,
+    pub(super) indexes: Vec<String>,
+    pub(super) live: Relation,
+    pub(super) fill: Relation,
+    /// Into the fill, the rows' columns in their order.
+    pub(super) copy: String,
+}
+
+pub(super) struct TableColumn {
+    pub(super) name: String,
+    /// How to read the datum.
+    pub(super) ty: Type,
+    pub(super) stored: Stored,
+}
+
+/// The type of a column in the sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) oid: u32,
+    pub(super) typmod: i32,
+    /// For CREATE TABLE, e.g. `numeric(10,2)`.
+    pub(super) declared: String,
+    /// Without its modifier, e.g. `numeric`: for casts, which must not round or cut.
+    pub(super) base: String,
+}
+
+/// The table under one of its two names, with the statements that write to it.
+pub(super) struct Relation {
+    /// As the catalog has it, not quoted.
+    pub(super) name: String,
+    /// Quoted and qualified.
+    pub(super) path: String,
+    pub(super) upsert: String,
+    pub(super) insert: String,
+    pub(super) delete: String,
+}
+
+impl Table {
+    pub(super) fn new(
+        position: usize,
+        projection: &SinkProjection,
+        target: &PostgresTarget,
+        stored: Vec<Stored>,
+    ) -> Self {
+        let columns: Vec<TableColumn> = std::iter::zip(projection.columns.iter(), stored)
+            .map(|(Column { name, ty, .. }, stored)| TableColumn {
+                name: name.clone(),
+                ty: ty.clone(),
+                stored,
+            })
+            .collect();
+        let fill = fill_name(&target.table);
+        let relation = |name: &str| {
+            let path = format!("{}.{}", quote(&target.schema), quote(name));
+            let insert = insert(&path, &columns);
+            Relation {
+                name: name.to_string(),
+                upsert: format!("{insert} {}", on_conflict(&columns, &projection.key)),
+                insert,
+                delete: delete(&path, &columns, &projection.key),
+                path,
+            }
+        };
+        Self {
+            projection: position,
+            schema: target.schema.clone(),
+            name: target.table.clone(),
+            copy: copy(&relation(&fill).path, &columns),
+            live: relation(&target.table),
+            fill: relation(&fill),
+            key: projection.key.clone(),
+            indexes: target.indexes.clone(),
+            columns,
+        }
+    }
+
+    /// Without its key: that is built when the rows are in. `what` is `TABLE` or `TEMP TABLE`.
+    pub(super) fn create(&self, what: &str, path: &str) -> String {
+        let columns: Vec<String> = std::iter::zip(&self.columns, 0..)
+            .map(|(column, position)| {
+                let not_null = if self.key.contains(&position) { " NOT NULL" } else { "" };
+                format!("{} {}{not_null}", quote(&column.name), column.stored.declared)
+            })
+            .collect();
+        format!("CREATE {what} {path} ({})", columns.join(", "))
+    }
+
+    /// What the upserts' ON CONFLICT finds.
+    pub(super) fn create_key(&self, path: &str) -> String {
+        if self.key.is_empty() {
+            return format!("CREATE UNIQUE INDEX ON {path} ((true))");
+        }
+        format!("ALTER TABLE {path} ADD PRIMARY KEY ({})", self.names(&self.key, ""))
+    }
+
+    pub(super) fn create_indexes(&self, path: &str) -> impl Iterator<Item = String> {
+        self.indexes.iter().map(move |text| format!("CREATE INDEX ON {path} {text}"))
+    }
+
+    /// Removes what the fill does not have.
+    pub(super) fn delete_missing(&self) -> String {
+        let (live, fill) = (&self.live.path, &self.fill.path);
+        let same_key = self.same_key("t", "f");
+        format!(
+            "DELETE FROM {live} AS t WHERE NOT EXISTS (SELECT FROM {fill} AS f WHERE {same_key})"
+        )
+    }
+
+    /// Writes what differs from the fill, of those of its rows (`f`) that fulfil a condition.
+    pub(super) fn upsert_different(&self, of_fill: &str) -> String {
+        let (live, fill) = (&self.live.path, &self.fill.path);
+        let all: Vec<usize> = (0..self.columns.len()).collect();
+        let same = |column: &TableColumn| {
+            let name = quote(&column.name);
+            if column.exact() {
+                format!("t.{name} IS NOT DISTINCT FROM f.{name}")
+            } else {
+                // Equal values may print differently, and some types know no equality at all.
+                format!("t.{name}::text IS NOT DISTINCT FROM f.{name}::text")
+            }
+        };
+        let same_row: Vec<String> = self.columns.iter().map(same).collect();
+        let key = self.same_key("t", "f");
+        format!(
+            "INSERT INTO {live} AS t ({}) SELECT {} FROM {fill} AS f \
+             WHERE {of_fill} AND NOT EXISTS (SELECT FROM {live} AS t WHERE {key} AND {}) {}",
+            self.names(&all, ""),
+            self.names(&all, "f."),
+            same_row.join(" AND "),
+            on_conflict(&self.columns, &self.key),
+        )
+    }
+
+    /// Removes the live rows under the keys of those rows of the fill (`f`) that fulfil a condition.
+    pub(super) fn delete_matching(&self, of_fill: &str) -> String {
+        let (live, fill) = (&self.live.path, &self.fill.path);
+        format!(
+            "DELETE FROM {live} AS t USING {fill} AS f WHERE {of_fill} AND {}",
+            self.same_key("t", "f")
+        )
+    }
+
+    fn same_key(&self, left: &str, right: &str) -> String {
+        if self.key.is_empty() {
+            return "true".into();
+        }
+        let same = |&position: &usize| {
+            let column = &self.columns[position];
+            let name = quote(&column.name);
+            let mut same = format!("{left}.{name} = {right}.{name}");
+            if !column.exact() {
+                let _ = write!(same, " AND {left}.{name}::text = {right}.{name}::text");
+            }
+            same
+        };
+        self.key.iter().map(same).collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Quoted columns at these positions.
+    fn names(&self, positions: &[usize], qualifier: &str) -> String {
+        let name = |&position: &usize| {
+            format!("{qualifier}{}", quote(&self.columns[position].name))
+        };
+        positions.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn key_names(&self) -> Vec<&str> {
+        self.key.iter().map(|&position| self.columns[position].name.as_str()).collect()
+    }
+}
+
+impl TableColumn {
+    /// Equal values have one text: comparing them needs no cast.
+    fn exact(&self) -> bool {
+        match self.ty {
+            Type::Bool | Type::Int2 | Type::Int4 | Type::Int8 | Type::Oid => true,
+            Type::Date | Type::Time | Type::TimeTz | Type::Timestamp | Type::TimestampTz => true,
+            Type::Uuid | Type::Bytea => true,
+            // Not those of extensions: citext takes A for a.
+            Type::Text => matches!(self.stored.base.as_str(), "text" | "character varying"),
+            _ => false,
+        }
+    }
+
+    /// Whether the column's values travel as one array literal of their own type: their text needs no
+    /// quotes in it. All others travel as text[] in binary, where nothing needs quotes.
+    pub(super) fn is_literal(&self) -> bool {
+        matches!(
+            self.ty,
+            Type::Bool
+                | Type::Int2
+                | Type::Int4
+                | Type::Int8
+                | Type::Oid
+                | Type::Float4
+                | Type::Float8
+                | Type::Numeric
+                | Type::Date
+                | Type::Time
+                | Type::TimeTz
+                | Type::Timestamp
+                | Type::TimestampTz
+                | Type::Interval
+                | Type::Uuid
+        )
+    }
+
+    /// The element `u.cN` as the column's type.
+    fn element(&self, number: usize) -> String {
+        if self.is_literal() || matches!(self.stored.base.as_str(), "text" | "character varying") {
+            format!("u.c{number}")
+        } else {
+            format!("u.c{number}::{}", self.stored.base)
+        }
+    }
+}
+
+/// `unnest($1::…[], …) AS u(c0, …)` over the columns at these positions.
+fn unnest(columns: &[TableColumn], positions: &[usize]) -> String {
+    let arrays = std::iter::zip(positions, 1..).map(|(&position, number)| {
+        let column = &columns[position];
+        let base = if column.is_literal() { column.stored.base.as_str() } else { "text" };
+        format!("${number}::{base}[]")
+    });
+    let arrays: Vec<String> = arrays.collect();
+    let names: Vec<String> = (0..positions.len()).map(|number| format!("c{number}")).collect();
+    format!("unnest({}) AS u({})", arrays.join(", "), names.join(", "))
+}
+
+fn copy(path: &str, columns: &[TableColumn]) -> String {
+    let names: Vec<String> = columns.iter().map(|column| quote(&column.name)).collect();
+    format!("COPY {path} ({}) FROM STDIN", names.join(", "))
+}
+
+fn insert(path: &str, columns: &[TableColumn]) -> String {
+    let all: Vec<usize> = (0..columns.len()).collect();
+    let names: Vec<String> = columns.iter().map(|column| quote(&column.name)).collect();
+    let elements: Vec<String> =
+        std::iter::zip(columns, 0..).map(|(column, number)| column.element(number)).collect();
+    format!(
+        "INSERT INTO {path} AS t ({}) SELECT {} FROM {}",
+        names.join(", "),
+        elements.join(", "),
+        unnest(columns, &all),
+    )
+}
+
+fn on_conflict(columns: &[TableColumn], key: &[usize]) -> String {
+    // A key that is equal but not the same (1.0 and 1.00) takes its new text along.
+    let set: Vec<String> = std::iter::zip(columns, 0..)
+        .filter(|(column, position)| !key.contains(position) || !column.exact())
+        .map(|(column, _)| format!("{0} = excluded.{0}", quote(&column.name)))
+        .collect();
+    let conflict = if key.is_empty() {
+        "(true)".to_string()
+    } else {
+        key.iter().map(|&position| quote(&columns[position].name)).collect::<Vec<_>>().join(", ")
+    };
+    if set.is_empty() {
+        return format!("ON CONFLICT ({conflict}) DO NOTHING");
+    }
+    format!("ON CONFLICT ({conflict}) DO UPDATE SET {}", set.join(", "))
+}
+
+/// By the key's values, and by their text where equal values may differ in it: the tombstone of 1.0
+/// must not remove the row that is now under 1.00.
+fn delete(path: &str, columns: &[TableColumn], key: &[usize]) -> String {
+    if key.is_empty() {
+        return format!("DELETE FROM {path}");
+    }
+    let same: Vec<String> = std::iter::zip(key, 0..)
+        .map(|(&position, number)| {
+            let column = &columns[position];
+            let (name, element) = (quote(&column.name), column.element(number));
+            if column.exact() {
+                format!("t.{name} = {element}")
+            } else {
+                format!("t.{name} = {element} AND t.{name}::text = ({element})::text")
+            }
+        })
+        .collect();
+    format!("DELETE FROM {path} AS t USING {} WHERE {}", unnest(columns, key), same.join(" AND "))
+}
+
+/// Short, so that the names Postgres makes for the fill's indexes begin with all of it.
+fn fill_name(table: &str) -> String {
+    // FNV-1a: the name must be the same in every version of Readside that could meet a leftover.
+    let hash = table.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{FILL_PREFIX}{hash:016x}")
+}
+
+pub(super) const FILL_PREFIX: &str = "readside_fill_";
+
+/// An identifier as SQL writes it exactly.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A string as SQL writes it exactly.
+pub(super) fn quote_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    // The E form alone means the same whatever standard_conforming_strings says.
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
+}

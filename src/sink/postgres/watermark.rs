@@ -1,0 +1,202 @@
+//! `readside.watermark`: where each projection stands, written in the transaction of its rows.
+//!
+//! `target` holds the tables' oids: after a DROP, a re-creation or a restore they are others, and the
+//! watermark says nothing about them any more.
+
+use bytes::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, PgLsn, ToSql, Type as SqlType};
+use tokio_postgres::{Row, Statement};
+
+use super::connection::{Connection, Pipeline};
+use super::error::Error;
+use crate::lsn::Lsn;
+use crate::sink::{Step, Watermark};
+
+pub(super) const CREATE_SCHEMA: &str = "CREATE SCHEMA readside";
+
+pub(super) const CREATE_TABLE: &str = "
+    CREATE TABLE readside.watermark (
+        projection text PRIMARY KEY,
+        lsn pg_lsn NOT NULL,
+        committed_at timestamptz NOT NULL,
+        settled boolean NOT NULL,
+        generation bigint NOT NULL,
+        owner text NOT NULL,
+        fingerprint text NOT NULL,
+        target oid[] NOT NULL
+    );
+    COMMENT ON TABLE readside.watermark IS
+        'Every change before lsn is in the tables of the projection; written by Readside alone'";
+
+/// A NULL for `target`, `owner` or `lsn` breaks the statement, and with it the transaction, where
+/// * a table is no longer the one that the watermark is about,
+/// * another pipeline has written the row,
+/// * the row is further already (P3): a session that was believed dead comes too late.
+const WRITE: &str = "
+    INSERT INTO readside.watermark AS w
+        (projection, lsn, committed_at, settled, generation, owner, fingerprint, target)
+    SELECT p.name, $1, $2, true, p.generation, $3, p.fingerprint,
+        (SELECT CASE WHEN bool_and(coalesce(to_regclass(t.path) = t.oid, false))
+                THEN array_agg(t.oid) END
+         FROM unnest($7::text[], $8::text[], $9::oid[]) AS t(projection, path, oid)
+         WHERE t.projection = p.name)
+    FROM unnest($4::text[], $5::bigint[], $6::text[]) AS p(name, generation, fingerprint)
+    ON CONFLICT (projection) DO UPDATE SET
+        lsn = CASE WHEN w.lsn <= excluded.lsn THEN excluded.lsn END,
+        committed_at = excluded.committed_at,
+        settled = excluded.settled,
+        generation = excluded.generation,
+        owner = CASE WHEN w.owner = excluded.owner THEN excluded.owner END,
+        fingerprint = excluded.fingerprint,
+        target = excluded.target";
+
+/// A row of the table.
+pub(super) struct Stored {
+    pub(super) projection: String,
+    pub(super) owner: String,
+    pub(super) target: Vec<u32>,
+    pub(super) watermark: Watermark,
+}
+
+/// Those that concern any of these projections or tables.
+pub(super) async fn read(
+    connection: &Connection,
+    projections: &[&str],
+    tables: &[u32],
+) -> Result<Vec<Stored>, Error> {
+    let sql = "SELECT projection, lsn, committed_at, settled, generation, owner, fingerprint, target \
+               FROM readside.watermark WHERE projection = ANY ($1) OR target && $2::oid[]";
+    let rows = connection.session().query(sql, &[&projections, &tables]).await?;
+    rows.iter().map(stored).collect()
+}
+
+fn stored(row: &Row) -> Result<Stored, Error> {
+    let lsn = Lsn(row.try_get::<_, PgLsn>("lsn")?.into());
+    Ok(Stored {
+        projection: row.try_get("projection")?,
+        owner: row.try_get("owner")?,
+        target: row.try_get("target")?,
+        watermark: Watermark {
+            lsn,
+            reaching: lsn,
+            committed_at: row.try_get::<_, Microseconds>("committed_at")?.0,
+            settled: row.try_get("settled")?,
+            generation: row.try_get::<_, i64>("generation")?.cast_unsigned(),
+            fingerprint: row.try_get("fingerprint")?,
+        },
+    })
+}
+
+/// Removes what a projection's finished fill takes the place of.
+pub(super) async fn delete(
+    connection: &Connection,
+    owner: &str,
+    projection: &str,
+    tables: &[u32],
+) -> Result<(), Error> {
+    let sql = "DELETE FROM readside.watermark \
+               WHERE owner = $1 AND (projection = $2 OR target && $3::oid[])";
+    connection.session().execute(sql, &[&owner, &projection, &tables]).await.map(|_| ())
+}
+
+/// All watermarks of a step, for one statement.
+pub(super) struct Watermarks {
+    statement: Statement,
+    lsn: PgLsn,
+    committed_at: Microseconds,
+    owner: String,
+    projections: Vec<String>,
+    generations: Vec<i64>,
+    fingerprints: Vec<String>,
+    tables: Tables,
+}
+
+/// The tables that the watermarks are about.
+#[derive(Default)]
+struct Tables {
+    projections: Vec<String>,
+    paths: Vec<String>,
+    oids: Vec<u32>,
+}
+
+impl Watermarks {
+    pub(super) async fn new(
+        connection: &mut Connection,
+        step: &Step,
+        owner: &str,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            statement: connection.statement(WRITE).await?,
+            lsn: step.position.0.into(),
+            committed_at: Microseconds(step.committed_at),
+            owner: owner.into(),
+            projections: Vec::new(),
+            generations: Vec::new(),
+            fingerprints: Vec::new(),
+            tables: Tables::default(),
+        })
+    }
+
+    pub(super) fn add<'t>(
+        &mut self,
+        projection: &str,
+        generation: u64,
+        fingerprint: &str,
+        tables: impl Iterator<Item = (&'t str, u32)>,
+    ) {
+        for (path, oid) in tables {
+            self.tables.projections.push(projection.into());
+            self.tables.paths.push(path.into());
+            self.tables.oids.push(oid);
+        }
+        self.projections.push(projection.into());
+        self.generations.push(generation.cast_signed());
+        self.fingerprints.push(fingerprint.into());
+    }
+
+    pub(super) fn write<'a>(&'a self, pipeline: Pipeline<'a>) -> Pipeline<'a> {
+        pipeline.execute(
+            &self.statement,
+            vec![
+                &self.lsn,
+                &self.committed_at,
+                &self.owner,
+                &self.projections,
+                &self.generations,
+                &self.fingerprints,
+                &self.tables.projections,
+                &self.tables.paths,
+                &self.tables.oids,
+            ],
+        )
+    }
+}
+
+/// timestamptz as the wire has it: since 2000-01-01 UTC.
+#[derive(Debug, Clone, Copy)]
+struct Microseconds(i64);
+
+type BoxError = Box<dyn std::error::Error + Sync + Send>;
+
+impl ToSql for Microseconds {
+    fn to_sql(&self, _: &SqlType, out: &mut BytesMut) -> Result<IsNull, BoxError> {
+        out.extend_from_slice(&self.0.to_be_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &SqlType) -> bool {
+        *ty == SqlType::TIMESTAMPTZ
+    }
+
+    tokio_postgres::types::to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Microseconds {
+    fn from_sql(_: &SqlType, raw: &'a [u8]) -> Result<Self, BoxError> {
+        Ok(Self(i64::from_be_bytes(raw.try_into()?)))
+    }
+
+    fn accepts(ty: &SqlType) -> bool {
+        *ty == SqlType::TIMESTAMPTZ
+    }
+}
