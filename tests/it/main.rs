@@ -9,3 +9,4 @@ mod harness_smoke;
 mod values;
 mod pg_connections;
 mod replication_stream;
+mod sink_postgres;
