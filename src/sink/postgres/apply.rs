@@ -236,7 +236,11 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn push(&mut self, entry: &'a Entry, texts: &mut Texts) -> Result<(), crate::value::ValueError> {
+    fn push(
+        &mut self,
+        entry: &'a Entry,
+        texts: &mut Texts,
+    ) -> Result<(), crate::value::ValueError> {
         match entry.value() {
             None => texts.read(key_columns(self.part.table), entry.key())?,
             Some(row) => texts.read(self.part.table.columns.iter(), row)?,

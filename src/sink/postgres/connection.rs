@@ -59,8 +59,15 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn open(config: &SinkConfig) -> Result<Self, SinkError> {
-        let session = session(config).await?;
-        session.batch_execute(SETTINGS).await.map_err(|e| sink_error("open a session", e))?;
+        let connection = Self::try_open(config).await.map_err(connect_error)?;
+        connection.batch(SETTINGS).await.map_err(|e| sink_error("open a session", e))?;
+        Ok(connection)
+    }
+
+    /// Without the settings that steps need.
+    pub(super) async fn try_open(config: &SinkConfig) -> Result<Self, pg::Error> {
+        let params = pg::Params::parse(config.url.expose(), config.password.as_ref())?;
+        let session = pg::connect(&params, "readside").await?;
         Ok(Self { session, statements: HashMap::new(), in_transaction: false })
     }
 
@@ -81,12 +88,6 @@ impl Connection {
         self.statements.insert(sql.to_string(), statement.clone());
         Ok(statement)
     }
-}
-
-pub(super) async fn session(config: &SinkConfig) -> Result<Session, SinkError> {
-    let params = pg::Params::parse(config.url.expose(), config.password.as_ref());
-    let params = params.map_err(connect_error)?;
-    pg::connect(&params, "readside").await.map_err(connect_error)
 }
 
 /// Requests that are sent together, without waiting for each other's answers, and are answered in order.
@@ -114,9 +115,8 @@ impl<'a> Pipeline<'a> {
         params: Vec<&'a (dyn ToSql + Sync)>,
     ) -> Self {
         let session = self.session;
-        self.requests.push(Box::pin(async move {
-            session.execute(statement, &params).await.map(|_| ())
-        }));
+        self.requests
+            .push(Box::pin(async move { session.execute(statement, &params).await.map(|_| ()) }));
         self
     }
 

@@ -168,7 +168,8 @@ pub(super) fn copy_line(texts: &Texts, out: &mut BytesMut) {
 }
 
 fn copy_field(mut text: &[u8], out: &mut BytesMut) {
-    while let Some(at) = text.iter().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r')) {
+    while let Some(at) = text.iter().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r'))
+    {
         out.put_slice(&text[..at]);
         out.put_slice(match text[at] {
             b'\\' => b"\\\\",

@@ -72,7 +72,8 @@ pub(super) fn sink_error(doing: &str, error: Error) -> SinkError {
     match class {
         Class::Fatal => SinkError::Fatal {
             what: format!("cannot {doing}: {}", words(&error)),
-            hint: "this is not an error of the data or of the connection; see the sink's log".into(),
+            hint: "this is not an error of the data or of the connection; see the sink's log"
+                .into(),
         },
         Class::Row | Class::Retryable => {
             let remedy = error.code().and_then(|code| remedy(code.code()));

@@ -95,7 +95,7 @@ async fn refuse_foreign(
             hint: format!(
                 "another pipeline may be filling {}: choose another target, or type:\n\
                  DROP TABLE {};",
-                table.live.path, table.fill.path
+                table.shown, table.fill.path
             ),
         }),
     }
@@ -200,7 +200,8 @@ impl Fill {
                 Ok(()) => {}
                 Err(error) if class(&error) == Class::Row => {
                     connection.batch("ROLLBACK").await.map_err(failed)?;
-                    let refused = rebuild(connection, table, projection, &self.owner, self.lsn).await?;
+                    let refused =
+                        rebuild(connection, table, projection, &self.owner, self.lsn).await?;
                     self.refused.extend(refused);
                 }
                 Err(error) => return Err(failed(error)),

@@ -104,9 +104,8 @@ impl PostgresSink {
         let failed = |error| sink_error("read the watermarks", error);
         let mut found = Vec::with_capacity(self.tables.len());
         for table in &self.tables {
-            found.push(
-                prepare::find(connection, &table.schema, &table.name).await.map_err(failed)?,
-            );
+            found
+                .push(prepare::find(connection, &table.schema, &table.name).await.map_err(failed)?);
         }
         let names: Vec<&str> = self.projections.iter().map(|p| p.name.as_str()).collect();
         let oids: Vec<u32> = found.iter().flatten().map(|found| found.oid).collect();
@@ -168,10 +167,7 @@ impl PostgresSink {
         }
     }
 
-    async fn filling(
-        &mut self,
-        projection: usize,
-    ) -> Result<Filling<'_>, SinkError> {
+    async fn filling(&mut self, projection: usize) -> Result<Filling<'_>, SinkError> {
         let connection = self.filler().await?;
         let lost = || fill::lost(&self.projections[projection].name);
         let fill = self.fills[projection].as_mut().ok_or_else(lost)?;
@@ -252,7 +248,10 @@ impl PostgresSink {
         step: &Step,
     ) -> Result<Outcome, SinkError> {
         let failed = |error| sink_error("write a step", error);
-        let finishing: Vec<usize> = step.projections.iter().filter(|part| self.finishes(part))
+        let finishing: Vec<usize> = step
+            .projections
+            .iter()
+            .filter(|part| self.finishes(part))
             .map(|part| part.projection)
             .collect();
         let continues = connection.in_transaction;
@@ -267,7 +266,8 @@ impl PostgresSink {
             (false, false) => Frame::begin(),
         };
         let parts = self.step_parts(step);
-        let mut poison = apply::write(connection, &parts, Verb::Upsert, frame).await.map_err(failed)?;
+        let mut poison =
+            apply::write(connection, &parts, Verb::Upsert, frame).await.map_err(failed)?;
         if !alone {
             connection.in_transaction = true;
             for projection in finishing {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::connection::Connection;
 use super::error::{Error, retryable, sink_error};
-use super::target::{Stored, Table, TableColumn, quote, quote_literal};
+use super::target::{Stored, Table, TableColumn, quote_literal, show};
 use super::watermark;
 use crate::config::{PostgresTarget, Target};
 use crate::sink::{SinkError, SinkProjection};
@@ -32,7 +32,8 @@ pub(super) async fn server(connection: &Connection) -> Result<(), SinkError> {
 /// Creates the schema and the watermarks' table where they are missing. Existence is asked first: IF NOT
 /// EXISTS wants the privilege to create even then.
 pub(super) async fn own_schema(connection: &Connection) -> Result<(), Error> {
-    let sql = "SELECT to_regnamespace('readside') IS NULL, to_regclass('readside.watermark') IS NULL";
+    let sql =
+        "SELECT to_regnamespace('readside') IS NULL, to_regclass('readside.watermark') IS NULL";
     let row = connection.session().query_one(sql, &[]).await?;
     if row.try_get(0)? {
         connection.batch(watermark::CREATE_SCHEMA).await?;
@@ -260,16 +261,16 @@ impl Found {
 
     fn has_key(&self, table: &Table) -> bool {
         let key: BTreeSet<&str> = table.key_names().into_iter().collect();
-        let same = |columns: &Vec<String>| columns.iter().map(String::as_str).collect::<BTreeSet<_>>() == key;
+        let same = |columns: &Vec<String>| {
+            columns.iter().map(String::as_str).collect::<BTreeSet<_>>() == key
+        };
         self.unique.iter().any(same)
     }
 
     fn missing<'t>(&self, table: &'t Table) -> Vec<&'t TableColumn> {
         let here = |column: &&TableColumn| {
             !self.columns.iter().any(|(name, oid, typmod)| {
-                *name == column.name
-                    && *oid == column.stored.oid
-                    && *typmod == column.stored.typmod
+                *name == column.name && *oid == column.stored.oid && *typmod == column.stored.typmod
             })
         };
         table.columns.iter().filter(here).collect()
@@ -279,20 +280,18 @@ impl Found {
     fn surplus(&self, table: &Table) -> Vec<String> {
         let wanted = |(name, oid, typmod): &(String, u32, i32)| {
             table.columns.iter().any(|column| {
-                *name == column.name
-                    && *oid == column.stored.oid
-                    && *typmod == column.stored.typmod
+                *name == column.name && *oid == column.stored.oid && *typmod == column.stored.typmod
             })
         };
         std::iter::zip(&self.columns, &self.types)
             .filter(|(column, _)| !wanted(column))
-            .map(|((name, _, _), ty)| format!("{} {ty}", quote(name)))
+            .map(|((name, _, _), ty)| format!("{} {ty}", show(name)))
             .collect()
     }
 
     /// Why a table that is not ours cannot be taken over, and what to do.
     pub(super) fn refusal(&self, table: &Table) -> Option<(String, String)> {
-        let path = &table.live.path;
+        let shown = &table.shown;
         if !self.is_table() {
             let kind = match self.kind.as_str() {
                 "v" => "a view",
@@ -304,16 +303,16 @@ impl Found {
                 _ => "not a table",
             };
             let hint = "choose another name for the target".into();
-            return Some((format!("{path} exists and is {kind}"), hint));
+            return Some((format!("{shown} exists and is {kind}"), hint));
         }
         let missing = self.missing(table);
         let surplus = self.surplus(table);
         if !missing.is_empty() || !surplus.is_empty() {
-            let missing = missing.iter().map(|column| {
-                format!("{} {}", quote(&column.name), column.stored.declared)
-            });
+            let missing = missing
+                .iter()
+                .map(|column| format!("{} {}", show(&column.name), column.stored.declared));
             let missing: Vec<String> = missing.collect();
-            let mut what = format!("{path} exists with other columns:");
+            let mut what = format!("{shown} exists with other columns:");
             for (word, columns) in [("lacks", missing), ("also has", surplus)] {
                 if !columns.is_empty() {
                     what = format!("{what} it {word} {};", columns.join(", "));
@@ -325,8 +324,8 @@ impl Found {
         }
         if !self.has_key(table) {
             let key = table.key_names();
-            let what = format!("{path} exists without a unique index on ({})", key.join(", "));
-            return Some((what, format!("type: {}", table.create_key(path))));
+            let what = format!("{shown} exists without a unique index on ({})", key.join(", "));
+            return Some((what, format!("type:\n{};", table.create_key(&table.live.path))));
         }
         None
     }
@@ -346,7 +345,8 @@ pub(super) fn holder(
     projection: &str,
     table: Option<u32>,
 ) -> Holder {
-    let names_table = |stored: &watermark::Stored| table.is_some_and(|oid| stored.target.contains(&oid));
+    let names_table =
+        |stored: &watermark::Stored| table.is_some_and(|oid| stored.target.contains(&oid));
     let concerned = stored.iter().filter(|s| s.projection == projection || names_table(s));
     let mut holder = Holder::Nobody;
     for stored in concerned {
@@ -365,7 +365,7 @@ pub(super) fn holder(
 pub(super) fn conflict(table: &Table, projection: &str, owner: &str) -> (String, String) {
     let what = format!(
         "{} is written by another pipeline: the watermark of {projection} names the owner {owner}",
-        table.live.path
+        table.shown
     );
     let hint = format!(
         "choose another table or database; or, if that pipeline is no more, type:\n\

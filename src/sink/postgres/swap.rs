@@ -185,7 +185,8 @@ async fn lock(connection: &Connection, table: &Table) -> Result<(), SinkError> {
         }
     }
     Err(retryable(format!(
-        "{path} could not be locked to put the new one in its place: a long transaction uses it"
+        "{} could not be locked to put the new one in its place: a long transaction uses it",
+        table.shown
     )))
 }
 
@@ -197,7 +198,8 @@ async fn drop_old(connection: &Connection, table: &Table) -> Result<(), SinkErro
         Err(error) if error.code().is_some_and(|code| code.code() == "2BP01") => {
             Err(SinkError::Fatal {
                 what: format!(
-                    "{path} cannot be replaced by one with other columns: {}",
+                    "{} cannot be replaced by a table with other columns: {}",
+                    table.shown,
                     words(&error)
                 ),
                 hint: "drop what depends on it and create it again afterwards".into(),

@@ -15,6 +15,8 @@ pub(super) struct Table {
     pub(super) projection: usize,
     pub(super) schema: String,
     pub(super) name: String,
+    /// Both, for people.
+    pub(super) shown: String,
     pub(super) columns: Vec<TableColumn>,
     /// The key columns' positions; empty: one row.
     pub(super) key: Vec<usize>,
@@ -84,6 +86,7 @@ impl Table {
             projection: position,
             schema: target.schema.clone(),
             name: target.table.clone(),
+            shown: format!("{}.{}", show(&target.schema), show(&target.table)),
             copy: copy(&relation(&fill).path, &columns),
             live: relation(&target.table),
             fill: relation(&fill),
@@ -177,9 +180,8 @@ impl Table {
 
     /// Quoted columns at these positions.
     fn names(&self, positions: &[usize], qualifier: &str) -> String {
-        let name = |&position: &usize| {
-            format!("{qualifier}{}", quote(&self.columns[position].name))
-        };
+        let name =
+            |&position: &usize| format!("{qualifier}{}", quote(&self.columns[position].name));
         positions.iter().map(name).collect::<Vec<_>>().join(", ")
     }
 
@@ -315,6 +317,13 @@ pub(super) const FILL_PREFIX: &str = "readside_fill_";
 /// An identifier as SQL writes it exactly.
 pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// An identifier for people: quoted only where it does not fold to itself.
+pub(super) fn show(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let begins = name.bytes().next().is_some_and(|first| !first.is_ascii_digit());
+    if begins && name.bytes().all(plain) { name.to_string() } else { quote(name) }
 }
 
 /// A string as SQL writes it exactly.

@@ -12,11 +12,17 @@ async fn only_the_refused_rows_are_refused_and_their_older_versions_go() {
     let mut sink = opened(&world, &[p.clone(), other.clone()]).await;
     let old: Vec<Entry> = (0..1000).map(|id| row(&p, &[&id.to_string(), "0", "old"], 5)).collect();
     sink.apply(&step(6, vec![(0, old), (1, vec![])])).await.unwrap();
-    reader.batch_execute("ALTER TABLE t ADD CHECK (v % 100 <> 7); CREATE INDEX ON t (name)").await.unwrap();
+    reader
+        .batch_execute("ALTER TABLE t ADD CHECK (v % 100 <> 7); CREATE INDEX ON t (name)")
+        .await
+        .unwrap();
 
     let long = "y".repeat(9000);
-    let random: String = (0..9000).map(|i: u32| char::from(b'!' + (i.wrapping_mul(2_654_435_761) >> 24) as u8 % 90)).collect();
-    let mut new: Vec<Entry> = (0..1000).map(|v| row(&p, &[&v.to_string(), &v.to_string(), "new"], 8)).collect();
+    let random: String = (0..9000)
+        .map(|i: u32| char::from(b'!' + (i.wrapping_mul(2_654_435_761) >> 24) as u8 % 90))
+        .collect();
+    let mut new: Vec<Entry> =
+        (0..1000).map(|v| row(&p, &[&v.to_string(), &v.to_string(), "new"], 8)).collect();
     new[500] = row(&p, &["500", "1", &random], 8);
     new[501] = row(&p, &["501", "1", &long], 8);
     new.push(tombstone(&p, &["5000"], 8));
@@ -62,7 +68,9 @@ async fn values_of_a_unique_column_may_change_hands() {
     let p = world.projection("t", &["id"], "SELECT 1 AS id, 'x'::text AS email").await;
     let reader = world.reader().await;
     let mut sink = opened(&world, std::slice::from_ref(&p)).await;
-    sink.apply(&step(6, vec![(0, vec![row(&p, &["1", "a"], 5), row(&p, &["2", "b"], 5)])])).await.unwrap();
+    sink.apply(&step(6, vec![(0, vec![row(&p, &["1", "a"], 5), row(&p, &["2", "b"], 5)])]))
+        .await
+        .unwrap();
     reader.batch_execute("CREATE UNIQUE INDEX ON t (email)").await.unwrap();
     let moved = vec![row(&p, &["1", "b"], 7), row(&p, &["2", "c"], 7)];
     let outcome = sink.apply(&step(8, vec![(0, moved)])).await.unwrap();
@@ -83,13 +91,17 @@ async fn a_fill_leaves_out_what_its_table_and_its_target_refuse() {
     let reader = world.reader().await;
     let mut sink = world.sink(std::slice::from_ref(&p));
     sink.open().await.unwrap();
-    let random: String = (0..9000).map(|i: u32| char::from(b'!' + (i.wrapping_mul(2_654_435_761) >> 24) as u8 % 90)).collect();
-    let rows: Vec<Entry> = (0..1000).map(|id: u32| {
-        let name = if id == 77 { random.clone() } else { format!("n{id}") };
-        let v = if id == 500 { 0 } else { id + 1 };
-        let id = (id != 3).then(|| id.to_string());
-        row_of(&p, &[id.as_deref(), Some(&name), Some(&v.to_string())], 5)
-    }).collect();
+    let random: String = (0..9000)
+        .map(|i: u32| char::from(b'!' + (i.wrapping_mul(2_654_435_761) >> 24) as u8 % 90))
+        .collect();
+    let rows: Vec<Entry> = (0..1000)
+        .map(|id: u32| {
+            let name = if id == 77 { random.clone() } else { format!("n{id}") };
+            let v = if id == 500 { 0 } else { id + 1 };
+            let id = (id != 3).then(|| id.to_string());
+            row_of(&p, &[id.as_deref(), Some(&name), Some(&v.to_string())], 5)
+        })
+        .collect();
     sink.begin_fill(0, 1).await.unwrap();
     // COPY finds the missing key, the indexes the others.
     assert_eq!(sink.fill(0, &rows).await.unwrap().poison.len(), 1);
@@ -98,10 +110,15 @@ async fn a_fill_leaves_out_what_its_table_and_its_target_refuse() {
     let mut keys: Vec<&[u8]> = outcome.poison.iter().map(|poison| poison.entry.key()).collect();
     keys.sort();
     assert_eq!(keys, [rows[77].key(), rows[500].key()]);
-    let known = |poison: &readside::sink::Poison| rows.iter().any(|row| row.value() == poison.entry.value());
+    let known = |poison: &readside::sink::Poison| {
+        rows.iter().any(|row| row.value() == poison.entry.value())
+    };
     assert!(outcome.poison.iter().all(known));
     assert_eq!(text(&reader, "SELECT count(*) FROM t").await, "997");
-    assert_eq!(text(&reader, "SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass").await, "3");
+    assert_eq!(
+        text(&reader, "SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass").await,
+        "3"
+    );
 
     // The target has a constraint that the fill's table does not know.
     reader.batch_execute("ALTER TABLE t ADD CHECK (name <> 'wrong')").await.unwrap();
@@ -118,7 +135,8 @@ async fn a_killed_server_loses_nothing_and_repeats_nothing() {
     let p = world.projection("t", &["id"], "SELECT 1 AS id, 1 AS v").await;
     let mut sink = opened(&world, std::slice::from_ref(&p)).await;
     let step_of = |round: u64| {
-        let rows = (0..500).map(|id: u32| row(&p, &[&id.to_string(), &round.to_string()], round * 10 + 1));
+        let rows =
+            (0..500).map(|id: u32| row(&p, &[&id.to_string(), &round.to_string()], round * 10 + 1));
         step(round * 10 + 5, vec![(0, rows.collect())])
     };
     for round in 1..=3_u64 {
@@ -126,7 +144,8 @@ async fn a_killed_server_loses_nothing_and_repeats_nothing() {
         // Killed while the next one is under way, at another moment each time.
         let next = step_of(round + 1);
         let killed = {
-            let pid = rustix::process::Pid::from_raw(i32::try_from(world.server.pid()).unwrap()).unwrap();
+            let pid =
+                rustix::process::Pid::from_raw(i32::try_from(world.server.pid()).unwrap()).unwrap();
             let apply = sink.apply(&next);
             let kill = async {
                 for _ in 0..round * 3 {
@@ -174,7 +193,10 @@ async fn a_target_of_another_pipeline_is_refused() {
     assert_eq!(text(&reader, "SELECT projection FROM readside.watermark").await, "u");
 
     // Taken over while we run.
-    reader.batch_execute("UPDATE readside.watermark SET owner = '7000/other', projection = 't'").await.unwrap();
+    reader
+        .batch_execute("UPDATE readside.watermark SET owner = '7000/other', projection = 't'")
+        .await
+        .unwrap();
     let error = fatal(ours.apply(&step(8, vec![(0, vec![row(&p, &["1"], 7)])])).await);
     assert!(error.contains("another pipeline"), "{error}");
     assert_eq!(text(&reader, "SELECT count(*) FROM t").await, "0");
@@ -211,7 +233,13 @@ async fn trouble_of_the_server_is_retryable_and_named() {
     sink.apply(&next()).await.unwrap();
 
     // Read-only.
-    reader.batch_execute(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", world.database)).await.unwrap();
+    reader
+        .batch_execute(&format!(
+            "ALTER DATABASE {} SET default_transaction_read_only = on",
+            world.database
+        ))
+        .await
+        .unwrap();
     sink.open().await.unwrap();
     let error = retryable(sink.apply(&next()).await);
     assert!(error.contains("read-only"), "{error}");
@@ -219,11 +247,15 @@ async fn trouble_of_the_server_is_retryable_and_named() {
     // A role without rights.
     reader.batch_execute(&format!("SET default_transaction_read_only = off; ALTER DATABASE {} RESET default_transaction_read_only; CREATE ROLE weak LOGIN; GRANT USAGE ON SCHEMA readside TO weak", world.database)).await.unwrap();
     let url = world.server.url_as("weak", &world.database);
-    let error = retryable(PostgresSink::new(&config(url), OWNER.into(), vec![p.clone()]).open().await);
+    let error =
+        retryable(PostgresSink::new(&config(url), OWNER.into(), vec![p.clone()]).open().await);
     assert!(error.contains("42501"), "{error}");
 
     // Nobody there; a URL that is none.
-    let refused = PostgresSink::new(&config("postgres://127.0.0.1:1/x".into()), OWNER.into(), vec![]).open().await;
+    let refused =
+        PostgresSink::new(&config("postgres://127.0.0.1:1/x".into()), OWNER.into(), vec![])
+            .open()
+            .await;
     assert!(retryable(refused).contains("cannot connect"));
     fatal(PostgresSink::new(&config("mysql://x".into()), OWNER.into(), vec![]).open().await);
 }

@@ -33,7 +33,8 @@ impl World {
     async fn start() -> World {
         let server = Postgres::start(&PostgresOptions::default()).await;
         let source = server.client(&server.new_database().await).await;
-        let settings = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'";
+        let settings =
+            "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'";
         source.batch_execute(settings).await.unwrap();
         let database = server.new_database().await;
         World { server, source, database }

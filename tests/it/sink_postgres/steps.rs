@@ -84,7 +84,8 @@ async fn rows_are_written_changed_and_deleted_with_their_watermark() {
     sink.apply(&step(10, vec![(0, vec![row(&p, &["1", "a"], 9), row(&p, &["2", "b"], 9)])]))
         .await
         .unwrap();
-    let changes = vec![row(&p, &["1", "A"], 11), tombstone(&p, &["2"], 11), tombstone(&p, &["9"], 11)];
+    let changes =
+        vec![row(&p, &["1", "A"], 11), tombstone(&p, &["2"], 11), tombstone(&p, &["9"], 11)];
     let outcome = sink.apply(&step(12, vec![(0, changes)])).await.unwrap();
     assert_eq!((outcome.upserts, outcome.deletes), (1, 2));
     assert_eq!(text(&reader, "SELECT * FROM t").await, "1|A");
@@ -113,7 +114,8 @@ async fn committed_at_is_the_source_commit_time() {
     let p = world.projection("t", &["id"], "SELECT 1 AS id").await;
     let mut sink = opened(&world, std::slice::from_ref(&p)).await;
     sink.apply(&step(86_400, vec![(0, vec![])])).await.unwrap();
-    let committed_at = text(&world.reader().await, "SELECT committed_at FROM readside.watermark").await;
+    let committed_at =
+        text(&world.reader().await, "SELECT committed_at FROM readside.watermark").await;
     assert_eq!(committed_at, "2000-01-02 00:00:00+00");
 }
 
@@ -177,7 +179,8 @@ async fn names_are_taken_to_the_letter() {
 async fn a_wide_table_and_a_large_step_fit() {
     let world = World::start().await;
     // More columns than a function may have arguments.
-    let columns: Vec<String> = (0..300).map(|n| format!("{n} AS c{n}, 'x{n}'::text AS t{n}")).collect();
+    let columns: Vec<String> =
+        (0..300).map(|n| format!("{n} AS c{n}, 'x{n}'::text AS t{n}")).collect();
     let query = format!("SELECT {}", columns.join(", "));
     let p = world.projection("wide", &["c0"], &query).await;
     let narrow = "SELECT n, 'r' || n AS r, n % 7 = 0 AS b FROM generate_series(1, 10000) AS n";
