@@ -1,1 +1,157 @@
-//! The redis sink.
+//! The Redis sink (and Valkey): hashes, JSON strings, sorted sets and sets, kept by one script per
+//! step.
+//!
+//! * `target`: what a projection's targets are; `pattern`: their templates.
+//! * `encode`: entries to the arguments of `step.lua`, which writes rows, lets moved ones leave their
+//!   old keys, and moves the watermarks, all or nothing for a reader.
+//! * `apply`: a step; `swap` and `sweep`: a fill, and what it leaves behind.
+//! * `connect`, `prepare`, `watermark`, `error`: the server, what `check` asks of it, our own keys.
+//!
+//! Invariants: a script runs only over the watermark that this process saw last (P2, P3); it leaves
+//! the watermark unsettled unless it ran to its end; a key of another type, and a key that no
+//! template or record proves to be ours, is never removed.
+//!
+//! A cluster is refused: a script is bound to one slot. `Batch` and `Mark` are per script, so steps
+//! could be grouped by slot where they are built.
+
+mod apply;
+mod connect;
+mod encode;
+mod error;
+mod pattern;
+mod prepare;
+mod swap;
+mod sweep;
+mod target;
+#[cfg(test)]
+mod tests;
+mod watermark;
+
+use redis::aio::MultiplexedConnection;
+
+use crate::config::SinkConfig;
+use crate::engine::Entry;
+use crate::sink::{Outcome, Sink, SinkError, SinkProjection, Step, Watermark};
+
+use connect::Server;
+use error::fatal;
+use swap::{Fill, FillPart};
+use target::Plan;
+
+pub use prepare::check;
+
+/// See `Sink`.
+pub struct RedisSink {
+    server: Server,
+    /// The source's system identifier and slot.
+    owner: String,
+    plans: Vec<Plan>,
+    /// One for each plan.
+    standings: Vec<Standing>,
+    connection: Option<MultiplexedConnection>,
+    step_rows: usize,
+    step_sha: String,
+    /// Tells this process' fence tokens from all others'.
+    run_id: u64,
+    scripts: u64,
+}
+
+/// What this process knows of a projection's watermark.
+struct Standing {
+    /// Whether Redis holds one.
+    present: bool,
+    /// The token in it, empty when there is none.
+    step: String,
+    /// The token of a script whose answer never came.
+    possible: Option<String>,
+    filling: bool,
+    watermark: Watermark,
+    fill: Option<Fill>,
+}
+
+impl RedisSink {
+    pub fn new(
+        config: &SinkConfig,
+        owner: String,
+        projections: Vec<SinkProjection>,
+    ) -> Result<Self, SinkError> {
+        let server = Server::new(config)?;
+        let plans: Vec<Plan> = projections
+            .iter()
+            .map(|projection| {
+                Plan::bind(projection).map_err(|faults| match faults.into_iter().next() {
+                    Some(fault) => fatal(fault.what, fault.hint),
+                    None => fatal(format!("projection.{} has no target", projection.name), ""),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        let standings = plans.iter().map(|_| Standing::unknown()).collect();
+        Ok(Self {
+            server,
+            owner,
+            plans,
+            standings,
+            connection: None,
+            step_rows: config.step_rows.max(1),
+            step_sha: redis::Script::new(apply::STEP_SCRIPT).get_hash().to_owned(),
+            run_id: fastrand::u64(..),
+            scripts: 0,
+        })
+    }
+}
+
+impl Standing {
+    fn unknown() -> Self {
+        let watermark = Watermark {
+            lsn: crate::lsn::Lsn::ZERO,
+            reaching: crate::lsn::Lsn::ZERO,
+            committed_at: 0,
+            settled: false,
+            generation: 0,
+            fingerprint: String::new(),
+        };
+        Self {
+            present: false,
+            step: String::new(),
+            possible: None,
+            filling: false,
+            watermark,
+            fill: None,
+        }
+    }
+}
+
+impl Sink for RedisSink {
+    async fn open(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
+        self.connection = None;
+        let mut connection = self.server.connect().await?;
+        prepare::require_server(&self.server, &mut connection).await?;
+        self.connection = Some(connection);
+        let mut watermarks = Vec::with_capacity(self.plans.len());
+        for projection in 0..self.plans.len() {
+            watermarks.push(self.read_watermark(projection).await?);
+        }
+        Ok(watermarks)
+    }
+
+    async fn begin_fill(&mut self, projection: usize, generation: u64) -> Result<(), SinkError> {
+        self.begin(projection, generation).await
+    }
+
+    async fn fill(&mut self, projection: usize, rows: &[Entry]) -> Result<Outcome, SinkError> {
+        self.write_filling(projection, rows, FillPart::Rows).await
+    }
+
+    /// Each `fill` was answered when it was written.
+    async fn end_fill(&mut self, _projection: usize) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn amend(&mut self, projection: usize, changes: &[Entry]) -> Result<Outcome, SinkError> {
+        self.write_filling(projection, changes, FillPart::Changes).await
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<Outcome, SinkError> {
+        self.apply_step(step).await
+    }
+}

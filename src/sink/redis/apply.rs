@@ -1,0 +1,225 @@
+//! One script at a time over the fence, and a step as one of them.
+
+use redis::{Cmd, RedisError, Value, from_redis_value};
+
+use crate::lsn::Lsn;
+use crate::sink::{Outcome, SinkError, Step, Watermark};
+
+use super::RedisSink;
+use super::connect::opened;
+use super::encode::{Batch, Before, Refused};
+use super::error::{self, fatal, interrupted, retryable};
+use super::watermark;
+
+pub(super) const STEP_SCRIPT: &str = include_str!("step.lua");
+
+/// What a script leaves as one projection's watermark.
+pub(super) struct Mark {
+    pub(super) projection: usize,
+    pub(super) watermark: Watermark,
+    pub(super) filling: bool,
+}
+
+/// What the script answered.
+enum Answer {
+    Done(Vec<Refused>),
+    /// Another watermark stood there than the one last seen.
+    Fenced { mark: usize, owner: String },
+}
+
+impl RedisSink {
+    /// Runs one batch with its watermarks, in one script.
+    pub(super) async fn run(
+        &mut self,
+        marks: Vec<Mark>,
+        batch: Batch<'_>,
+    ) -> Result<Outcome, SinkError> {
+        let token = self.next_token();
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.step_sha).arg(0).arg(&token).arg(marks.len());
+        for mark in &marks {
+            self.mark_arguments(mark, &mut command);
+        }
+        batch.append_to(&mut command);
+        for mark in &marks {
+            self.standings[mark.projection].possible = Some(token.clone());
+        }
+        let answer = self.evaluate(&command).await.map_err(|error| {
+            // Its effect is unknown: only `open` can tell.
+            self.connection = None;
+            retryable(&format!("{}: a step failed", self.server.address), error)
+        })?;
+        match read_answer(answer) {
+            Some(Answer::Done(refused)) => {
+                for mark in marks {
+                    let standing = &mut self.standings[mark.projection];
+                    standing.step.clone_from(&token);
+                    standing.possible = None;
+                    standing.present = true;
+                    standing.filling = mark.filling;
+                    standing.watermark = mark.watermark;
+                }
+                Ok(batch.finish(&refused))
+            }
+            Some(Answer::Fenced { mark, owner }) => {
+                self.connection = None;
+                let name = marks.get(mark).map_or("", |m| &self.plans[m.projection].name);
+                if owner.is_empty() || owner == self.owner {
+                    Err(interrupted(format!(
+                        "{}: the watermark of {name} is not the one last seen",
+                        self.server.address
+                    )))
+                } else {
+                    Err(other_owner(name, &owner))
+                }
+            }
+            None => {
+                self.connection = None;
+                Err(interrupted("Redis gave an answer that the script never gives"))
+            }
+        }
+    }
+
+    fn mark_arguments(&self, mark: &Mark, command: &mut Cmd) {
+        let standing = &self.standings[mark.projection];
+        let owner = if standing.present { self.owner.as_str() } else { "" };
+        let fields = watermark::fields(&mark.watermark, &self.owner, mark.filling);
+        command
+            .arg(&self.plans[mark.projection].watermark_key)
+            .arg(owner)
+            .arg(&standing.step)
+            .arg(mark.watermark.reaching.to_string())
+            .arg(2 * fields.len());
+        for (field, value) in &fields {
+            command.arg(field).arg(value);
+        }
+    }
+
+    /// Loads the script where the server has lost it: a restart, a failover, SCRIPT FLUSH.
+    async fn evaluate(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        let Ok(connection) = opened(&mut self.connection) else {
+            return Err(std::io::Error::from(std::io::ErrorKind::NotConnected).into());
+        };
+        match command.query_async(connection).await {
+            Err(error) if error::code(&error) == Some("NOSCRIPT") => {
+                redis::cmd("SCRIPT").arg("LOAD").arg(STEP_SCRIPT).exec_async(connection).await?;
+                command.query_async(connection).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// See `Sink::apply`. Cut into several scripts only when it is too large for one; then all but
+    /// the last are unsettled.
+    pub(super) async fn apply_step(&mut self, step: &Step) -> Result<Outcome, SinkError> {
+        for part in &step.projections {
+            if self.standings[part.projection].filling {
+                self.finish_fill(part).await?;
+            }
+        }
+        let mut outcome = Outcome::default();
+        let mut batch = Batch::default();
+        for part in &step.projections {
+            let before = self.before(part.projection);
+            for entry in &part.entries {
+                if batch.is_full() {
+                    let marks = self.marks(step, Boundary::Within);
+                    let full = std::mem::take(&mut batch);
+                    add(&mut outcome, self.run(marks, full).await?);
+                }
+                batch.push(part.projection, &self.plans[part.projection], entry, before, None);
+            }
+            self.forget_older(part.projection, &mut batch.moves);
+        }
+        add(&mut outcome, self.run(self.marks(step, Boundary::End), batch).await?);
+        for part in &step.projections {
+            self.standings[part.projection].fill = None;
+        }
+        Ok(outcome)
+    }
+
+    /// What may stand where this projection's rows go.
+    pub(super) fn before(&self, projection: usize) -> Before {
+        match &self.standings[projection].fill {
+            Some(fill) if fill.keep.is_some() => Before::OtherGeneration,
+            _ => Before::Older,
+        }
+    }
+
+    fn marks(&self, step: &Step, boundary: Boundary) -> Vec<Mark> {
+        let mark = |part: &crate::sink::StepProjection| {
+            let standing = &self.standings[part.projection];
+            let mut watermark = Watermark {
+                lsn: step.position,
+                reaching: step.reaching,
+                committed_at: step.committed_at,
+                settled: step.settled,
+                generation: part.generation,
+                fingerprint: self.plans[part.projection].fingerprint.clone(),
+            };
+            let within = boundary == Boundary::Within;
+            if within {
+                watermark.lsn = standing.watermark.lsn;
+                watermark.committed_at = standing.watermark.committed_at;
+                watermark.settled = false;
+            }
+            Mark {
+                projection: part.projection,
+                watermark,
+                filling: within && standing.filling,
+            }
+        };
+        step.projections.iter().map(mark).collect()
+    }
+
+    fn next_token(&mut self) -> String {
+        self.scripts += 1;
+        format!("{:016x}-{}", self.run_id, self.scripts)
+    }
+}
+
+/// Whether a script ends its step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Boundary {
+    Within,
+    End,
+}
+
+pub(super) fn add(sum: &mut Outcome, outcome: Outcome) {
+    sum.upserts += outcome.upserts;
+    sum.deletes += outcome.deletes;
+    sum.poison.extend(outcome.poison);
+}
+
+pub(super) fn other_owner(projection: &str, owner: &str) -> SinkError {
+    fatal(
+        format!("{projection} in this Redis belongs to another pipeline ({owner})"),
+        format!(
+            "give each pipeline its own keys or database; if that pipeline is gone for good: \
+             DEL {}",
+            watermark::key(projection)
+        ),
+    )
+}
+
+/// No row in the sink is as new as what follows the newest of these.
+pub(super) fn reaching_past(reaching: Lsn, newest: Option<Lsn>) -> Lsn {
+    newest.map_or(reaching, |lsn| reaching.max(Lsn(lsn.0.saturating_add(1))))
+}
+
+fn read_answer(answer: Value) -> Option<Answer> {
+    let Value::Array(items) = answer else { return None };
+    let mut items = items.into_iter();
+    let mut next = || items.next().map(from_redis_value::<Vec<u8>>).transpose().ok();
+    let kind = next()??;
+    if kind == b"fence" {
+        let mark = std::str::from_utf8(&next()??).ok()?.parse().ok()?;
+        return Some(Answer::Fenced { mark, owner: String::from_utf8(next()??).ok()? });
+    }
+    let mut refused = Vec::new();
+    while let Some(row) = next()? {
+        let row = std::str::from_utf8(&row).ok()?.parse().ok()?;
+        refused.push(Refused { row, key: next()??, found: next()?? });
+    }
+    (kind == b"ok").then_some(Answer::Done(refused))
+}

@@ -1,0 +1,563 @@
+//! Entries become the arguments of `step.lua`, whose header is their grammar.
+//!
+//! Each row is rendered straight into one buffer of arguments; nothing is allocated per row.
+
+use std::ops::Range;
+
+use crate::engine::Entry;
+use crate::sink::{Outcome, Poison};
+use crate::value::{self, Column, ValueError};
+
+use super::pattern::{Pattern, Piece, Rendered, shown};
+use super::swap::Keep;
+use super::target::{Plan, Recall, Score, Structure, Target};
+
+/// More than this and a batch is cut: other users of the server wait while a script runs.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+/// Redis 6.2 takes 1 048 576 arguments.
+const BATCH_ARGUMENTS_MAX: usize = 500_000;
+/// What Redis takes as one value, here of a whole row.
+const ROW_BYTES_MAX: usize = 512 << 20;
+
+/// In the place of a value that is NULL: no text of Postgres contains this byte.
+const NULL_TEXT: &[u8] = &[0xFF];
+
+/// A row's datums, found.
+pub(super) struct Row<'a> {
+    columns: &'a [Column],
+    bytes: &'a [u8],
+    ranges: &'a [Range<usize>],
+}
+
+impl<'a> Row<'a> {
+    fn find(
+        columns: &'a [Column],
+        bytes: &'a [u8],
+        ranges: &'a mut Vec<Range<usize>>,
+    ) -> Result<Self, ValueError> {
+        value::split(columns, bytes, ranges)?;
+        Ok(Self { columns, bytes, ranges })
+    }
+
+    fn datum(&self, column: usize) -> &'a [u8] {
+        &self.bytes[self.ranges[column].clone()]
+    }
+
+    pub(super) fn is_null(&self, column: usize) -> bool {
+        value::is_null(self.datum(column))
+    }
+
+    pub(super) fn write_text(&self, column: usize, out: &mut Vec<u8>) -> Result<(), ValueError> {
+        value::write_text(&self.columns[column].ty, self.datum(column), out)
+    }
+}
+
+/// Arguments one after the other.
+#[derive(Default)]
+pub(super) struct Args {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Args {
+    pub(super) fn push(&mut self, argument: impl AsRef<[u8]>) {
+        self.bytes.extend_from_slice(argument.as_ref());
+        self.end();
+    }
+
+    pub(super) fn push_number(&mut self, number: usize) {
+        self.push(itoa::Buffer::new().format(number));
+    }
+
+    /// What was appended to `bytes` is an argument.
+    fn end(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    fn mark(&self) -> (usize, usize) {
+        (self.bytes.len(), self.ends.len())
+    }
+
+    fn truncate(&mut self, (bytes, ends): (usize, usize)) {
+        self.bytes.truncate(bytes);
+        self.ends.truncate(ends);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    fn append_to(&self, command: &mut redis::Cmd) {
+        let mut start = 0;
+        for &end in &self.ends {
+            command.arg(&self.bytes[start..end]);
+            start = end;
+        }
+    }
+}
+
+/// What can stand where a row is about to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// The row's older version, perhaps.
+    Older,
+    /// Another generation's entry: replaced, with its expiry and with fields that ours has not.
+    OtherGeneration,
+    /// Nothing at all.
+    Nothing,
+}
+
+/// A row refused before it is sent, or bytes that are no row.
+enum Refusal {
+    Value(ValueError),
+    Words(String),
+}
+
+impl From<ValueError> for Refusal {
+    fn from(error: ValueError) -> Self {
+        Self::Value(error)
+    }
+}
+
+/// Entries for one script.
+#[derive(Default)]
+pub(super) struct Batch<'e> {
+    pub(super) moves: Args,
+    rows: Args,
+    /// The rows of `rows`, in their order: the script names refused ones by number.
+    sent: Vec<(usize, &'e Entry)>,
+    outcome: Outcome,
+    /// Whose anchor the script was told of last.
+    anchor_of: Option<usize>,
+    scratch: Scratch,
+}
+
+#[derive(Default)]
+struct Scratch {
+    key_ranges: Vec<Range<usize>>,
+    row_ranges: Vec<Range<usize>>,
+    key: Vec<u8>,
+    member: Vec<u8>,
+    text: Vec<u8>,
+    record: Vec<u8>,
+}
+
+/// What became of one target of a row.
+#[derive(PartialEq, Eq)]
+enum Stands {
+    Written,
+    /// Its location is known, but it holds no entry there: a NULL score, a hash without a field.
+    Absent,
+    /// A NULL in a template.
+    Nowhere,
+}
+
+impl<'e> Batch<'e> {
+    pub(super) fn is_full(&self) -> bool {
+        self.moves.bytes.len() + self.rows.bytes.len() >= BATCH_BYTES_MAX
+            || self.moves.ends.len() + self.rows.ends.len() >= BATCH_ARGUMENTS_MAX
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.moves.is_empty() && self.rows.is_empty()
+    }
+
+    /// Adds an entry. A row that cannot be sent is refused, and its older version leaves.
+    pub(super) fn push(
+        &mut self,
+        projection: usize,
+        plan: &Plan,
+        entry: &'e Entry,
+        before: Before,
+        keep: Option<&mut Keep>,
+    ) {
+        let marks = (self.moves.mark(), self.rows.mark());
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let added = self.add(projection, plan, entry, before, keep, &mut scratch);
+        let added = added.and_then(|()| {
+            let bytes = self.rows.bytes.len() - marks.1.0;
+            let too_large = || Refusal::Words(format!("the row takes {bytes} bytes in Redis, which takes at most {ROW_BYTES_MAX}"));
+            if bytes > ROW_BYTES_MAX { Err(too_large()) } else { Ok(()) }
+        });
+        match added {
+            Ok(()) if entry.is_tombstone() => self.outcome.deletes += 1,
+            Ok(()) => {
+                self.outcome.upserts += 1;
+                if self.rows.mark() != marks.1 {
+                    self.rows.push(")");
+                    self.sent.push((projection, entry));
+                }
+            }
+            Err(refusal) => {
+                self.moves.truncate(marks.0);
+                self.rows.truncate(marks.1);
+                let removed = self.remove(projection, plan, entry, &mut scratch);
+                let error = match (refusal, removed) {
+                    (Refusal::Words(words), Ok(())) => words,
+                    (Refusal::Value(error), _) | (_, Err(error)) => error.to_string(),
+                };
+                self.outcome.poison.push(Poison { projection, entry: entry.clone(), error });
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn add(
+        &mut self,
+        projection: usize,
+        plan: &Plan,
+        entry: &'e Entry,
+        before: Before,
+        mut keep: Option<&mut Keep>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Refusal> {
+        let Some(bytes) = entry.value() else {
+            return Ok(self.remove(projection, plan, entry, scratch)?);
+        };
+        let Scratch { key_ranges, row_ranges, key, member, text, record } = scratch;
+        let row = Row::find(&plan.columns, bytes, row_ranges)?;
+        let row_key = Row::find(&plan.key_columns, entry.key(), key_ranges)?;
+        // Before anything leaves: the old values are read from a hash that may leave itself.
+        if before != Before::Nothing
+            && let Some(anchor) = &plan.anchor
+        {
+            self.announce_anchor(projection, plan);
+            self.moves.push("V");
+            anchor.key.render(&row_key, &mut self.moves.bytes)?;
+            self.moves.end();
+            for &column in &anchor.watched {
+                if row.is_null(column) {
+                    self.moves.bytes.extend_from_slice(NULL_TEXT);
+                } else {
+                    row.write_text(column, &mut self.moves.bytes)?;
+                }
+                self.moves.end();
+            }
+        }
+        record.clear();
+        for target in &plan.targets {
+            match self.write(target, &row, before, key, member, text)? {
+                Stands::Nowhere => {}
+                Stands::Absent => leave(&mut self.moves, target.structure, key, member),
+                Stands::Written => {
+                    if let Some(keep) = keep.as_deref_mut() {
+                        keep.insert(target.structure, key, member);
+                    }
+                    if target.recall == Recall::Record {
+                        write_record(target.structure, key, member, record);
+                    }
+                }
+            }
+        }
+        if plan.recorded && !(before == Before::Nothing && record.is_empty()) {
+            self.moves.push(if before == Before::Nothing { "W" } else { "R" });
+            self.moves.push(&plan.reverse_key);
+            write_key_text(&row_key, text, &mut self.moves.bytes)?;
+            self.moves.end();
+            self.moves.push(&record);
+        }
+        Ok(())
+    }
+
+    /// The row of this entry's key leaves every target.
+    fn remove(
+        &mut self,
+        projection: usize,
+        plan: &Plan,
+        entry: &Entry,
+        scratch: &mut Scratch,
+    ) -> Result<(), ValueError> {
+        let Scratch { key_ranges, key, member, text, .. } = scratch;
+        let row_key = Row::find(&plan.key_columns, entry.key(), key_ranges)?;
+        if let Some(anchor) = &plan.anchor {
+            self.announce_anchor(projection, plan);
+            self.moves.push("v");
+            anchor.key.render(&row_key, &mut self.moves.bytes)?;
+            self.moves.end();
+        }
+        if plan.recorded {
+            self.moves.push("R");
+            self.moves.push(&plan.reverse_key);
+            write_key_text(&row_key, text, &mut self.moves.bytes)?;
+            self.moves.end();
+            self.moves.push("");
+        }
+        for target in &plan.targets {
+            let Some(location) = &target.fixed else { continue };
+            if render(&location.key, location.member.as_ref(), &row_key, key, member)?
+                == Rendered::Text
+            {
+                leave(&mut self.moves, target.structure, key, member);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the location in `key` and `member`.
+    fn write(
+        &mut self,
+        target: &Target,
+        row: &Row<'_>,
+        before: Before,
+        key: &mut Vec<u8>,
+        member: &mut Vec<u8>,
+        text: &mut Vec<u8>,
+    ) -> Result<Stands, Refusal> {
+        let location = &target.location;
+        if render(&location.key, location.member.as_ref(), row, key, member)? == Rendered::Null {
+            return Ok(Stands::Nowhere);
+        }
+        let rows = &mut self.rows;
+        match target.structure {
+            Structure::Hash => {
+                let present = target.fields.iter().filter(|&&at| !row.is_null(at)).count();
+                if present == 0 {
+                    return Ok(Stands::Absent);
+                }
+                rows.push(if before == Before::OtherGeneration { "F" } else { "H" });
+                rows.push(&key);
+                rows.push_number(2 * present);
+                for &at in target.fields.iter().filter(|&&at| !row.is_null(at)) {
+                    rows.push(&row.columns[at].name);
+                    row.write_text(at, &mut rows.bytes)?;
+                    rows.end();
+                }
+                if before == Before::Older && present < target.fields.len() {
+                    rows.push("N");
+                    rows.push(&key);
+                    rows.push_number(target.fields.len() - present);
+                    for &at in target.fields.iter().filter(|&&at| row.is_null(at)) {
+                        rows.push(&row.columns[at].name);
+                    }
+                }
+            }
+            Structure::Json => {
+                rows.push("J");
+                rows.push(&key);
+                if let Some(document) = &target.document {
+                    document.write(row.bytes, &mut rows.bytes)?;
+                }
+                rows.end();
+            }
+            Structure::SortedSet => {
+                let Some(score) = target.score.as_ref() else { return Ok(Stands::Absent) };
+                text.clear();
+                if !write_score(score, row, text)? {
+                    return Ok(Stands::Absent);
+                }
+                rows.push("Z");
+                rows.push(&key);
+                rows.push(text);
+                rows.push(&member);
+            }
+            Structure::Set => {
+                rows.push("S");
+                rows.push(&key);
+                rows.push(&member);
+            }
+        }
+        match &target.ttl_seconds {
+            Some(seconds) => {
+                rows.push("X");
+                rows.push(&key);
+                rows.push(seconds);
+            }
+            None if before == Before::OtherGeneration && target.structure.has_members() => {
+                rows.push("K");
+                rows.push(&key);
+            }
+            None => {}
+        }
+        Ok(Stands::Written)
+    }
+
+    fn announce_anchor(&mut self, projection: usize, plan: &Plan) {
+        let Some(anchor) = &plan.anchor else { return };
+        if self.anchor_of.replace(projection) == Some(projection) {
+            return;
+        }
+        let moves = &mut self.moves;
+        moves.push("P");
+        for columns in [&anchor.watched, &anchor.columns] {
+            moves.push_number(columns.len());
+            columns.iter().for_each(|&at| moves.push(&plan.columns[at].name));
+        }
+        let anchored = || plan.targets.iter().filter(|t| t.recall == Recall::Anchor);
+        moves.push_number(anchored().count());
+        for target in anchored() {
+            moves.push([target.structure.letter()]);
+            let member = target.location.member.as_ref();
+            for pieces in [&*target.location.key.pieces, member.map_or(&[], |m| &m.pieces)] {
+                moves.push_number(pieces.len());
+                for piece in pieces {
+                    match piece {
+                        Piece::Literal(text) => moves.push(format!("={text}")),
+                        Piece::Column(at, _) => {
+                            let number = anchor.columns.binary_search(at).map_or(0, |n| n + 1);
+                            moves.push(format!("#{number}"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The arguments, after those of the script itself and the marks.
+    pub(super) fn append_to(&self, command: &mut redis::Cmd) {
+        self.moves.append_to(command);
+        if !self.rows.is_empty() {
+            command.arg("=");
+            self.rows.append_to(command);
+        }
+    }
+
+    /// The outcome, after the script named the rows that it refused.
+    pub(super) fn finish(mut self, refused: &[Refused]) -> Outcome {
+        for Refused { row, key, found } in refused {
+            if let Some((projection, entry)) = self.sent.get(*row) {
+                let error = format!(
+                    "the Redis key {:?} holds a {}, which is not what this row is written to",
+                    shown(key),
+                    shown(found)
+                );
+                let entry = (*entry).clone();
+                self.outcome.poison.push(Poison { projection: *projection, entry, error });
+                self.outcome.upserts -= 1;
+            }
+        }
+        self.outcome
+    }
+}
+
+/// A row that met a key of another type.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) row: usize,
+    pub(super) key: Vec<u8>,
+    /// The type found, in Redis' word.
+    pub(super) found: Vec<u8>,
+}
+
+/// Into `key` and `member`, cleared first.
+fn render(
+    key_pattern: &Pattern,
+    member_pattern: Option<&Pattern>,
+    row: &Row<'_>,
+    key: &mut Vec<u8>,
+    member: &mut Vec<u8>,
+) -> Result<Rendered, ValueError> {
+    key.clear();
+    member.clear();
+    let rendered = key_pattern.render(row, key)?;
+    match member_pattern {
+        Some(pattern) if rendered == Rendered::Text => pattern.render(row, member),
+        _ => Ok(rendered),
+    }
+}
+
+/// "Leaves": an entry that is there goes.
+pub(super) fn leave(moves: &mut Args, structure: Structure, key: &[u8], member: &[u8]) {
+    moves.push([structure.letter()]);
+    moves.push(key);
+    if structure.has_members() {
+        moves.push(member);
+    }
+}
+
+/// The row's key in the reverse hash: its values' texts joined by `|`, `\` and `|` escaped by `\`.
+fn write_key_text(key: &Row<'_>, text: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    for column in 0..key.columns.len() {
+        if column > 0 {
+            out.push(b'|');
+        }
+        text.clear();
+        key.write_text(column, text)?;
+        for &byte in text.iter() {
+            if matches!(byte, b'|' | b'\\') {
+                out.push(b'\\');
+            }
+            out.push(byte);
+        }
+    }
+    Ok(())
+}
+
+/// `step.lua`'s record.
+fn write_record(structure: Structure, key: &[u8], member: &[u8], record: &mut Vec<u8>) {
+    record.push(structure.letter());
+    let members = structure.has_members().then_some(member);
+    for text in [Some(key), members].into_iter().flatten() {
+        record.extend_from_slice(itoa::Buffer::new().format(text.len()).as_bytes());
+        record.push(b':');
+        record.extend_from_slice(text);
+    }
+}
+
+/// Reads a record back: calls `found` with each location. `None` for bytes that are no record.
+pub(super) fn read_record(
+    mut record: &[u8],
+    mut found: impl FnMut(Structure, &[u8], &[u8]),
+) -> Option<()> {
+    fn take_sized<'r>(record: &mut &'r [u8]) -> Option<&'r [u8]> {
+        let colon = record.iter().position(|&byte| byte == b':')?;
+        let length: usize = std::str::from_utf8(&record[..colon]).ok()?.parse().ok()?;
+        let (text, rest) = record[colon + 1..].split_at_checked(length)?;
+        *record = rest;
+        Some(text)
+    }
+    while let Some((&letter, rest)) = record.split_first() {
+        let structure = Structure::of_letter(letter)?;
+        record = rest;
+        let key = take_sized(&mut record)?;
+        let member = if structure.has_members() { take_sized(&mut record)? } else { &[] };
+        found(structure, key, member);
+    }
+    Some(())
+}
+
+/// Whether there is a score; none for a NULL. A plain column: a compiled expression over the row
+/// goes here.
+fn write_score(score: &Score, row: &Row<'_>, out: &mut Vec<u8>) -> Result<bool, Refusal> {
+    let Score::Column(at) = *score;
+    if row.is_null(at) {
+        return Ok(false);
+    }
+    let column = &row.columns[at];
+    let number = value::score(&column.ty, row.datum(at)).ok_or_else(|| {
+        Refusal::Words(format!("the score {:?} is not a number, which Redis does not take", column.name))
+    })?;
+    // The shortest text that reads back as the same number.
+    if number.is_finite() {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
+    } else {
+        out.extend_from_slice(if number > 0.0 { b"+inf" } else { b"-inf" });
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let mut record = Vec::new();
+        write_record(Structure::Hash, b"order:7", b"", &mut record);
+        write_record(Structure::SortedSet, b"a:1:", "\u{e9}|2:".as_bytes(), &mut record);
+        let mut found = Vec::new();
+        let read = read_record(&record, |structure, key, member| {
+            found.push((structure, key.to_vec(), member.to_vec()));
+        });
+        assert_eq!(read, Some(()));
+        assert_eq!(
+            found,
+            [
+                (Structure::Hash, b"order:7".to_vec(), Vec::new()),
+                (Structure::SortedSet, b"a:1:".to_vec(), "\u{e9}|2:".as_bytes().to_vec()),
+            ]
+        );
+        for bad in ["x3:abc", "h9:abc", "h", "h:", "hx:abc", "z1:a"] {
+            assert_eq!(read_record(bad.as_bytes(), |_, _, _| {}), None, "{bad}");
+        }
+    }
+}

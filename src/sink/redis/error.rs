@@ -1,0 +1,69 @@
+//! Redis' errors in the terms of the contract. All but a row's own are the server's trouble and are
+//! tried again: a human may free memory, grant a permission or promote a replica at any moment.
+
+use redis::{ErrorKind, RedisError};
+
+use crate::sink::SinkError;
+
+/// `doing` is what was attempted: "cannot connect to cache:6379".
+pub(super) fn retryable(doing: &str, error: RedisError) -> SinkError {
+    SinkError::Retryable {
+        what: match explain(&error) {
+            Some(why) => format!("{doing}: {why}"),
+            None => doing.into(),
+        },
+        source: Some(Box::new(error)),
+    }
+}
+
+/// For trouble that no error of the client stands for.
+pub(super) fn interrupted(what: impl Into<String>) -> SinkError {
+    SinkError::Retryable { what: what.into(), source: None }
+}
+
+pub(super) fn fatal(what: impl Into<String>, hint: impl Into<String>) -> SinkError {
+    SinkError::Fatal { what: what.into(), hint: hint.into() }
+}
+
+/// What Redis' codes mean for this sink; `None` where the error's own words say all.
+pub(super) fn explain(error: &RedisError) -> Option<&'static str> {
+    let why = match code(error) {
+        Some("LOADING") => "Redis is still loading its data",
+        Some("BUSY") => "Redis is busy with another client's script",
+        Some("OOM") => "Redis has reached its maxmemory and refuses writes",
+        Some("READONLY") => "this Redis is a replica and takes no writes",
+        Some("MASTERDOWN") => "this Redis is a replica that has lost its master",
+        Some("CLUSTERDOWN") => "the Redis cluster is down",
+        Some("MOVED" | "CROSSSLOT") => "this Redis is a node of a cluster, which is not supported",
+        Some("NOAUTH") => "Redis asks for a password",
+        Some("WRONGPASS") => "Redis refuses the user name or the password",
+        Some("NOPERM") => "the Redis user lacks a permission",
+        Some("MISCONF") => "Redis cannot write to its disk and refuses writes",
+        Some("NOREPLICAS") => "Redis has too few replicas and refuses writes",
+        Some(_) => return None,
+        None if error.is_timeout() => "no answer in time",
+        None if error.is_connection_refusal() => "the connection is refused",
+        None if error.kind() == ErrorKind::AuthenticationFailed => {
+            "Redis refuses the user name or the password"
+        }
+        None if error.is_io_error() => "the connection failed",
+        None => return None,
+    };
+    Some(why)
+}
+
+/// The error's code. A script's error may carry it inside a text that begins with `ERR`.
+pub(super) fn code(error: &RedisError) -> Option<&str> {
+    const CODES: [&str; 12] = [
+        "LOADING", "BUSY", "OOM", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "NOAUTH",
+        "WRONGPASS", "NOPERM", "MISCONF", "NOREPLICAS",
+    ];
+    match error.code() {
+        Some("ERR") => {
+            let words = error.detail()?.split(|c: char| !c.is_ascii_uppercase());
+            let known = words.flat_map(|word| CODES.into_iter().find(|code| *code == word)).next();
+            known.or(Some("ERR"))
+        }
+        code => code,
+    }
+}
