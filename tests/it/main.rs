@@ -10,3 +10,4 @@ mod values;
 mod pg_connections;
 mod replication_stream;
 mod sink_postgres;
+mod sink_redis;

@@ -24,7 +24,10 @@ pub(super) struct Mark {
 enum Answer {
     Done(Vec<Refused>),
     /// Another watermark stood there than the one last seen.
-    Fenced { mark: usize, owner: String },
+    Fenced {
+        mark: usize,
+        owner: String,
+    },
 }
 
 impl RedisSink {
@@ -53,9 +56,9 @@ impl RedisSink {
             Some(Answer::Done(refused)) => {
                 for mark in marks {
                     let standing = &mut self.standings[mark.projection];
+                    standing.owner.clone_from(&self.owner);
                     standing.step.clone_from(&token);
                     standing.possible = None;
-                    standing.present = true;
                     standing.filling = mark.filling;
                     standing.watermark = mark.watermark;
                 }
@@ -82,11 +85,10 @@ impl RedisSink {
 
     fn mark_arguments(&self, mark: &Mark, command: &mut Cmd) {
         let standing = &self.standings[mark.projection];
-        let owner = if standing.present { self.owner.as_str() } else { "" };
         let fields = watermark::fields(&mark.watermark, &self.owner, mark.filling);
         command
             .arg(&self.plans[mark.projection].watermark_key)
-            .arg(owner)
+            .arg(&standing.owner)
             .arg(&standing.step)
             .arg(mark.watermark.reaching.to_string())
             .arg(2 * fields.len());
@@ -163,11 +165,7 @@ impl RedisSink {
                 watermark.committed_at = standing.watermark.committed_at;
                 watermark.settled = false;
             }
-            Mark {
-                projection: part.projection,
-                watermark,
-                filling: within && standing.filling,
-            }
+            Mark { projection: part.projection, watermark, filling: within && standing.filling }
         };
         step.projections.iter().map(mark).collect()
     }
@@ -210,7 +208,11 @@ pub(super) fn reaching_past(reaching: Lsn, newest: Option<Lsn>) -> Lsn {
 fn read_answer(answer: Value) -> Option<Answer> {
     let Value::Array(items) = answer else { return None };
     let mut items = items.into_iter();
-    let mut next = || items.next().map(from_redis_value::<Vec<u8>>).transpose().ok();
+    let mut next = || match items.next() {
+        None => Some(None),
+        Some(Value::Int(number)) => Some(Some(number.to_string().into_bytes())),
+        Some(item) => from_redis_value(item).ok().map(Some),
+    };
     let kind = next()??;
     if kind == b"fence" {
         let mark = std::str::from_utf8(&next()??).ok()?.parse().ok()?;

@@ -28,7 +28,7 @@ impl Server {
     pub(super) fn new(config: &SinkConfig) -> Result<Self, SinkError> {
         let info = config.url.expose().into_connection_info().map_err(|_| {
             fatal(
-                format!("sink.{}: the url is none of Redis", config.name),
+                "the url is none of Redis",
                 "write redis://host:6379/0, rediss://host:6379/0 for TLS, or redis+unix:///path",
             )
         })?;
@@ -52,14 +52,12 @@ impl Server {
         let client = match &self.ca_file {
             None => Client::open(info),
             Some(path) => {
-                let authority = tokio::fs::read(path).await.map_err(|error| {
-                    SinkError::Retryable {
+                let authority =
+                    tokio::fs::read(path).await.map_err(|error| SinkError::Retryable {
                         what: format!("cannot read ca_file {}", path.display()),
                         source: Some(Box::new(error)),
-                    }
-                })?;
-                let certificates =
-                    TlsCertificates { client_tls: None, root_cert: Some(authority) };
+                    })?;
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(authority) };
                 Client::build_with_tls(info, certificates)
             }
         }

@@ -83,6 +83,10 @@ impl Args {
         self.ends.truncate(ends);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -176,7 +180,11 @@ impl<'e> Batch<'e> {
         let added = self.add(projection, plan, entry, before, keep, &mut scratch);
         let added = added.and_then(|()| {
             let bytes = self.rows.bytes.len() - marks.1.0;
-            let too_large = || Refusal::Words(format!("the row takes {bytes} bytes in Redis, which takes at most {ROW_BYTES_MAX}"));
+            let too_large = || {
+                Refusal::Words(format!(
+                    "the row takes {bytes} bytes in Redis, which takes at most {ROW_BYTES_MAX}"
+                ))
+            };
             if bytes > ROW_BYTES_MAX { Err(too_large()) } else { Ok(()) }
         });
         match added {
@@ -524,7 +532,10 @@ fn write_score(score: &Score, row: &Row<'_>, out: &mut Vec<u8>) -> Result<bool, 
     }
     let column = &row.columns[at];
     let number = value::score(&column.ty, row.datum(at)).ok_or_else(|| {
-        Refusal::Words(format!("the score {:?} is not a number, which Redis does not take", column.name))
+        Refusal::Words(format!(
+            "the score {:?} is not a number, which Redis does not take",
+            column.name
+        ))
     })?;
     // The shortest text that reads back as the same number.
     if number.is_finite() {

@@ -58,9 +58,8 @@ pub struct RedisSink {
 
 /// What this process knows of a projection's watermark.
 struct Standing {
-    /// Whether Redis holds one.
-    present: bool,
-    /// The token in it, empty when there is none.
+    /// Its owner and its token: what the next script expects. Empty: it has none.
+    owner: String,
     step: String,
     /// The token of a script whose answer never came.
     possible: Option<String>,
@@ -111,7 +110,7 @@ impl Standing {
             fingerprint: String::new(),
         };
         Self {
-            present: false,
+            owner: String::new(),
             step: String::new(),
             possible: None,
             filling: false,

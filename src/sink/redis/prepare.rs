@@ -13,7 +13,6 @@ use super::RedisSink;
 use super::apply::other_owner;
 use super::connect::Server;
 use super::error::{self, fatal, retryable};
-use super::swap::Fill;
 use super::target::{Plan, Structure};
 use super::watermark;
 
@@ -42,32 +41,29 @@ impl RedisSink {
     ) -> Result<Option<Watermark>, SinkError> {
         let key = self.plans[projection].watermark_key.clone();
         let fields: HashMap<String, String> = self.ask(redis::cmd("HGETALL").arg(&key)).await?;
+        let field = |name| fields.get(name).cloned().unwrap_or_default();
+        let (owner, step) = (field("owner"), field("step"));
         let plan = &self.plans[projection];
+        if !owner.is_empty() && owner != self.owner {
+            return Err(other_owner(&plan.name, &owner));
+        }
         let standing = &mut self.standings[projection];
         let possible = standing.possible.take();
-        standing.present = !fields.is_empty();
-        if let Some(owner) = fields.get("owner").filter(|owner| **owner != self.owner) {
-            return Err(other_owner(&plan.name, owner));
-        }
+        let ours = step == standing.step || possible.as_ref() == Some(&step);
+        standing.owner = owner;
+        standing.step = step;
+        // One that cannot be read is as good as none: an empty Redis, or what a script left that was
+        // broken off by a missing permission.
         let Some(stored) = watermark::read(&fields) else {
-            if standing.present {
-                return Err(fatal(
-                    format!("{key} is no watermark that this version of Readside can read"),
-                    format!("remove it, and the projection is filled anew: DEL {key}"),
-                ));
-            }
-            standing.step = String::new();
             standing.filling = false;
             standing.fill = None;
             return Ok(None);
         };
         // A fill goes on where it stood only when nobody else has moved the watermark since, such
         // as a restart of Redis that lost what was written last.
-        let ours = stored.step == standing.step || possible.as_ref() == Some(&stored.step);
         if !ours || !stored.filling {
-            standing.fill = None::<Fill>;
+            standing.fill = None;
         }
-        standing.step = stored.step;
         standing.filling = stored.filling;
         standing.watermark = stored.watermark.clone();
         let usable = !stored.filling && stored.watermark.fingerprint == plan.fingerprint;

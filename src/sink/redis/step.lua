@@ -5,8 +5,9 @@
 --               owner and step are what the watermark must hold now ("" and "": absent); the fields
 --               are what it holds afterwards.
 --   move      = ("h"|"j") key | ("z"|"s") key member             leaves, when it is of that type
---             | "c" key                                           a hash, if all its fields are among "A"'s
 --             | "A" n name{n}
+--             | "c" key | "C" key                                 a hash of no other fields than "A"'s,
+--                                                                 a JSON object of just these, leaves
 --             | "P" m name{m} n name{n} t target{t}               the anchor's watched and all columns
 --             | "V" key value{m} | "v" key                        an anchored row stays or moves | leaves
 --             | "R" hash field record                             a recorded row moves; "" leaves
@@ -119,7 +120,7 @@ local function pieces_at(at)
   return found, after
 end
 
-local allowed = {}
+local allowed, allowed_count = {}, 0
 
 while i <= n do
   local op = a[i]
@@ -161,7 +162,7 @@ while i <= n do
   elseif op == 'A' then
     local names
     names, i = names_at(i + 1)
-    allowed = {}
+    allowed, allowed_count = {}, #names
     for k = 1, #names do allowed[names[k]] = true end
   elseif op == 'c' then
     local names = try('HKEYS', a[i + 1])
@@ -169,6 +170,17 @@ while i <= n do
       local ours = true
       for k = 1, #names do ours = ours and allowed[names[k]] end
       if ours then call('DEL', a[i + 1]) end
+    end
+    i = i + 2
+  elseif op == 'C' then
+    local text = try('GET', a[i + 1])
+    if sound(text) and text then
+      local read, object = pcall(cjson.decode, text)
+      local names = 0
+      if read and type(object) == 'table' then
+        for name in pairs(object) do names = names + (allowed[name] and 1 or allowed_count + 1) end
+      end
+      if names == allowed_count and names > 0 then call('DEL', a[i + 1]) end
     end
     i = i + 2
   else

@@ -5,8 +5,8 @@
 //! * by their records (`readside:reverse:…`), which prove that an entry is ours;
 //! * by SCAN for the templates that `readside:shapes:<projection>` names, the current ones among
 //!   them. A key leaves when it fits such a template (an integer where a column of integers stands),
-//!   has its type, is a hash of no other fields than the target's, and fits no other projection's
-//!   template; a member of a key leaves likewise. Templates without a fixed part, such as `{id}`,
+//!   has its type, is a hash of no other fields than the target's or a JSON object of just its
+//!   fields, and fits no other projection's template; a member of a key leaves likewise. Templates without a fixed part, such as `{id}`,
 //!   are never scanned for: their entries are all recorded.
 //!
 //! Where nothing can be left over, nothing is remembered. Else the locations written are remembered
@@ -77,7 +77,7 @@ pub(super) struct ShapeTarget {
     pub(super) structure: Structure,
     pub(super) key: Pattern,
     pub(super) member: Option<Pattern>,
-    /// Of a hash.
+    /// Of a hash or a JSON string.
     pub(super) fields: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ impl Shape {
             key: target.location.key.clone(),
             member: target.location.member.clone(),
             fields: match target.structure {
-                Structure::Hash => {
+                Structure::Hash | Structure::Json => {
                     target.fields.iter().map(|&at| plan.columns[at].name.clone()).collect()
                 }
                 _ => Vec::new(),
@@ -204,8 +204,8 @@ impl RedisSink {
     /// Before the script that makes the generation current: what older ones left leaves.
     pub(super) async fn finish_fill(&mut self, part: &StepProjection) -> Result<(), SinkError> {
         let plan = &self.plans[part.projection];
-        let standing = &mut self.standings[part.projection];
-        let Some(mut fill) = standing.fill.take().filter(|_| part.finish_fill) else {
+        let fill = &mut self.standings[part.projection].fill;
+        let Some(mut fill) = fill.take_if(|_| part.finish_fill) else {
             return Err(lost(&plan.name));
         };
         let mut swept = Ok(());

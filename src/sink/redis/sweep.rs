@@ -17,6 +17,8 @@ use super::watermark;
 const SCAN_COUNT: usize = 1_000;
 /// Keys whose members are asked for at once.
 const MEMBER_SCANS: usize = 100;
+/// Arguments of one script, some milliseconds' work.
+const MOVES_MAX: usize = 6_000;
 
 impl RedisSink {
     /// Whether neither a record nor a scan finds anything that a generation of this shape has left.
@@ -129,17 +131,13 @@ impl Sweep<'_> {
     ) -> Result<(), SinkError> {
         let mut batch = Batch::default();
         for key in keys.iter().filter(|key| self.is_left_over(target.structure, key, b"")) {
-            if target.structure == Structure::Hash {
-                if batch.is_empty() {
-                    batch.moves.push("A");
-                    batch.moves.push_number(target.fields.len());
-                    target.fields.iter().for_each(|field| batch.moves.push(field));
-                }
-                batch.moves.push("c");
-                batch.moves.push(key);
-            } else {
-                leave(&mut batch.moves, target.structure, key, b"");
+            if batch.is_empty() {
+                batch.moves.push("A");
+                batch.moves.push_number(target.fields.len());
+                target.fields.iter().for_each(|field| batch.moves.push(field));
             }
+            batch.moves.push(if target.structure == Structure::Hash { "c" } else { "C" });
+            batch.moves.push(key);
         }
         self.run(batch).await
     }
@@ -165,14 +163,15 @@ impl Sweep<'_> {
             let mut batch = Batch::default();
             for ((key, _), (next, members)) in open.iter().zip(found) {
                 for member in members.iter().step_by(stride) {
-                    if target.fits(key, member) && self.is_left_over(target.structure, key, member) {
+                    if target.fits(key, member) && self.is_left_over(target.structure, key, member)
+                    {
                         leave(&mut batch.moves, target.structure, key, member);
                     }
                 }
                 if next != 0 {
                     still_open.push((*key, next));
                 }
-                if batch.is_full() {
+                if batch.moves.len() >= MOVES_MAX {
                     self.run(std::mem::take(&mut batch)).await?;
                 }
             }

@@ -225,8 +225,7 @@ fn bind_target(projection: &SinkProjection, target: &RedisTarget) -> Result<Targ
             Some(Score::Column(at))
         }
     };
-    let location =
-        Location { key: bind(key)?, member: member.map(bind).transpose()? };
+    let location = Location { key: bind(key)?, member: member.map(bind).transpose()? };
     let fixed = location.rebind(|at| projection.key.iter().position(|&key| key == at));
     let recall = match &fixed {
         Some(_) if location.key.has_fixed_part() => Recall::Key,

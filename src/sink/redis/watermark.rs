@@ -31,8 +31,6 @@ pub(super) fn shapes_key(projection: &str) -> String {
 /// A watermark as it stands in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stored {
-    pub(super) owner: String,
-    pub(super) step: String,
     pub(super) filling: bool,
     pub(super) watermark: Watermark,
 }
@@ -48,8 +46,6 @@ pub(super) fn read(fields: &HashMap<String, String>) -> Option<Stored> {
     let settled = flag("settled")?;
     let reaching = fields.get("reaching")?.parse().ok()?;
     Some(Stored {
-        owner: fields.get("owner")?.clone(),
-        step: fields.get("step")?.clone(),
         filling: flag("filling")?,
         watermark: Watermark {
             lsn,
@@ -63,7 +59,11 @@ pub(super) fn read(fields: &HashMap<String, String>) -> Option<Stored> {
 }
 
 /// All fields but `step`, which the script sets.
-pub(super) fn fields(watermark: &Watermark, owner: &str, filling: bool) -> Vec<(&'static str, String)> {
+pub(super) fn fields(
+    watermark: &Watermark,
+    owner: &str,
+    filling: bool,
+) -> Vec<(&'static str, String)> {
     vec![
         ("lsn", watermark.lsn.to_string()),
         ("committed_at", timestamptz_text(watermark.committed_at)),
@@ -132,13 +132,11 @@ mod tests {
             generation: 3,
             fingerprint: "shape".into(),
         };
-        let mut written: HashMap<String, String> = fields(&watermark, "7/slot", true)
+        let written: HashMap<String, String> = fields(&watermark, "7/slot", true)
             .into_iter()
             .map(|(name, value)| (name.into(), value))
             .collect();
-        assert_eq!(read(&written), None, "without its token");
-        written.insert("step".into(), "token".into());
-        let stored = Stored { owner: "7/slot".into(), step: "token".into(), filling: true, watermark };
-        assert_eq!(read(&written), Some(stored));
+        assert_eq!(read(&written), Some(Stored { filling: true, watermark }));
+        assert_eq!(read(&HashMap::new()), None);
     }
 }
