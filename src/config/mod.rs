@@ -282,3 +282,16 @@ pub struct ElasticsearchTarget {
     pub settings: Option<serde_json::Value>,
     pub place: Place,
 }
+
+impl Target {
+    /// The target in words, its place in the file left out: equal words, equal target.
+    pub fn shape(&self) -> String {
+        match self {
+            Target::Postgres(t) => format!("{}.{} {:?}", t.schema, t.table, t.indexes),
+            Target::Redis(t) => format!("{:?} {:?} {:?}", t.structure, t.ttl, t.columns),
+            Target::Elasticsearch(t) => {
+                format!("{} {:?} {:?} {:?}", t.index, t.id, t.mappings, t.settings)
+            }
+        }
+    }
+}

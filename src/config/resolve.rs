@@ -311,7 +311,7 @@ fn may_hold(ty: &Type, c: char) -> bool {
         Type::Timestamp | Type::TimestampTz | Type::Interval => {
             digits || words || matches!(c, ':' | '.' | '+' | ' ')
         }
-        Type::Text | Type::Bpchar | Type::Json | Type::Jsonb => true,
+        Type::Text | Type::Bpchar | Type::Json | Type::Jsonb | Type::Hstore => true,
         Type::Array(..) | Type::Composite(_) => true,
     }
 }
@@ -323,6 +323,6 @@ fn is_score(ty: &Type) -> bool {
         Type::Date | Type::Time | Type::TimeTz => true,
         Type::Timestamp | Type::TimestampTz | Type::Interval => true,
         Type::Bool | Type::Text | Type::Bpchar | Type::Bytea | Type::Uuid => false,
-        Type::Json | Type::Jsonb | Type::Array(..) | Type::Composite(_) => false,
+        Type::Json | Type::Jsonb | Type::Hstore | Type::Array(..) | Type::Composite(_) => false,
     }
 }

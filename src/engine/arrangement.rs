@@ -190,6 +190,11 @@ impl Arrangement {
         self.tombstone_floor
     }
 
+    /// Deletions below `floor` happened unseen: while the rows were being loaded.
+    pub fn raise_tombstone_floor(&mut self, floor: Lsn) {
+        self.tombstone_floor = self.tombstone_floor.max(floor);
+    }
+
     /// Forgets deletions that the log no longer holds: all below `passed`, and the oldest of the others
     /// until they take at most `bytes_max`. Returns the keys whose tombstones are gone, for the store to forget as well.
     pub fn drop_tombstones(&mut self, passed: Lsn, bytes_max: usize) -> Vec<Entry> {

@@ -219,11 +219,21 @@ impl Machine {
         for (at, table) in self.tables.iter_mut().enumerate() {
             if table.stage == Stage::Loading {
                 table.stage = Stage::Live;
+                self.batch.fact(table.facts.name.clone(), table.facts.live.clone());
                 for projection in &mut self.projections {
                     if projection.tables.contains(&at) {
                         projection.bound = load.bound;
                     }
                 }
+            }
+        }
+        // Deletions before this position are in the load's rows, and no log tells of them: who stands
+        // below it is filled anew.
+        for projection in &self.projections {
+            if projection.bound == load.bound {
+                let arrangement = self.engine.output_arrangement(projection.output);
+                let floor = self.progress.applied.max(load.bound);
+                self.engine.arrangement_mut(arrangement).raise_tombstone_floor(floor);
             }
         }
         self.batch.backlog_dropped = true;

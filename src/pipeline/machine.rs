@@ -46,6 +46,16 @@ pub struct TableInit {
     /// Rows from the store, in key order.
     pub rows: Vec<Entry>,
     pub tombstone_floor: Lsn,
+    /// What the store is to remember of the table once it is live, and once it is not to be trusted.
+    pub facts: TableFacts,
+}
+
+/// Facts about a table by its stage: (name, live, stale).
+#[derive(Debug, Clone, Default)]
+pub struct TableFacts {
+    pub name: String,
+    pub live: Vec<u8>,
+    pub stale: Vec<u8>,
 }
 
 pub struct ProjectionInit {
@@ -163,6 +173,7 @@ impl Machine {
                 id,
                 stage: table.stage,
                 partitioned: table.partitioned,
+                facts: table.facts,
             });
         }
         let mut projections = Vec::new();
@@ -324,10 +335,18 @@ impl Machine {
         if route.is_described() {
             return;
         }
-        let table = &mut self.tables[route.table];
-        if let Err(why) = route.describe(described, self.engine.layout(table.id)) {
-            table.stage = Stage::Quarantined(why);
+        let at = route.table;
+        if let Err(why) = route.describe(described, self.engine.layout(self.tables[at].id)) {
+            self.quarantine(at, why);
         }
+    }
+
+    /// Its last good state stays; the next start loads it anew.
+    fn quarantine(&mut self, table: usize, why: String) {
+        let table = &mut self.tables[table];
+        let TableFacts { name, stale, .. } = &table.facts;
+        self.batch.fact(name.clone(), stale.clone());
+        table.stage = Stage::Quarantined(why);
     }
 
     /// A row that cannot be made quarantines its table: everything else goes on.
@@ -337,7 +356,8 @@ impl Machine {
         outcome: Result<(), RowError>,
     ) -> Result<(), Fault> {
         if let (Err(error), Some(route)) = (outcome, self.routes.get(&relation)) {
-            self.tables[route.table].stage = Stage::Quarantined(error.to_string());
+            let table = route.table;
+            self.quarantine(table, error.to_string());
         }
         Ok(())
     }

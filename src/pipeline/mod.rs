@@ -7,12 +7,14 @@ mod letters;
 mod load;
 mod machine;
 pub mod run;
+pub mod run;
 mod table;
 
 pub use checkpoint::Checkpoint;
 pub use letters::{Refused, letter_key};
 pub use load::Replayed;
 pub use machine::{
-    Counts, Fault, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableInit,
+    Counts, Fault, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts,
+    TableInit,
 };
 pub use table::{Stage, Table};

@@ -1,8 +1,386 @@
-//! The daemon's tasks.
+//! The daemon: everything that the machine decides is done here, by tasks and two threads.
+//!
+//!     stream task -> gulps -> engine's thread -> checkpoints -> store's thread
+//!                              |        ^
+//!                      work    v        |  standings, outcomes, loaded rows
+//!                            delivery tasks, load task
+//!
+//! A pipeline lives until something about it is no longer true: the store fails, the catalog changes,
+//! the stream cannot be read. Then it is taken down, and built anew from the store. What readers see
+//! stays as it is meanwhile.
 
-use crate::config::Config;
+mod engine_thread;
+mod facts;
+mod link;
+mod load_task;
+mod report;
+mod start;
+mod stream_task;
 
-/// Runs until the process is told to stop.
-pub fn run(_config: Config) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::engine_thread::{Command, Commands, End, EngineThread, StoreLink};
+use self::link::Link;
+use self::report::{Report, Shared};
+use self::start::{StartError, Started};
+use crate::config::{Config, SinkConfig, SinkKind};
+use crate::lsn::Durable;
+use crate::pg::Params;
+use crate::pipeline::Machine;
+use crate::sink::delivery::{chain, deliver};
+use crate::sink::elasticsearch::ElasticsearchSink;
+use crate::sink::postgres::PostgresSink;
+use crate::sink::redis::RedisSink;
+use crate::sink::{Backoff, Sink, SinkError, SinkProjection};
+use crate::source::stream::gulp_queue;
+use crate::state::Store;
+
+/// Gulps that wait for the engine, of up to a few megabytes each.
+const GULPS: usize = 4;
+const COMMANDS: usize = 256;
+/// How long tasks may take to end before they are left behind.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT, or until something that only a human can mend.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        let signals = signals(cancel.clone())?;
+        let daemon = daemon(Arc::new(config), cancel);
+        tokio::select! {
+            ended = daemon => ended,
+            () = signals => Ok(()),
+        }
+    })
+}
+
+/// Cancels at the first signal; ends at the second, which is for the impatient.
+fn signals(cancel: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        for round in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if round == 0 {
+                tracing::info!("stopping");
+                cancel.cancel();
+            }
+        }
+    })
+}
+
+async fn daemon(config: Arc<Config>, cancel: CancellationToken) -> anyhow::Result<()> {
+    let password = config.source.password.as_ref();
+    let params = Params::parse(config.source.url.expose(), password)?;
+    let shared = Shared::new(&config)?;
+    let tasks = TaskTracker::new();
+    tasks.spawn(shared.serve(&config, cancel.clone()).await?);
+    tasks.spawn(shared.push(params.clone(), cancel.clone()));
+    introduce(&config, &params);
+    let mut backoff = Backoff::default();
+    let ended = loop {
+        let why = match pipeline(&config, &params, &shared, &cancel, &mut backoff).await {
+            Ok(()) => break Ok(()),
+            Err(error) if error.is_final() => break Err(error.into()),
+            Err(error) => error,
+        };
+        if cancel.is_cancelled() {
+            break Ok(());
+        }
+        let pause = backoff.next();
+        shared.source_error(&chain(&why));
+        tracing::warn!(retry_in_ms = pause.as_millis(), error = %chain(&why), "the pipeline is built anew");
+        tokio::select! {
+            () = cancel.cancelled() => break Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    };
+    cancel.cancel();
+    tasks.close();
+    // Connections of HTTP clients may linger; they end with the process.
+    let _ = tokio::time::timeout(SHUTDOWN_PATIENCE, tasks.wait()).await;
+    ended
+}
+
+fn introduce(config: &Config, params: &Params) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        source = params.place(),
+        slot = config.source.slot,
+        publication = config.source.publication,
+        state = %config.state.dir.display(),
+        http = config.http.listen,
+        "readside"
+    );
+    for sink in &config.sinks {
+        let of_sink = config.projections.iter().filter(|projection| {
+            projection.targets.iter().any(|(name, _)| *name == sink.name)
+        });
+        let projections: Vec<&str> = of_sink.map(|projection| projection.name.as_str()).collect();
+        tracing::info!(sink = sink.name, kind = %sink.kind, projections = projections.join(", "), "sink");
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PipelineError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    State(#[from] crate::state::Error),
+    #[error(transparent)]
+    Fault(#[from] crate::pipeline::Fault),
+    #[error(transparent)]
+    End(#[from] End),
+    #[error("{0}")]
+    Changed(String),
+    #[error("the load failed")]
+    Load(#[from] crate::source::load::Error),
+    #[error("a thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl PipelineError {
+    /// Building it anew would come to the same end.
+    fn is_final(&self) -> bool {
+        match self {
+            PipelineError::Start(StartError::State(error)) | PipelineError::State(error) => {
+                error.is_final()
+            }
+            PipelineError::Start(error) => error.is_final(),
+            _ => false,
+        }
+    }
+}
+
+/// Builds one pipeline and waits for its end. `Ok`: it was told to stop.
+async fn pipeline(
+    config: &Arc<Config>,
+    params: &Params,
+    shared: &Arc<Shared>,
+    cancel: &CancellationToken,
+    backoff: &mut Backoff,
+) -> Result<(), PipelineError> {
+    // A quarter of the memory is the store's own, for reading and for writing.
+    let store = Store::open(&config.state.dir, config.state.memory / 4)?;
+    let started = tokio::select! {
+        started = start::prepare(config, params, &store, cancel) => started?,
+        () = cancel.cancelled() => return Ok(()),
+    };
+    backoff.reset();
+    let mut pipeline = Pipeline::new(config, params, shared, store, cancel.child_token())?;
+    let ended = pipeline.run(started).await;
+    pipeline.take_down().await;
+    ended
+}
+
+/// The tasks and threads of one pipeline.
+struct Pipeline {
+    config: Arc<Config>,
+    params: Params,
+    shared: Arc<Shared>,
+    store: Store,
+    /// Ends the tasks.
+    cancel: CancellationToken,
+    tasks: TaskTracker,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Pipeline {
+    fn new(
+        config: &Arc<Config>,
+        params: &Params,
+        shared: &Arc<Shared>,
+        store: Store,
+        cancel: CancellationToken,
+    ) -> Result<Self, PipelineError> {
+        Ok(Self {
+            config: Arc::clone(config),
+            params: params.clone(),
+            shared: Arc::clone(shared),
+            store,
+            cancel,
+            tasks: TaskTracker::new(),
+            threads: Vec::new(),
+        })
+    }
+
+    async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
+        let Started { init, load, sinks, owner, scope, catalog, .. } = started;
+        let report = Report::new(&self.shared, &self.config, &started.table_names, &init, &self.store)?;
+        let machine = Machine::new(init)?;
+        let (gulp_sender, gulps) = gulp_queue(GULPS);
+        let (commands, command_queue) = Commands::queue(COMMANDS);
+        let (durable, durable_seen) = watch::channel(Durable(machine.position().lsn));
+        let (wanted, wanted_rows) = mpsc::channel(1);
+        let (ended, mut end) = mpsc::channel::<PipelineError>(4);
+        let store = self.start_store()?;
+        let thread = EngineThread {
+            machine,
+            gulps,
+            commands: command_queue,
+            store,
+            reader: self.store.clone(),
+            durable,
+            wanted,
+            report,
+        };
+        self.start_engine(thread, sinks.len(), ended.clone())?;
+        for (at, (sink, projections)) in self.config.sinks.clone().iter().zip(sinks).enumerate() {
+            self.start_delivery(at, sink, &owner, projections, &commands);
+        }
+        if let Some(load) = load {
+            let tables = started.table_names.clone();
+            let task = load_task::run(
+                self.params.clone(),
+                load,
+                tables,
+                self.config.source.load_rows_per_second,
+                commands.clone(),
+                wanted_rows,
+                Arc::clone(&self.shared),
+                self.cancel.clone(),
+            );
+            let ended = ended.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = task.await {
+                    // Nobody listens any more when another end came first.
+                    let _ = ended.send(PipelineError::Load(error)).await;
+                }
+            });
+        }
+        self.tasks.spawn(stream_task::run(
+            self.params.clone(),
+            self.config.source.slot.clone(),
+            self.config.source.publication.clone(),
+            gulp_sender,
+            durable_seen,
+            commands.clone(),
+            Arc::clone(&self.shared),
+            self.cancel.clone(),
+        ));
+        self.tasks.spawn(stream_task::watch_catalog(
+            self.params.clone(),
+            scope,
+            catalog,
+            ended.clone(),
+            Arc::clone(&self.shared),
+            self.cancel.clone(),
+        ));
+        drop(ended);
+        tokio::select! {
+            () = self.cancel.cancelled() => {
+                // The engine's thread stores what there is and ends; an end by fault comes first.
+                let _ = commands.send(Command::Stop).await;
+                match end.recv().await {
+                    Some(PipelineError::End(End::Stopped)) | None => Ok(()),
+                    Some(error) => Err(error),
+                }
+            }
+            error = end.recv() => {
+                let error = error.unwrap_or(PipelineError::End(End::Gone));
+                if !matches!(error, PipelineError::End(_)) {
+                    let _ = commands.send(Command::Stop).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn start_store(&mut self) -> Result<StoreLink, PipelineError> {
+        let (checkpoints, taken) = crossbeam_channel::bounded(1);
+        let (answered, answers) = crossbeam_channel::bounded(1);
+        let store = self.store.clone();
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || engine_thread::run_store(store, taken, answered));
+        self.threads.push(thread.map_err(PipelineError::Thread)?);
+        Ok(StoreLink { checkpoints, answers })
+    }
+
+    fn start_engine(
+        &mut self,
+        thread: EngineThread,
+        sinks: usize,
+        ended: mpsc::Sender<PipelineError>,
+    ) -> Result<(), PipelineError> {
+        let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            let end = engine_thread::run(thread, sinks);
+            // Nobody listens any more when another end came first.
+            let _ = ended.blocking_send(PipelineError::End(end));
+        });
+        self.threads.push(thread.map_err(PipelineError::Thread)?);
+        Ok(())
+    }
+
+    fn start_delivery(
+        &self,
+        at: usize,
+        config: &SinkConfig,
+        owner: &str,
+        projections: Vec<SinkProjection>,
+        commands: &Commands,
+    ) {
+        let link = Link::new(at, commands.clone(), self.shared.sink(at));
+        let owner = owner.to_owned();
+        let (config, cancel) = (config.clone(), self.cancel.clone());
+        if projections.is_empty() {
+            return;
+        }
+        match config.kind {
+            SinkKind::Postgres => {
+                let sink = PostgresSink::new(&config, owner, projections.clone());
+                self.tasks.spawn(delivery(config.name, Ok(sink), projections, link, cancel));
+            }
+            SinkKind::Redis => {
+                let sink = RedisSink::new(&config, owner, projections.clone());
+                self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
+            }
+            SinkKind::Elasticsearch => {
+                let sink = ElasticsearchSink::new(&config, owner, projections.clone());
+                self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
+            }
+        }
+    }
+
+    async fn take_down(self) {
+        self.cancel.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().map(std::thread::JoinHandle::join).all(|ended| ended.is_ok())
+        });
+        if !joined.await.unwrap_or(false) {
+            tracing::error!("a thread of the pipeline has panicked");
+        }
+    }
+}
+
+async fn delivery<S: Sink>(
+    name: String,
+    sink: Result<S, SinkError>,
+    projections: Vec<SinkProjection>,
+    mut link: Link,
+    cancel: CancellationToken,
+) {
+    match sink {
+        Ok(sink) => deliver(&name, sink, &projections, link, cancel).await,
+        // `check` has seen the same; the other sinks go on.
+        Err(error) => {
+            tracing::error!(sink = name, error = %chain(&error), "the sink cannot be used");
+            crate::sink::delivery::Upstream::closed(&mut link, &error).await;
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use super::machine::TableFacts;
 use crate::engine::{self, Leaf, RowBuffer, RowError, TableId, TableLayout};
 use crate::pgoutput::{self, Relation, Tuple};
 
@@ -24,6 +25,7 @@ pub struct Table {
     pub stage: Stage,
     /// Rows know their leaf.
     pub partitioned: bool,
+    pub(super) facts: TableFacts,
 }
 
 /// Where the rows of one relation of the stream go, and its columns among the layout's.

@@ -91,13 +91,21 @@ struct Parked {
     reply: oneshot::Sender<Work>,
 }
 
+/// A sink's place at the engine's counter.
+#[derive(Default)]
+struct Place {
+    parked: Option<Parked>,
+    /// Work whose taker had just stopped waiting: it goes to the next pull.
+    returned: Option<Work>,
+}
+
 /// Builds one and keeps at it until it ends; only `End::Stopped` is a good end.
 pub(super) fn run(mut thread: EngineThread, sinks: usize) -> End {
-    let mut parked: Vec<Option<Parked>> = (0..sinks).map(|_| None).collect();
+    let mut places: Vec<Place> = (0..sinks).map(|_| Place::default()).collect();
     let mut checkpoints = Checkpoints::new(thread.machine.position());
     let mut reported = Instant::now() - REPORT_PAUSE;
     loop {
-        match turn(&mut thread, &mut parked, &mut checkpoints) {
+        match turn(&mut thread, &mut places, &mut checkpoints) {
             Ok(Turn::Again) => {}
             Ok(Turn::Stop) => return thread.stop(&mut checkpoints),
             Err(end) => return end,
@@ -116,7 +124,7 @@ enum Turn {
 
 fn turn(
     thread: &mut EngineThread,
-    parked: &mut [Option<Parked>],
+    places: &mut [Place],
     checkpoints: &mut Checkpoints,
 ) -> Result<Turn, End> {
     let full = thread.machine.unstored() > UNSTORED_MAX
@@ -136,7 +144,7 @@ fn turn(
                 if matches!(held.command, Command::Stop) {
                     return Ok(Turn::Stop);
                 }
-                thread.command(held.command, parked)?;
+                thread.command(held.command, places)?;
                 next = thread.commands.try_recv().ok();
             }
         }
@@ -146,14 +154,14 @@ fn turn(
         default(patience) => {}
     }
     thread.replay()?;
-    thread.serve(parked);
+    thread.serve(places);
     checkpoints.take_if_due(thread)?;
     thread.report.positions(&thread.machine);
     Ok(Turn::Again)
 }
 
 impl EngineThread {
-    fn command(&mut self, command: Command, parked: &mut [Option<Parked>]) -> Result<(), End> {
+    fn command(&mut self, command: Command, places: &mut [Place]) -> Result<(), End> {
         match command {
             Command::Connected { reply } => {
                 // What the connection before has sent comes first.
@@ -163,12 +171,17 @@ impl EngineThread {
                 // The task that asked may be gone: then nobody needs the answer.
                 let _ = reply.send(self.machine.connected());
             }
-            Command::Opened { sink, standings } => self.machine.opened(sink, &standings),
+            Command::Opened { sink, standings } => {
+                places[sink] = Place::default();
+                self.machine.opened(sink, &standings);
+            }
             Command::Closed { sink } => {
-                parked[sink] = None;
+                places[sink] = Place::default();
                 self.machine.closed(sink);
             }
-            Command::Pull { sink, idle, reply } => parked[sink] = Some(Parked { idle, reply }),
+            Command::Pull { sink, idle, reply } => {
+                places[sink].parked = Some(Parked { idle, reply });
+            }
             Command::Done { sink, work, outcome } => {
                 self.report.done(sink, &work, &outcome);
                 let refused = outcome.poison.into_iter().map(|poison| Refused {
@@ -208,13 +221,13 @@ impl EngineThread {
         Ok(())
     }
 
-    fn serve(&mut self, parked: &mut [Option<Parked>]) {
-        for (sink, place) in parked.iter_mut().enumerate() {
-            let Some(pull) = place.take_if(|pull| !pull.reply.is_closed()) else { continue };
-            match self.machine.next_work(sink, pull.idle) {
-                // A sink that is gone in this very moment closes, and is told anew.
-                Some(work) => drop(pull.reply.send(work)),
-                None => *place = Some(pull),
+    fn serve(&mut self, places: &mut [Place]) {
+        for (sink, place) in places.iter_mut().enumerate() {
+            let Some(pull) = place.parked.take() else { continue };
+            let work = place.returned.take().or_else(|| self.machine.next_work(sink, pull.idle));
+            match work {
+                Some(work) => place.returned = pull.reply.send(work).err(),
+                None => place.parked = Some(pull),
             }
         }
     }

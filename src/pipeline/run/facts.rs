@@ -1,0 +1,145 @@
+//! What the store remembers besides rows: small facts by name, as JSON.
+//!
+//!     position              where the state stands
+//!     source                whose state it is
+//!     rows-of               the next number for an arrangement's rows
+//!     table/NAME            how a table was kept
+//!     output/PROJECTION     where a projection's own rows lie
+//!     load                  a load that is not over
+//!     chunk/ID              a chunk of it that is durable: the position its snapshot had seen
+//!     loaded/NAME           rows that loads have brought, ever
+//!     floor/ROWS-OF         below it deletions may be forgotten
+//!     generation/SINK/PROJECTION, dead/SINK/PROJECTION/KEY
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::lsn::Lsn;
+use crate::pgoutput::{Inside, Position};
+use crate::pipeline::Checkpoint;
+use crate::source::load::Chunk;
+use crate::state::{Batch, RowsOf, Store};
+
+pub(super) const POSITION: &str = "position";
+pub(super) const SOURCE: &str = "source";
+pub(super) const ROWS_OF: &str = "rows-of";
+pub(super) const LOAD: &str = "load";
+
+/// Where the state stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stored {
+    lsn: u64,
+    /// A transaction of which the first changes are applied: its commit record, and how many.
+    inside: Option<(u64, u64)>,
+    pub committed_at: i64,
+}
+
+impl Stored {
+    pub(super) fn of(checkpoint: &Checkpoint) -> Self {
+        Self::at(checkpoint.position, checkpoint.committed_at)
+    }
+
+    pub(super) fn at(position: Position, committed_at: i64) -> Self {
+        let inside = position.inside.map(|inside| (inside.commit_lsn.0, inside.changes));
+        Self { lsn: position.lsn.0, inside, committed_at }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        let inside =
+            self.inside.map(|(lsn, changes)| Inside { commit_lsn: Lsn(lsn), changes });
+        Position { lsn: Lsn(self.lsn), inside }
+    }
+
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        write(&self)
+    }
+}
+
+/// Whose state it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SourceFact {
+    pub system_id: String,
+    pub slot: String,
+    pub publication: String,
+    pub database: String,
+}
+
+/// How a table was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TableFact {
+    pub rows_of: RowsOf,
+    /// False while its load is not over.
+    pub live: bool,
+    pub shape: TableShape,
+}
+
+/// What must be as it was, or the table is loaded again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TableShape {
+    pub oid: u32,
+    /// The layout in words: names, types and identity.
+    pub layout: String,
+    /// Relation, its number as a leaf, and the file that holds its rows: a rewritten one may hold
+    /// other values than the stream has told.
+    pub leaves: Vec<(u32, u16, u32)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OutputFact {
+    pub rows_of: RowsOf,
+    pub plan: String,
+}
+
+/// A load that is not over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct LoadFact {
+    pub from: u64,
+    /// As `pg_current_snapshot()` printed it.
+    pub window: String,
+    pub tables: Vec<String>,
+    pub chunks: Vec<Chunk>,
+}
+
+pub(super) fn table(name: &str) -> String {
+    format!("table/{name}")
+}
+
+pub(super) fn output(projection: &str) -> String {
+    format!("output/{projection}")
+}
+
+pub(super) fn chunk(id: u32) -> String {
+    format!("chunk/{id}")
+}
+
+pub(super) fn loaded(table: &str) -> String {
+    format!("loaded/{table}")
+}
+
+pub(super) fn write<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data has a JSON form")
+}
+
+/// A fact that cannot be read counts as missing: what depends on it is made anew.
+pub(super) fn read<T: DeserializeOwned>(
+    store: &Store,
+    name: &str,
+) -> Result<Option<T>, crate::state::Error> {
+    let Some(bytes) = store.fact(name)? else { return Ok(None) };
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            tracing::warn!(fact = name, %error, "a stored fact cannot be read and is made anew");
+            Ok(None)
+        }
+    }
+}
+
+pub(super) fn set<T: Serialize>(batch: &mut Batch, name: impl Into<String>, value: &T) {
+    batch.fact(name, write(value));
+}
+
+/// A number of eight bytes, 0 where there is none.
+pub(super) fn number(bytes: Option<&[u8]>) -> u64 {
+    bytes.and_then(|bytes| bytes.first_chunk::<8>()).map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}

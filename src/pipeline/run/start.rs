@@ -1,0 +1,541 @@
+//! From the catalog and the store to a machine: which tables go on from the state, which are loaded.
+//!
+//! Whatever happened before (the first start, a restart, a changed configuration, a table rewritten
+//! by DDL, a lost slot) comes down to this one question for each table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
+use crate::config::resolve::{self, Relation};
+use crate::config::{Config, Definition, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, Target};
+use crate::engine::{Entry, Leaf, TableLayout};
+use crate::lsn::Lsn;
+use crate::pg::{self, Params, Session};
+use crate::pgoutput::Position;
+use crate::pipeline::{
+    LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit, letter_key,
+};
+use crate::sink::SinkProjection;
+use crate::source::catalog::{Catalog, Scope, Table, TableName};
+use crate::source::load::{LoadPlan, Window};
+use crate::source::replication::Lifetime;
+use crate::source::{APPLICATION_NAME, load, publication, slot};
+use crate::sql::plan::Plan;
+use crate::state::{self, Batch, RowsOf, Store};
+use crate::value::Column;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Pg(#[from] pg::Error),
+    #[error(transparent)]
+    State(#[from] state::Error),
+    #[error(transparent)]
+    Slot(#[from] slot::Error),
+    #[error(transparent)]
+    Publication(#[from] publication::Error),
+    #[error("the state in the store belongs to system {stored}, slot {slot}; the source is system {found}: use another state.dir, or set source.accept_system = \"{found}\" after a pg_upgrade or a switch-over")]
+    OtherSystem { stored: String, slot: String, found: String },
+    #[error("slot {slot} {why}, and source.on_slot_loss is \"stop\": drop it, if it is there, and start again with \"reload\" to load everything anew")]
+    SlotLost { slot: String, why: String },
+    #[error("slot {slot} {why}: choose another name for source.slot")]
+    SlotForeign { slot: String, why: String },
+    /// Found before by `check`, or come up since.
+    #[error("{}", .0.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; "))]
+    Faults(Vec<Diagnostic>),
+    #[error("table {0} does not exist or cannot be followed")]
+    Table(String),
+}
+
+impl StartError {
+    /// Whether trying again later may help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            StartError::Pg(error) => error.is_passing(),
+            StartError::Slot(slot::Error::Pg(error)) => error.is_passing(),
+            StartError::Publication(publication::Error::Pg(error)) => error.is_passing(),
+            _ => false,
+        }
+    }
+}
+
+/// A machine to be, and what goes on around it.
+pub(super) struct Started {
+    pub init: MachineInit,
+    pub load: Option<StartedLoad>,
+    pub catalog: Catalog,
+    pub scope: Scope,
+    /// By sink of the configuration.
+    pub sinks: Vec<Vec<SinkProjection>>,
+    pub owner: String,
+    pub table_names: Vec<String>,
+    pub projection_names: Vec<String>,
+}
+
+/// A load that begins or goes on.
+pub(super) struct StartedLoad {
+    pub plan: LoadPlan,
+    pub done: BTreeSet<u32>,
+    pub window: Window,
+    pub from: Lsn,
+    /// The machine's tables that it loads, in the order of the plan's numbers.
+    pub tables: Vec<LoadedTable>,
+}
+
+pub(super) struct LoadedTable {
+    /// Position in `MachineInit::tables`.
+    pub machine: usize,
+    pub name: TableName,
+    pub layout: TableLayout,
+    pub leaves: Vec<(u32, TableName, Leaf)>,
+}
+
+/// A table in use, from the catalog.
+struct Used<'a> {
+    name: String,
+    table: &'a Table,
+    layout: TableLayout,
+    shape: TableShape,
+}
+
+pub(super) async fn prepare(
+    config: &Config,
+    params: &Params,
+    store: &Store,
+    cancel: &CancellationToken,
+) -> Result<Started, StartError> {
+    let session = pg::connect(params, APPLICATION_NAME).await?;
+    let scope = scope(config);
+    let mut catalog = Catalog::read(&session, &scope).await?;
+    let ensured = publication::ensure(&session, &catalog, &scope).await?;
+    if ensured.created || !ensured.added.is_empty() {
+        let added: Vec<String> = ensured.added.iter().map(ToString::to_string).collect();
+        tracing::info!(publication = scope.publication, tables = added.join(", "), "published");
+        catalog = Catalog::read(&session, &scope).await?;
+    }
+    let stored = keep_or_forget(config, params, store, &catalog, cancel).await?;
+    let used = used_tables(config, &catalog)?;
+    let mut kept = Kept::read(store, &used, stored.is_some())?;
+    let load = match kept.unfinished_load(store, &used)? {
+        Some(load) => Some(load),
+        None if kept.to_load(&used).is_empty() => None,
+        None => Some(begin_load(params, &session, store, &mut kept, &used, cancel).await?),
+    };
+    let position = match (&load, stored) {
+        // Before the load's consistent point there is nothing to follow, unless other tables do.
+        (Some((load, _)), stored) if !kept.any_live() => {
+            Position { lsn: stored.map_or(load.from, |at| at.position().lsn.max(load.from)), inside: None }
+        }
+        (_, Some(stored)) => stored.position(),
+        (Some((load, _)), None) => Position { lsn: load.from, inside: None },
+        (None, None) => unreachable!("without a state everything is loaded"),
+    };
+    let source = SourceFact {
+        system_id: catalog.server.system_id.clone(),
+        slot: scope.slot.clone(),
+        publication: scope.publication.clone(),
+        database: catalog.server.database.clone(),
+    };
+    let owner = format!("{}/{}", source.system_id, source.slot);
+    let mut batch = Batch::default();
+    facts::set(&mut batch, facts::SOURCE, &source);
+    let committed_at = stored.map_or(0, |stored| stored.committed_at);
+    batch.fact(facts::POSITION, Stored::at(position, committed_at).to_bytes());
+    let (projections, sink_projections) = projections(config, &used, &mut kept, store, &mut batch)?;
+    facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
+    store.write(&batch)?;
+    let tables = tables(&used, &kept, store)?;
+    let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), Some(init)));
+    let projection_names: Vec<String> = config.projections.iter().map(|p| p.name.clone()).collect();
+    Ok(Started {
+        table_names: used.iter().map(|used| used.name.clone()).collect(),
+        init: MachineInit {
+            tables,
+            projections,
+            sinks: sinks(config, store)?,
+            position,
+            committed_at,
+            load: load_init,
+            tombstone_bytes_max: usize::try_from(config.state.tombstones).unwrap_or(usize::MAX),
+        },
+        load,
+        catalog: catalog.clone(),
+        scope,
+        sinks: sink_projections,
+        owner,
+        projection_names,
+    })
+}
+
+pub(super) fn scope(config: &Config) -> Scope {
+    let mut tables: Vec<TableName> = Vec::new();
+    for projection in &config.projections {
+        if let Definition::Table { schema, name, .. } = &projection.definition {
+            let table = TableName::new(schema, name);
+            if !tables.contains(&table) {
+                tables.push(table);
+            }
+        }
+    }
+    Scope {
+        publication: config.source.publication.clone(),
+        slot: config.source.slot.clone(),
+        tables,
+    }
+}
+
+/// Makes sure that slot and state belong together: what is left of the state, or `None` when all is to
+/// be loaded. Afterwards the slot exists.
+async fn keep_or_forget(
+    config: &Config,
+    params: &Params,
+    store: &Store,
+    catalog: &Catalog,
+    cancel: &CancellationToken,
+) -> Result<Option<Stored>, StartError> {
+    let name = &config.source.slot;
+    let mut stored: Option<Stored> = facts::read(store, facts::POSITION)?;
+    let source: Option<SourceFact> = facts::read(store, facts::SOURCE)?;
+    if let Some(source) = &source
+        && source.system_id != catalog.server.system_id
+    {
+        let found = &catalog.server.system_id;
+        if config.source.accept_system.as_ref() != Some(found) {
+            return Err(StartError::OtherSystem {
+                stored: source.system_id.clone(),
+                slot: source.slot.clone(),
+                found: found.clone(),
+            });
+        }
+        stored = forget(stored, "the source is another system, which source.accept_system accepts");
+    }
+    if source.is_some_and(|source| source.slot != *name || source.database != catalog.server.database) {
+        stored = forget(stored, "the state belongs to another slot or database");
+    }
+    let lost = match slot::state(catalog) {
+        slot::State::Usable(confirmed) => {
+            let ours = stored.map(|stored| stored.position().lsn);
+            if ours.is_some_and(|ours| ours < confirmed) {
+                stored = forget(stored, "the slot has been acknowledged beyond the state");
+            }
+            return Ok(stored);
+        }
+        slot::State::Foreign(why) => {
+            return Err(StartError::SlotForeign { slot: name.clone(), why: why.to_string() });
+        }
+        slot::State::Missing => stored.is_some().then(|| "is gone".to_owned()),
+        slot::State::Lost(why) => Some(why),
+    };
+    if let Some(why) = lost {
+        if config.source.on_slot_loss == OnSlotLoss::Stop {
+            return Err(StartError::SlotLost { slot: name.clone(), why });
+        }
+        tracing::warn!(slot = name, why, "the slot is lost: everything is loaded anew");
+        if catalog.slot.is_some() {
+            slot::drop(params, APPLICATION_NAME, name).await?;
+        }
+    }
+    let created = slot::create(params, APPLICATION_NAME, name, Lifetime::Permanent, cancel).await?;
+    tracing::info!(slot = name, at = %created.consistent_point, "slot created");
+    Ok(None)
+}
+
+fn forget(stored: Option<Stored>, why: &str) -> Option<Stored> {
+    if stored.is_some() {
+        tracing::warn!(why, "the state is not used: everything is loaded anew");
+    }
+    None
+}
+
+fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>>, StartError> {
+    let mut used = Vec::new();
+    for name in scope(config).tables {
+        let missing = || StartError::Table(name.to_string());
+        let table = catalog.table(&name).ok_or_else(missing)?;
+        let columns: Vec<Column> = table.columns.iter().map(|c| c.column.clone()).collect();
+        let key = table.row_key().ok_or_else(missing)?;
+        let place = |key: &String| columns.iter().position(|column| column.name == *key);
+        let identity: Option<Vec<usize>> = key.iter().map(place).collect();
+        let layout = TableLayout { identity: identity.ok_or_else(missing)?, columns };
+        let leaves = table.leaves.iter().zip(0..).map(|(leaf, at)| (leaf.oid, at, leaf.filenode));
+        let shape =
+            TableShape { oid: table.oid, layout: describe(&layout), leaves: leaves.collect() };
+        used.push(Used { name: format!("{}.{}", name.schema, name.name), table, layout, shape });
+    }
+    Ok(used)
+}
+
+/// The layout in words: equal words, equal encoding.
+fn describe(layout: &TableLayout) -> String {
+    let columns = layout.columns.iter().map(|column| {
+        format!("{} {:?} {} {}", column.name, column.ty, column.type_oid, column.typmod)
+    });
+    format!("{} by {:?}", columns.collect::<Vec<_>>().join(", "), layout.identity)
+}
+
+/// What of the state is used.
+struct Kept {
+    /// By position in the used tables.
+    facts: Vec<Option<TableFact>>,
+    next_rows_of: RowsOf,
+}
+
+impl Kept {
+    fn read(store: &Store, used: &[Used<'_>], any: bool) -> Result<Self, StartError> {
+        let mut table_facts = Vec::new();
+        for used in used {
+            let fact: Option<TableFact> = facts::read(store, &facts::table(&used.name))?;
+            table_facts.push(fact.filter(|fact| any && fact.shape == used.shape));
+        }
+        let next_rows_of = facts::read(store, facts::ROWS_OF)?.unwrap_or(0);
+        Ok(Self { facts: table_facts, next_rows_of })
+    }
+
+    fn any_live(&self) -> bool {
+        self.facts.iter().flatten().any(|fact| fact.live)
+    }
+
+    fn to_load(&self, used: &[Used<'_>]) -> Vec<usize> {
+        let live = |at: &usize| self.facts[*at].as_ref().is_some_and(|fact| fact.live);
+        (0..used.len()).filter(|at| !live(at)).collect()
+    }
+
+    fn new_rows_of(&mut self) -> RowsOf {
+        self.next_rows_of += 1;
+        self.next_rows_of
+    }
+
+    /// The load that a restart interrupted, if it still loads what has to be loaded.
+    fn unfinished_load(
+        &self,
+        store: &Store,
+        used: &[Used<'_>],
+    ) -> Result<Option<(StartedLoad, LoadInit)>, StartError> {
+        let Some(fact) = facts::read::<LoadFact>(store, facts::LOAD)? else { return Ok(None) };
+        let to_load = self.to_load(used);
+        let names: Vec<&String> = to_load.iter().map(|&at| &used[at].name).collect();
+        let known = to_load.iter().all(|&at| self.facts[at].is_some());
+        let (true, Ok(window)) = (known && names.iter().copied().eq(&fact.tables), fact.window.parse())
+        else {
+            return Ok(None);
+        };
+        let mut done = BTreeSet::new();
+        let mut bound = Lsn::ZERO;
+        for (id, bytes) in store.facts("chunk/")? {
+            done.extend(id.parse::<u32>().ok());
+            bound = bound.max(Lsn(facts::number(Some(&bytes))));
+        }
+        let left = fact.chunks.iter().filter(|chunk| !done.contains(&chunk.id)).count();
+        tracing::info!(chunks_done = done.len(), chunks_left = left, "the load goes on");
+        let from = Lsn(fact.from);
+        let init =
+            LoadInit { from, bound, chunks_left: left, backlog_end: store.backlog_end()? };
+        let plan = LoadPlan { chunks: fact.chunks };
+        let tables = loaded_tables(used, &to_load);
+        Ok(Some((StartedLoad { plan, done, window, from, tables }, init)))
+    }
+}
+
+fn loaded_tables(used: &[Used<'_>], to_load: &[usize]) -> Vec<LoadedTable> {
+    let table = |&at: &usize| LoadedTable {
+        machine: at,
+        name: used[at].table.name.clone(),
+        layout: used[at].layout.clone(),
+        leaves: used[at].table.leaves.iter().zip(0..).map(|(l, n)| (l.oid, l.name.clone(), n)).collect(),
+    };
+    to_load.iter().map(table).collect()
+}
+
+/// Plans a load of every table that the state does not have, from a starting point of its own.
+async fn begin_load(
+    params: &Params,
+    session: &Session,
+    store: &Store,
+    kept: &mut Kept,
+    used: &[Used<'_>],
+    cancel: &CancellationToken,
+) -> Result<(StartedLoad, LoadInit), StartError> {
+    let to_load = kept.to_load(used);
+    let slot_name = format!("readside_load_{}", std::process::id());
+    let opened =
+        slot::create(params, APPLICATION_NAME, &slot_name, Lifetime::Temporary, cancel).await?;
+    let (from, window) = (opened.consistent_point, opened.window.clone());
+    drop(opened);
+    let catalog_tables: Vec<&Table> = to_load.iter().map(|&at| used[at].table).collect();
+    let plan = load::plan(session, &catalog_tables).await?;
+    let mut batch = Batch { backlog_dropped: true, ..Batch::default() };
+    for (name, _) in store.facts("chunk/")? {
+        batch.remove_fact(format!("chunk/{name}"));
+    }
+    for &at in &to_load {
+        let old: Option<TableFact> = facts::read(store, &facts::table(&used[at].name))?;
+        batch.dropped.extend(old.map(|fact| fact.rows_of));
+        let fact =
+            TableFact { rows_of: kept.new_rows_of(), live: false, shape: used[at].shape.clone() };
+        facts::set(&mut batch, facts::table(&used[at].name), &fact);
+        kept.facts[at] = Some(fact);
+    }
+    let tables: Vec<String> = to_load.iter().map(|&at| used[at].name.clone()).collect();
+    tracing::info!(tables = tables.join(", "), chunks = plan.chunks.len(), from = %from, "a load begins");
+    let fact =
+        LoadFact { from: from.0, window: window.to_string(), tables, chunks: plan.chunks.clone() };
+    facts::set(&mut batch, facts::LOAD, &fact);
+    facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
+    store.write(&batch)?;
+    let init =
+        LoadInit { from, bound: from, chunks_left: plan.chunks.len(), backlog_end: 0 };
+    let tables = loaded_tables(used, &to_load);
+    Ok((StartedLoad { plan, done: BTreeSet::new(), window, from, tables }, init))
+}
+
+fn tables(used: &[Used<'_>], kept: &Kept, store: &Store) -> Result<Vec<TableInit>, StartError> {
+    let mut tables = Vec::new();
+    for (used, fact) in used.iter().zip(&kept.facts) {
+        let fact = fact.as_ref().expect("kept or about to be loaded");
+        let floor = store.fact(&format!("floor/{}", fact.rows_of))?;
+        tables.push(TableInit {
+            name: used.name.clone(),
+            layout: used.layout.clone(),
+            leaves: used.shape.leaves.iter().map(|&(oid, leaf, _)| (oid, leaf)).collect(),
+            partitioned: used.shape.leaves.iter().any(|leaf| leaf.0 != used.shape.oid),
+            rows_of: fact.rows_of,
+            stage: if fact.live { Stage::Live } else { Stage::Loading },
+            rows: store.rows(fact.rows_of).collect::<Result<Vec<Entry>, _>>()?,
+            tombstone_floor: Lsn(facts::number(floor.as_deref())),
+            facts: TableFacts {
+                name: facts::table(&used.name),
+                live: facts::write(&TableFact { live: true, ..fact.clone() }),
+                stale: facts::write(&TableFact { live: false, ..fact.clone() }),
+            },
+        });
+    }
+    Ok(tables)
+}
+
+type Projections = (Vec<ProjectionInit>, Vec<Vec<SinkProjection>>);
+
+fn projections(
+    config: &Config,
+    used: &[Used<'_>],
+    kept: &mut Kept,
+    store: &Store,
+    batch: &mut Batch,
+) -> Result<Projections, StartError> {
+    let mut inits = Vec::new();
+    let mut of_sinks: Vec<Vec<SinkProjection>> = vec![Vec::new(); config.sinks.len()];
+    let mut faults = Vec::new();
+    for projection in &config.projections {
+        let Definition::Table { schema, name, .. } = &projection.definition else { continue };
+        let wanted = format!("{schema}.{name}");
+        let at = used.iter().position(|used| used.name == wanted);
+        let at = at.ok_or_else(|| StartError::Table(wanted.clone()))?;
+        let columns = &used[at].layout.columns;
+        let primary = used[at].table.primary_key.as_ref().map(|key| {
+            key.iter().filter_map(|key| columns.iter().position(|c| c.name == *key)).collect::<Vec<_>>()
+        });
+        let relation = Relation { columns, key: primary.as_deref() };
+        let resolved = match resolve::resolve(projection, relation) {
+            Ok(resolved) => resolved,
+            Err(found) => {
+                faults.extend(found);
+                continue;
+            }
+        };
+        let plan = Plan::table(at, resolved.key.clone());
+        let own = used[at].layout.identity != resolved.key;
+        inits.push(output_init(projection, plan, own, kept, store, batch)?);
+        let columns: Arc<[Column]> = columns.as_slice().into();
+        for (sink, of_sink) in config.sinks.iter().zip(&mut of_sinks) {
+            let targets = projection.targets.iter().filter(|(name, _)| *name == sink.name);
+            let targets: Vec<Target> = targets.map(|(_, target)| target.clone()).collect();
+            if !targets.is_empty() {
+                of_sink.push(SinkProjection {
+                    name: projection.name.clone(),
+                    fingerprint: fingerprint(&columns, &resolved.key, &targets),
+                    columns: Arc::clone(&columns),
+                    key: resolved.key.clone(),
+                    targets,
+                });
+            }
+        }
+    }
+    if faults.is_empty() { Ok((inits, of_sinks)) } else { Err(StartError::Faults(faults)) }
+}
+
+/// A projection under another key than its table's identity has rows of its own in the store.
+fn output_init(
+    projection: &ProjectionConfig,
+    plan: Plan,
+    own: bool,
+    kept: &mut Kept,
+    store: &Store,
+    batch: &mut Batch,
+) -> Result<ProjectionInit, StartError> {
+    let name = projection.name.clone();
+    if !own {
+        return Ok(ProjectionInit { name, plan, rows_of: 0, rows: Vec::new(), tombstone_floor: Lsn::ZERO });
+    }
+    let described = format!("{plan:?}");
+    let fact: Option<OutputFact> = facts::read(store, &facts::output(&name))?;
+    let rows_of = match fact {
+        Some(fact) if fact.plan == described => fact.rows_of,
+        old => {
+            batch.dropped.extend(old.map(|fact| fact.rows_of));
+            let rows_of = kept.new_rows_of();
+            facts::set(batch, facts::output(&name), &OutputFact { rows_of, plan: described });
+            rows_of
+        }
+    };
+    let floor = store.fact(&format!("floor/{rows_of}"))?;
+    let rows = store.rows(rows_of).collect::<Result<Vec<Entry>, _>>()?;
+    Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor: Lsn(facts::number(floor.as_deref())) })
+}
+
+/// Names the shape of the rows and targets; it is compared, never read.
+fn fingerprint(columns: &[Column], key: &[usize], targets: &[Target]) -> String {
+    let columns: Vec<String> =
+        columns.iter().map(|column| format!("{} {}", column.name, column.sql_type)).collect();
+    let shapes: Vec<String> = targets.iter().map(Target::shape).collect();
+    let text = format!("1;{};{key:?};{}", columns.join(","), shapes.join(";"));
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sinks(config: &Config, store: &Store) -> Result<Vec<SinkInit>, StartError> {
+    let mut sinks = Vec::new();
+    for sink in &config.sinks {
+        let mut init = SinkInit {
+            name: sink.name.clone(),
+            step_rows: sink.step_rows,
+            projections: Vec::new(),
+            halts: Vec::new(),
+            generations: Vec::new(),
+            letters: Vec::new(),
+        };
+        for (at, projection) in config.projections.iter().enumerate() {
+            if !projection.targets.iter().any(|(name, _)| *name == sink.name) {
+                continue;
+            }
+            let lane = init.projections.len();
+            let lane_name = format!("{}/{}", sink.name, projection.name);
+            init.projections.push(at);
+            init.halts.push(projection.on_error == OnError::Halt);
+            let generation = store.fact(&format!("generation/{lane_name}"))?;
+            init.generations.push(facts::number(generation.as_deref()));
+            for (hex, _) in store.facts(&format!("dead/{lane_name}/"))? {
+                init.letters.extend(letter_key(&hex).map(|key| (lane, key)));
+            }
+        }
+        sinks.push(init);
+    }
+    Ok(sinks)
+}
+
+/// Rows that loads have brought, by table: they are counted over restarts.
+pub(super) fn loaded_rows(store: &Store) -> Result<BTreeMap<String, u64>, state::Error> {
+    let facts = store.facts("loaded/")?;
+    Ok(facts.into_iter().map(|(name, bytes)| (name, facts::number(Some(&bytes)))).collect())
+}
