@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{Outcome, print, tell};
-use crate::config::{self, Config, Diagnostic, Environment};
+use crate::config::{self, Config, Diagnostic, Environment, Secret};
+use crate::pg;
 
 pub(super) fn run(path: &Path, environment: &Environment) -> anyhow::Result<Outcome> {
     match faults(path, environment) {
@@ -18,7 +19,11 @@ pub(super) fn run(path: &Path, environment: &Environment) -> anyhow::Result<Outc
 /// The tests of the file, then those that ask the source and the sinks. What has faults in the file
 /// is not taken further: the servers' answers would only repeat them.
 pub(super) fn faults(path: &Path, environment: &Environment) -> Result<Config, Vec<Diagnostic>> {
-    config::load(path, environment)
+    let postgres_url = |url: &Secret, password: Option<&Secret>| {
+        let parsed = pg::Params::parse(url.expose(), password);
+        parsed.map(drop).map_err(|error| error.to_string())
+    };
+    config::load(path, environment, &postgres_url)
 }
 
 /// Tells the faults on stderr and their number on stdout.
@@ -35,6 +40,35 @@ pub(super) fn report(path: &Path, faults: &[Diagnostic]) -> anyhow::Result<Outco
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Urls that Postgres' room refuses, each with a secret in it.
+    #[test]
+    fn no_secret_of_a_bad_url_shows() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("readside.toml");
+        let mut refused = 0;
+        for url in [
+            "postgres://u:hunter2/x@db:5432/shop",
+            "postgres://u:hunter2@db:port/shop",
+            "postgres://u:hun%zzhunter2@db/shop",
+            "postgres://u:hunter2@db@db/shop",
+            "postgres://u:p:hunter2",
+            "postgres://u@db/shop?password=%hunter2",
+            "postgres://u@db/shop?sslpassword=hunter2",
+            "postgres://u@db/shop?pasword=hunter2",
+            "postgres://u@db/shop?hunter2",
+            "postgres://u:hunter2@[db",
+            "postgres://u:a#hunter2@db/shop",
+        ] {
+            std::fs::write(&path, format!("[source]\nurl = \"{url}\"")).expect("a file");
+            for fault in faults(&path, &Environment::default()).expect_err("no sink at least") {
+                let shown = fault.to_string();
+                refused += usize::from(shown.contains("`url`"));
+                assert!(!shown.contains("hunter2"), "{url}: {shown}");
+            }
+        }
+        assert!(refused > 5, "only {refused} urls were refused");
+    }
 
     #[test]
     fn the_outcome_says_whether_there_are_faults() {

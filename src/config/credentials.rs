@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::SinkKind;
 use super::diagnostic::Diagnostic;
 use super::faults::Faults;
+use super::mask;
 use super::secret::Secret;
 use super::section::Section;
+use super::{PostgresUrlCheck, SinkKind};
 
 /// Longest file that is taken for a password or a token.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -29,9 +30,15 @@ impl SinkKind {
     }
 }
 
-/// The `url` of the source or of a sink; no message quotes it. The parameters of a Postgres url are
-/// read by the room that connects.
-pub(super) fn url(section: &Section<'_>, kind: SinkKind, faults: &mut Faults) -> Option<Secret> {
+/// The `url` of the source or of a sink; no message quotes it. Those of Postgres are read by
+/// `check`.
+pub(super) fn url(
+    section: &Section<'_>,
+    kind: SinkKind,
+    password: Option<&Secret>,
+    check: PostgresUrlCheck<'_>,
+    faults: &mut Faults,
+) -> Option<Secret> {
     let hint = format!("write url = \"{}\"", kind.example());
     let node = section.require("url", &hint, faults)?;
     let text = section.text("url", faults)?;
@@ -39,7 +46,7 @@ pub(super) fn url(section: &Section<'_>, kind: SinkKind, faults: &mut Faults) ->
         faults.push(Diagnostic::new(what).at(&node.place).hint(hint.as_str()));
         None
     };
-    let Some((scheme, rest)) = text.split_once("://") else {
+    let Some((scheme, _)) = text.split_once("://") else {
         return fault("`url` is no URL".to_owned());
     };
     if !kind.schemes().contains(&scheme) {
@@ -47,9 +54,13 @@ pub(super) fn url(section: &Section<'_>, kind: SinkKind, faults: &mut Faults) ->
         return fault(format!("`url` begins with {} here", known.join(" or ")));
     }
     if kind == SinkKind::Postgres {
-        return match rest.is_empty() {
-            true => fault("`url` names no host".to_owned()),
-            false => Some(Secret::new(text)),
+        let url = Secret::new(text);
+        return match check(&url, password) {
+            Ok(()) => Some(url),
+            Err(why) => {
+                let visible = mask::visible_url(text);
+                fault(format!("`url` cannot be used: {}", mask::mask_quoted(&why, &visible)))
+            }
         };
     }
     match url::Url::parse(text) {

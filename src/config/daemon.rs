@@ -5,7 +5,9 @@ use super::diagnostic::Diagnostic;
 use super::faults::Faults;
 use super::node::{Node, Origin, Text, Value};
 use super::section::{Section, wrong_type};
-use super::{HttpConfig, OnSlotLoss, OnWalBudget, SinkKind, SourceConfig, StateConfig};
+use super::{
+    HttpConfig, OnSlotLoss, OnWalBudget, PostgresUrlCheck, SinkKind, SourceConfig, StateConfig,
+};
 
 const SOURCE_KEYS: &[&str] = &[
     "url",
@@ -22,10 +24,14 @@ const SOURCE_KEYS: &[&str] = &[
 
 const POSTGRES_NAME_BYTES_MAX: usize = 63;
 
-pub(super) fn source(root: &Node, faults: &mut Faults) -> Option<SourceConfig> {
+pub(super) fn source(
+    root: &Node,
+    check: PostgresUrlCheck<'_>,
+    faults: &mut Faults,
+) -> Option<SourceConfig> {
     let section = Section::open(root.get("source")?, "[source]".to_owned(), SOURCE_KEYS, faults)?;
-    let url = credentials::url(&section, SinkKind::Postgres, faults);
     let password = credentials::password(&section, faults);
+    let url = credentials::url(&section, SinkKind::Postgres, password.as_ref(), check, faults);
     let slot = slot(&section, faults);
     let publication = match section.has("publication") {
         true => publication(&section, faults),

@@ -19,7 +19,7 @@ pub(super) fn read(file: &Arc<SourceFile>, environment: &Environment, faults: &m
         let place = Place::in_file(file, error.span().unwrap_or_default());
         faults.push_syntax(Diagnostic::new(format!("TOML: {}", error.message())).at(&place));
     }
-    let mut reader = Reader { file, environment, faults };
+    let reader = Reader { file, environment, literal: false };
     let entries = reader.table(document.get_ref());
     Node::table(Place::in_file(file, 0..0), entries)
 }
@@ -32,11 +32,12 @@ pub(super) fn read_value(text: &str, place: &Place) -> Option<Node> {
         return None;
     }
     let file = Arc::new(SourceFile::new("", document.as_str()));
-    let mut faults = Faults::default();
-    let mut reader =
-        Reader { file: &file, environment: &Environment::default(), faults: &mut faults };
+    let environment = Environment::default();
+    let reader = Reader { file: &file, environment: &environment, literal: true };
     let (_, mut node) = reader.table(table.get_ref()).pop()?;
     move_to(&mut node, place);
+    let mut faults = Faults::default();
+    node.tell_broken(&mut faults);
     faults.into_sorted().is_empty().then_some(node)
 }
 
@@ -55,11 +56,12 @@ fn move_to(node: &mut Node, place: &Place) {
 struct Reader<'a> {
     file: &'a Arc<SourceFile>,
     environment: &'a Environment,
-    faults: &'a mut Faults,
+    /// A variable's value has no `${NAME}` in it.
+    literal: bool,
 }
 
 impl Reader<'_> {
-    fn table(&mut self, table: &DeTable<'_>) -> Vec<(String, Node)> {
+    fn table(&self, table: &DeTable<'_>) -> Vec<(String, Node)> {
         let entry = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
             let mut node = self.value(value);
             node.key_place = Place::in_file(self.file, key.span());
@@ -68,20 +70,20 @@ impl Reader<'_> {
         table.iter().map(entry).collect()
     }
 
-    fn value(&mut self, value: &Spanned<DeValue<'_>>) -> Node {
+    fn value(&self, value: &Spanned<DeValue<'_>>) -> Node {
         let place = Place::in_file(self.file, value.span());
         let value = match value.get_ref() {
             DeValue::String(text) => return self.text(text, value.span()),
             DeValue::Integer(number) => match to_i64(number) {
                 Some(number) => Value::Integer(number),
-                None => self.broken("the number is too large", &place),
+                None => broken("the number is too large", &place),
             },
             DeValue::Float(number) => match number.as_str().parse() {
                 Ok(number) => Value::Float(number),
-                Err(_) => self.broken("the number cannot be read", &place),
+                Err(_) => broken("the number cannot be read", &place),
             },
             DeValue::Boolean(value) => Value::Boolean(*value),
-            DeValue::Datetime(_) => self.broken("no key takes a date: write a string", &place),
+            DeValue::Datetime(_) => broken("no key takes a date: write a string", &place),
             DeValue::Array(items) => {
                 Value::List(items.iter().map(|item| self.value(item)).collect())
             }
@@ -90,26 +92,30 @@ impl Reader<'_> {
         Node::leaf(place, value)
     }
 
-    fn text(&mut self, text: &str, span: Range<usize>) -> Node {
+    fn text(&self, text: &str, span: Range<usize>) -> Node {
         let place = Place::in_file(self.file, span.clone());
         let literal = self.file.text.get(span.clone()).unwrap_or_default();
-        match substitute(Mapped::of_literal(literal, span.start, text), self.environment) {
+        let mapped = Mapped::of_literal(literal, span.start, text);
+        let substituted = match self.literal {
+            true => Ok((mapped, false)),
+            false => substitute(mapped, self.environment),
+        };
+        match substituted {
             Ok((mapped, replaced)) => {
                 let origin = if replaced { Origin::Substituted } else { Origin::Literal };
                 let text = Text { value: mapped.value, origin };
                 Node::leaf(place.with_text(mapped.offsets), Value::Text(text))
             }
             Err(faults) => {
-                self.faults.extend(faults.into_iter().map(|fault| reference(fault, self.file)));
-                Node::leaf(place, Value::Broken)
+                let faults = faults.into_iter().map(|fault| reference(fault, self.file));
+                Node::leaf(place, Value::Broken(faults.collect()))
             }
         }
     }
+}
 
-    fn broken(&mut self, what: &str, place: &Place) -> Value {
-        self.faults.push(Diagnostic::new(what).at(place));
-        Value::Broken
-    }
+fn broken(what: &str, place: &Place) -> Value {
+    Value::Broken(vec![Diagnostic::new(what).at(place)])
 }
 
 fn to_i64(number: &DeInteger<'_>) -> Option<i64> {

@@ -91,6 +91,7 @@ fn merge(layers: [Node; 3], faults: &mut Faults) -> Node {
         _ => None,
     };
     let mut root = arena.give(root.map_or(ValueKind::Nil, |root| root.kind), &mut Vec::new());
+    root.tell_broken(faults);
     root.link_places();
     root
 }

@@ -10,6 +10,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// What stands for a secret, whatever its length.
+pub(super) const MASK: &str = "***";
+
 /// Keys of the configuration whose values are no secret.
 pub(super) const HARMLESS: &[&str] = &[
     "slot",
@@ -188,6 +191,12 @@ fn secret_of_url(literal: &str) -> Vec<Range<usize>> {
     let host = literal.rfind('@').map_or(authority, |at| at.max(authority));
     if host > authority {
         hidden.push(authority..host);
+    } else {
+        let end = literal[host..].find(['/', '?', '"', '\'']).map_or(literal.len(), |at| host + at);
+        // Without a host behind it, user and password look like a host and a port.
+        if !literal[host..end].split(',').all(is_address) {
+            hidden.push(host..end);
+        }
     }
     let Some(query) = literal[host..].find('?').map(|at| host + at + 1) else { return hidden };
     let end = literal.trim_end_matches(['"', '\'']).len().max(query);
@@ -204,6 +213,56 @@ fn secret_of_url(literal: &str) -> Vec<Range<usize>> {
         at = parameter_end + 1;
     }
     hidden
+}
+
+/// `name`, `name:5432`, `[::1]:5432`, or a part of them from the environment.
+fn is_address(address: &str) -> bool {
+    let ip6 = address.starts_with('[').then(|| address.find(']')).flatten();
+    let (name, port) = match (ip6, address.split_once(':')) {
+        (Some(end), _) => (&address[1..end], address[end + 1..].strip_prefix(':').unwrap_or("")),
+        (None, Some((name, port))) => (name, port),
+        (None, None) => (address, ""),
+    };
+    let digits = port.bytes().all(|b| b.is_ascii_digit());
+    (digits || is_reference(port)) && (ip6.is_some() || !name.contains(['[', ':']))
+}
+
+/// A URL without its secret parts.
+pub(super) fn visible_url(url: &str) -> String {
+    let mut visible = String::new();
+    let mut at = 0;
+    for secret in secret_of_url(url) {
+        visible.push_str(&url[at..secret.start]);
+        visible.push_str(MASK);
+        at = secret.end;
+    }
+    visible.push_str(&url[at..]);
+    visible
+}
+
+/// An error's text with `***` in place of what it quotes of a URL and the URL's visible parts do not
+/// show: a password with a slash in it is read as a port, and quoted as one.
+pub(super) fn mask_quoted(text: &str, visible: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = text;
+    while let Some(open) = rest.find('"') {
+        let quoted = &rest[open + 1..];
+        let mut escaped = false;
+        let close = quoted.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        let inner = &quoted[..close.unwrap_or(quoted.len())];
+        masked.push_str(&rest[..=open]);
+        masked.push_str(if visible.contains(inner) { inner } else { MASK });
+        rest = &quoted[inner.len()..];
+        if let Some(after) = rest.strip_prefix('"') {
+            masked.push('"');
+            rest = after;
+        }
+    }
+    masked + rest
 }
 
 /// Everything after a `#` that is neither in a key nor in a value.
@@ -326,7 +385,15 @@ mod tests {
         );
         assert_eq!(shown("url = 'host=db password=x'"), "url = ***");
         assert_eq!(shown("url = \"redis://\\u003apw\\u0040h\""), "url = \"redis://***");
-        assert_eq!(shown("url = 'http://h:9200'"), "url = 'http://h:9200'");
+        for whole in
+            ["http://h:9200", "postgres://h1:1,[::1]:2,h3/d", "redis://${H}:${P}/0", "redis://h"]
+        {
+            let line = format!("url = '{whole}'");
+            assert_eq!(shown(&line), line);
+        }
+        assert_eq!(shown("url = 'redis://u:pw/0'"), "url = 'redis://***/0'");
+        assert_eq!(shown("url = 'redis://u:pw'"), "url = 'redis://***'");
+        assert_eq!(shown("url = 'redis://u:p:1/0'"), "url = 'redis://***/0'");
     }
 
     #[test]

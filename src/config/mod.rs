@@ -46,23 +46,42 @@ use faults::Faults;
 /// Longest configuration file that is read.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Reads a Postgres url and its password as the room that connects will; on an error it says why, and
+/// nothing secret.
+pub type PostgresUrlCheck<'a> = &'a dyn Fn(&Secret, Option<&Secret>) -> Result<(), String>;
+
 /// Reads the file and its layers. The faults are all there are, in the order of the file.
-pub fn load(path: &Path, environment: &Environment) -> Result<Config, Vec<Diagnostic>> {
+pub fn load(
+    path: &Path,
+    environment: &Environment,
+    check: PostgresUrlCheck<'_>,
+) -> Result<Config, Vec<Diagnostic>> {
     let text = read_file(path).map_err(|fault| vec![fault])?;
-    parse(&path.display().to_string(), &text, environment)
+    parse(&path.display().to_string(), &text, environment, check)
 }
 
 /// As `load`, of a text that is already there; `path` is what messages call it.
-pub fn parse(path: &str, text: &str, environment: &Environment) -> Result<Config, Vec<Diagnostic>> {
+pub fn parse(
+    path: &str,
+    text: &str,
+    environment: &Environment,
+    check: PostgresUrlCheck<'_>,
+) -> Result<Config, Vec<Diagnostic>> {
     let mut faults = Faults::default();
     let root = root(path, text, environment, &mut faults);
     check_sections(&root, &mut faults);
-    let source = daemon::source(&root, &mut faults);
+    let source = daemon::source(&root, check, &mut faults);
     let state = daemon::state(&root, &mut faults);
     let http = daemon::http(&root, &mut faults);
-    let sinks = sinks::read(&root, &mut faults);
+    let sinks = sinks::read(&root, check, &mut faults);
     let projections = projections::read(&root, &sinks, &mut faults);
     let faults = faults.into_sorted();
+    let entries = |key| root.get(key).map_or(0, |node| node.entries().len());
+    assert!(
+        !faults.is_empty()
+            || (entries("sink"), entries("projection")) == (sinks.valid.len(), projections.len()),
+        "what cannot be read has been told as a fault"
+    );
     match (source, state, http) {
         (Some(source), Some(state), Some(http)) if faults.is_empty() => {
             Ok(Config { source, state, http, sinks: sinks.valid, projections })

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::diagnostic::Diagnostic;
+use super::faults::Faults;
 use super::place::Place;
 
 /// A value. It has no `Debug`, since it may be a secret.
@@ -22,8 +24,8 @@ pub(super) enum Value {
     List(Vec<Node>),
     /// In the file's order.
     Table(Vec<(String, Node)>),
-    /// A fault has been told already.
-    Broken,
+    /// What is wrong with it, to be told when no later layer replaces the value.
+    Broken(Vec<Diagnostic>),
 }
 
 #[derive(Clone)]
@@ -116,7 +118,19 @@ impl Node {
             Value::Boolean(_) => "true or false",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
-            Value::Broken => "nothing",
+            Value::Broken(_) => "nothing",
+        }
+    }
+
+    /// Tells the faults of the values that have come through the layers.
+    pub(super) fn tell_broken(&mut self, faults: &mut Faults) {
+        match &mut self.value {
+            Value::Broken(broken) => faults.extend(broken.drain(..)),
+            Value::List(items) => items.iter_mut().for_each(|item| item.tell_broken(faults)),
+            Value::Table(entries) => {
+                entries.iter_mut().for_each(|(_, entry)| entry.tell_broken(faults));
+            }
+            _ => {}
         }
     }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::mask;
+use super::mask::{self, MASK};
 
 /// A span of the configuration file, an environment variable, or neither (a default).
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -171,9 +171,6 @@ impl SourceFile {
         ShownLine { line, column, text, caret }
     }
 }
-
-/// What stands for a secret, whatever its length.
-const MASK: &str = "***";
 
 /// Where the byte at `offset` of the file stands in its line once `hidden` is masked; `inside` bytes
 /// into the mask when it is itself hidden, so that a caret tells nothing of what the mask covers.

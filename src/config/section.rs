@@ -178,7 +178,7 @@ impl<'a> Section<'a> {
                     fault(format!("`{}` is twice in `{key}`", text.value), &item.place);
                 }
                 Value::Text(text) => names.push(text.value.clone()),
-                Value::Broken => {}
+                Value::Broken(_) => {}
                 _ => {
                     let got = item.type_name();
                     fault(format!("`{key}` takes {expected}, this item is {got}"), &item.place);
@@ -236,7 +236,7 @@ pub(super) fn table<'a>(
 ) -> Option<&'a [(String, Node)]> {
     match &node.value {
         Value::Table(entries) => Some(entries),
-        Value::Broken => None,
+        Value::Broken(_) => None,
         _ => {
             let what = format!("{name} is a table, not {}", node.type_name());
             faults.push(Diagnostic::new(what).at(&node.place));
@@ -259,7 +259,7 @@ pub(super) fn wrong_type<T>(
     faults: &mut Faults,
 ) -> Option<T> {
     let got = match &node.value {
-        Value::Broken => return None,
+        Value::Broken(_) => return None,
         Value::Text(Text { origin: Origin::Variable, .. }) => "the variable's value",
         _ => node.type_name(),
     };
@@ -295,6 +295,6 @@ fn to_json(node: &Node, key: &str, faults: &mut Faults) -> Option<serde_json::Va
                 |(name, node): &(String, Node)| Some((name.clone(), to_json(node, key, faults)?));
             Json::Object(entries.iter().map(entry).collect::<Option<_>>()?)
         }
-        Value::Broken => return None,
+        Value::Broken(_) => return None,
     })
 }

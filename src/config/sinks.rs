@@ -8,7 +8,7 @@ use super::faults::Faults;
 use super::node::Node;
 use super::section::{Section, place_of_key, table};
 use super::suggest;
-use super::{SinkConfig, SinkKind};
+use super::{PostgresUrlCheck, SinkConfig, SinkKind};
 
 const KINDS: &[(&str, SinkKind)] = &[
     ("postgres", SinkKind::Postgres),
@@ -40,7 +40,7 @@ pub(super) struct Sinks {
     pub(super) kinds: BTreeMap<String, Option<SinkKind>>,
 }
 
-pub(super) fn read(root: &Node, faults: &mut Faults) -> Sinks {
+pub(super) fn read(root: &Node, check: PostgresUrlCheck<'_>, faults: &mut Faults) -> Sinks {
     let mut sinks = Sinks::default();
     let Some(node) = root.get("sink") else { return sinks };
     for (name, node) in table(node, "[sink]", faults).unwrap_or_default() {
@@ -50,7 +50,7 @@ pub(super) fn read(root: &Node, faults: &mut Faults) -> Sinks {
         if let Some((key, kind)) = kind
             && let Some(node) = node.get(key)
         {
-            sinks.valid.extend(sink(name, key, kind, node, faults));
+            sinks.valid.extend(sink(name, key, kind, node, check, faults));
         }
     }
     let mut stores: BTreeMap<(u8, String), String> = BTreeMap::new();
@@ -130,6 +130,7 @@ fn sink(
     key: &str,
     kind: SinkKind,
     node: &Node,
+    check: PostgresUrlCheck<'_>,
     faults: &mut Faults,
 ) -> Option<SinkConfig> {
     let mut known = COMMON_KEYS.to_vec();
@@ -152,8 +153,8 @@ fn sink(
             faults.push(Diagnostic::new(what).at(&node.key_place).hint(hint));
         }
     }
-    let url = credentials::url(&section, kind, faults);
     let password = credentials::password(&section, faults);
+    let url = credentials::url(&section, kind, password.as_ref(), check, faults);
     let ca_file = match kind {
         SinkKind::Postgres => None,
         _ => credentials::readable_file(&section, "ca_file", faults),

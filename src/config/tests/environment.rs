@@ -247,3 +247,18 @@ fn two_variables_for_one_value() {
     hint: remove one of the two
     "#);
 }
+
+#[test]
+fn lists_from_variables_hold_no_surprises() {
+    for value in ["[1979-05-27]", "[99999999999999999999]", "['${A}', 1]", "[", "['a'] x = 1"] {
+        let faults = faults_of(SHOP, &[("READSIDE__PROJECTION__ORDERS__KEY", value)]);
+        assert!(faults.contains("`key` takes a list of strings"), "{value}: {faults}");
+    }
+}
+
+#[test]
+fn an_overridden_value_needs_no_variable() {
+    let text = edited("redis://cache:6379/0", "${CACHE_URL}");
+    let config = config_of(&text, &[("READSIDE__SINK__CACHE__REDIS__URL", "redis://h")]);
+    assert_eq!(config.sinks[1].url.expose(), "redis://h");
+}

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn no_file() {
-    let fault = load(Path::new("/nonexistent/readside.toml"), &Environment::default());
+    let fault = load(Path::new("/nonexistent/readside.toml"), &Environment::default(), &any_url);
     let fault = fault.expect_err("no file").remove(0).to_string();
     insta::assert_snapshot!(fault, @r#"
     error: /nonexistent/readside.toml cannot be read: No such file or directory (os error 2)
@@ -18,7 +18,7 @@ fn not_utf8() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("readside.toml");
     std::fs::write(&path, b"slot = \"\xff\"").expect("a file");
-    let faults = load(&path, &Environment::default()).expect_err("not UTF-8");
+    let faults = load(&path, &Environment::default(), &any_url).expect_err("not UTF-8");
     let text = faults[0].to_string().replace(&dir.path().display().to_string(), "DIR");
     insta::assert_snapshot!(text, @r#"
     error: DIR/readside.toml cannot be read: it is not UTF-8

@@ -50,6 +50,18 @@ to.cache = [
 ]
 "#;
 
+/// Postgres urls are read by another room; here all are right but one.
+fn any_url(url: &Secret, _password: Option<&Secret>) -> Result<(), String> {
+    match url.expose().contains("bad") {
+        true => Err("invalid sslmode".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn read(path: &str, text: &str, environment: &Environment) -> Result<Config, Vec<Diagnostic>> {
+    parse(path, text, environment, &any_url)
+}
+
 /// SHOP with a piece of it replaced.
 fn edited(from: &str, to: &str) -> String {
     assert_eq!(SHOP.matches(from).count(), 1, "{from:?} stands once in the configuration");
@@ -62,14 +74,14 @@ fn faults(from: &str, to: &str) -> String {
 }
 
 fn faults_of(text: &str, environment: &[(&str, &str)]) -> String {
-    match parse("readside.toml", text, &Environment::of(environment.iter().copied())) {
+    match read("readside.toml", text, &Environment::of(environment.iter().copied())) {
         Ok(_) => "no faults".to_owned(),
         Err(faults) => faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"),
     }
 }
 
 fn config_of(text: &str, environment: &[(&str, &str)]) -> Config {
-    match parse("readside.toml", text, &Environment::of(environment.iter().copied())) {
+    match read("readside.toml", text, &Environment::of(environment.iter().copied())) {
         Ok(config) => config,
         Err(faults) => panic!("{}", faults.iter().map(ToString::to_string).collect::<String>()),
     }

@@ -138,7 +138,7 @@ proptest! {
 /// Every fault can be shown, and shows a position inside of the file.
 fn render(text: &str, environment: &[(&str, &str)]) {
     let environment = Environment::of(environment.iter().copied());
-    for fault in parse("f", text, &environment).err().unwrap_or_default() {
+    for fault in read("f", text, &environment).err().unwrap_or_default() {
         fault.render(Style::Plain);
         fault.render(Style::Coloured);
     }

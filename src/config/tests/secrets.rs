@@ -43,7 +43,7 @@ fn no_secret_in_faults() {
             let mut broken: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
             broken[at] = change(lines[at]);
             let environment = Environment::of([("READSIDE__STATE__MEMORY", "hunter2")]);
-            let Err(faults) = parse("readside.toml", &broken.join("\n"), &environment) else {
+            let Err(faults) = read("readside.toml", &broken.join("\n"), &environment) else {
                 continue;
             };
             for fault in &faults {
@@ -116,7 +116,7 @@ fn a_bad_url_is_hidden() {
 
 #[test]
 fn coloured_output_differs_only_in_colours() {
-    let faults = parse("readside.toml", "[source]\nx = 1", &Environment::default());
+    let faults = read("readside.toml", "[source]\nx = 1", &Environment::default());
     for fault in faults.expect_err("faults") {
         let coloured = fault.render(Style::Coloured);
         assert!(coloured.contains('\u{1b}'));

@@ -315,3 +315,16 @@ fn both_passwords() {
     hint: remove one of them
     "#);
 }
+
+#[test]
+fn source_url_that_cannot_be_used() {
+    insta::assert_snapshot!(faults("db/shop", "db/shop?sslmode=bad"), @r#"
+    error: `url` cannot be used: invalid sslmode
+     --> readside.toml:3:7
+      |
+    3 | url = "postgres://***@db/shop?sslmode=bad"
+      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+    hint: write url = "postgres://user@host:5432/database"
+    "#);
+}

@@ -139,8 +139,8 @@ fn url_with_a_bad_port() {
     error: `url` cannot be read: invalid port number
       --> readside.toml:16:7
        |
-    16 | url = "redis://cache:port/0"
-       |       ^^^^^^^^^^^^^^^^^^^^^^
+    16 | url = "redis://***/0"
+       |       ^^^^^^^^^^^^^^^
        |
     hint: write url = "redis://host:6379/0"
     "#);
