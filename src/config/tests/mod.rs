@@ -6,7 +6,6 @@ mod files;
 mod model;
 mod projections;
 mod reference;
-
 mod secrets;
 mod sections;
 mod sinks;
