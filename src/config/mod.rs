@@ -35,6 +35,7 @@ pub use environment::Environment;
 pub use place::{Place, SourceFile};
 pub use secret::Secret;
 pub use template::Template;
+pub(crate) use units::parse_duration;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

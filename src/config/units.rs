@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Text that is no size or no duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnitError {
+pub(crate) enum UnitError {
     #[error("is not a number with a unit")]
     Form,
     #[error("has a fraction")]
@@ -32,7 +32,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, UnitError> {
     number.checked_mul(1 << shift).ok_or(UnitError::Range)
 }
 
-pub(super) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let mut rest = text.trim();
     let mut total = Duration::ZERO;
     loop {

@@ -1,1 +1,54 @@
-//! To be described.
+//! The daemon as others see it: `/metrics`, `/healthz`, `/readyz`, `/v1/status`, `/v1/wait`.
+//!
+//! The pipeline writes into what this room defines and never waits for a reader: positions into the
+//! `Board`, everything else that people ask into a `Status` of which the newest counts. `serve` bounds
+//! what a client may hold up: connections, waiters, headers, time; no request's body is read at all.
+
+mod answer;
+mod auth;
+mod board;
+mod lane;
+mod position;
+mod push;
+mod ready;
+mod routes;
+mod serve;
+mod status;
+mod wait;
+
+pub use board::{Board, LaneName, Reached, Standing, WaitError};
+pub use position::{SEGMENT_BYTES_DEFAULT, as_boundary};
+pub use push::{PushError, push, push_loop};
+pub use serve::serve;
+pub use status::{
+    LaneState, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus, SourceStatus,
+    StateStatus, Status, TableLoad, TableStatus, Time,
+};
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::Secret;
+
+/// Makes what a search sink holds of a projection visible to its searches: (sink, projection). An
+/// error is the sink's own words.
+pub type Refresh = Arc<dyn Fn(&str, &str) -> Refreshed + Send + Sync>;
+pub type Refreshed = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// What the endpoints show.
+#[derive(Clone)]
+pub struct Shared {
+    pub registry: prometheus::Registry,
+    pub board: Arc<Board>,
+    /// Its sender lives as long as the pipeline does: `/healthz` knows by it.
+    pub status: watch::Receiver<Arc<Status>>,
+    /// Asked for by all but `/healthz` and `/readyz`.
+    pub token: Option<Secret>,
+    /// `None` when there is no search sink.
+    pub refresh: Option<Refresh>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -202,6 +202,11 @@ impl Params {
         &self.user
     }
 
+    /// As the URL names us, where it does.
+    pub fn application_name(&self) -> Option<&str> {
+        self.application_name.as_deref()
+    }
+
     pub fn dbname(&self) -> &str {
         &self.dbname
     }

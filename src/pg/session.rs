@@ -13,11 +13,13 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::error::ErrorPosition;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Error, Kind, Opened, Params, Purpose, Stream, attempt};
+use super::wire::Row;
+use super::{Error, Kind, Opened, Params, Purpose, ServerError, Stream, attempt};
 
 /// An ordinary connection. Dropping it closes the socket at once, whatever was running.
 #[derive(Debug)]
@@ -71,6 +73,40 @@ impl Session {
                 .caused_by(error.to_string()),
             None => Error::new(Kind::Closed, &self.at, "the connection was closed"),
         }
+    }
+
+    /// The text of all rows of one or several statements without parameters. Where several stand in one
+    /// text, the server runs them in one transaction unless they say otherwise.
+    pub async fn rows(&self, sql: &str) -> Result<Vec<Row>, Error> {
+        let answer = self.client.simple_query(sql).await.map_err(|error| self.error(error))?;
+        let rows = answer.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect())
+            }
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    /// tokio-postgres' error in our form.
+    pub fn error(&self, error: tokio_postgres::Error) -> Error {
+        if let Some(server) = error.as_db_error() {
+            let position = match server.position() {
+                Some(ErrorPosition::Original(position)) => Some(*position),
+                _ => None,
+            };
+            let server = ServerError {
+                severity: server.severity().to_owned(),
+                code: server.code().code().to_owned(),
+                message: server.message().to_owned(),
+                detail: server.detail().map(str::to_owned),
+                hint: server.hint().map(str::to_owned),
+                position,
+            };
+            return Error::server(&self.at, server);
+        }
+        // Whatever else goes wrong, this connection is of no use any more.
+        Error::new(Kind::Closed, &self.at, "the connection ended").caused_by(error)
     }
 
     /// Says goodbye to the server and waits until it has been sent.

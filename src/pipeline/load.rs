@@ -6,6 +6,7 @@ use super::table::Stage;
 use crate::engine::{Entry, RowError};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, decode};
+use crate::value;
 
 pub(super) struct Load {
     from: Lsn,
@@ -172,9 +173,17 @@ impl Machine {
         self.waiting_for_row
     }
 
-    /// The key of the row that `Replayed::NeedsRow` asks for.
-    pub fn wanted_key(&self) -> &[u8] {
-        &self.wanted_key
+    /// The texts of the key of the row that `Replayed::NeedsRow` asks for.
+    pub fn wanted_key(&self, table: usize) -> Result<Vec<String>, Fault> {
+        let layout = self.engine.layout(self.tables[table].id);
+        let columns: Vec<_> = layout.identity.iter().map(|&at| layout.columns[at].clone()).collect();
+        let datums = value::columns(&columns, &self.wanted_key).zip(&columns);
+        let texts = datums.map(|(datum, column)| {
+            let mut text = Vec::new();
+            value::write_text(&column.ty, datum?, &mut text)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        });
+        texts.collect()
     }
 
     /// The row that a replay needed, as a snapshot up to `bound` shows it. Without one it is gone at the

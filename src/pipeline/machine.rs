@@ -342,11 +342,15 @@ impl Machine {
     }
 
     /// Its last good state stays; the next start loads it anew.
-    fn quarantine(&mut self, table: usize, why: String) {
-        let table = &mut self.tables[table];
-        let TableFacts { name, stale, .. } = &table.facts;
+    pub fn quarantine(&mut self, table: usize, why: String) {
+        self.stale(table);
+        self.tables[table].stage = Stage::Quarantined(why);
+    }
+
+    /// What is known of the table is not to be trusted: the next start loads it anew.
+    pub fn stale(&mut self, table: usize) {
+        let TableFacts { name, stale, .. } = &self.tables[table].facts;
         self.batch.fact(name.clone(), stale.clone());
-        table.stage = Stage::Quarantined(why);
     }
 
     /// A row that cannot be made quarantines its table: everything else goes on.

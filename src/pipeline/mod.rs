@@ -3,10 +3,10 @@
 mod backlog;
 mod checkpoint;
 mod deliver;
+mod inspect;
 mod letters;
 mod load;
 mod machine;
-pub mod run;
 pub mod run;
 mod table;
 

@@ -85,7 +85,10 @@ async fn daemon(config: Arc<Config>, cancel: CancellationToken) -> anyhow::Resul
     let shared = Shared::new(&config)?;
     let tasks = TaskTracker::new();
     tasks.spawn(shared.serve(&config, cancel.clone()).await?);
-    tasks.spawn(shared.push(params.clone(), cancel.clone()));
+    // An async closure's future is not known to be Send, so it has a thread of its own.
+    let pushes = shared.push(params.clone(), cancel.clone());
+    let runtime = tokio::runtime::Handle::current();
+    tasks.spawn_blocking(move || runtime.block_on(pushes()));
     introduce(&config, &params);
     let mut backoff = Backoff::default();
     let ended = loop {
@@ -153,9 +156,7 @@ impl PipelineError {
     /// Building it anew would come to the same end.
     fn is_final(&self) -> bool {
         match self {
-            PipelineError::Start(StartError::State(error)) | PipelineError::State(error) => {
-                error.is_final()
-            }
+            PipelineError::State(error) => error.is_final(),
             PipelineError::Start(error) => error.is_final(),
             _ => false,
         }
@@ -272,6 +273,8 @@ impl Pipeline {
             self.params.clone(),
             scope,
             catalog,
+            started.table_names.clone(),
+            commands.clone(),
             ended.clone(),
             Arc::clone(&self.shared),
             self.cancel.clone(),
@@ -338,8 +341,8 @@ impl Pipeline {
         }
         match config.kind {
             SinkKind::Postgres => {
-                let sink = PostgresSink::new(&config, owner, projections.clone());
-                self.tasks.spawn(delivery(config.name, Ok(sink), projections, link, cancel));
+                let sink = Ok(PostgresSink::new(&config, owner, projections.clone()));
+                self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
             }
             SinkKind::Redis => {
                 let sink = RedisSink::new(&config, owner, projections.clone());

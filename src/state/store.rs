@@ -28,6 +28,13 @@ pub enum Error {
     Damaged { dir: PathBuf, rows_of: RowsOf },
 }
 
+impl Error {
+    /// Whether opening it again is in vain.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Error::Format { .. } | Error::Locked { .. })
+    }
+}
+
 /// Cheap to clone: all clones are one store.
 #[derive(Clone)]
 pub struct Store {

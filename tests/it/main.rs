@@ -6,8 +6,8 @@
 mod harness;
 
 mod harness_smoke;
-mod values;
 mod pg_connections;
 mod replication_stream;
 mod sink_postgres;
 mod sink_redis;
+mod values;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, never, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use super::facts;
 use super::report::Report;
 use crate::engine::Entry;
 use crate::lsn::{Durable, Lsn};
@@ -42,6 +43,10 @@ pub(super) enum Command {
     Loaded { table: usize, entries: Vec<Entry>, bound: Option<Lsn>, facts: Facts },
     Replanned { dropped: usize, planned: usize, facts: Facts },
     Fetched { table: usize, entry: Option<Entry>, bound: Lsn },
+    /// The table is no longer what its projections were made for.
+    Quarantine { table: usize, why: String },
+    /// The table is loaded again at the next start.
+    Stale { table: usize },
     Stop,
 }
 
@@ -51,7 +56,8 @@ pub(super) type Facts = Vec<(String, Option<Vec<u8>>)>;
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub table: usize,
-    pub key: Vec<u8>,
+    /// Texts of the identity's columns.
+    pub key: Vec<String>,
     pub xid: u32,
 }
 
@@ -112,7 +118,8 @@ pub(super) fn run(mut thread: EngineThread, sinks: usize) -> End {
         }
         if reported.elapsed() >= REPORT_PAUSE {
             reported = Instant::now();
-            thread.report.full(&thread.machine);
+            let durable = thread.durable.borrow().0;
+            thread.report.full(&thread.machine, durable);
         }
     }
 }
@@ -192,13 +199,18 @@ impl EngineThread {
                 self.machine.done(sink, &work, refused.collect());
             }
             Command::Loaded { table, entries, bound, facts } => {
-                self.report.loaded(table, entries.len(), bound.is_some());
+                let total = self.report.loaded(&self.machine, table, entries.len(), bound.is_some());
+                let mut facts = facts;
+                let name = facts::loaded(&self.machine.tables()[table].name);
+                facts.push((name, Some(total.to_be_bytes().to_vec())));
                 self.machine.loaded(table, entries, bound, facts)?;
             }
             Command::Replanned { dropped, planned, facts } => {
                 self.machine.replanned(dropped, planned, facts);
             }
             Command::Fetched { table, entry, bound } => self.machine.fetched(table, entry, bound)?,
+            Command::Quarantine { table, why } => self.machine.quarantine(table, why),
+            Command::Stale { table } => self.machine.stale(table),
             Command::Stop => unreachable!("handled by the caller"),
         }
         Ok(())
@@ -212,10 +224,17 @@ impl EngineThread {
         }
         let outcome = match self.reader.backlog_from(at)? {
             Some((found, piece)) if found == at => Some(self.machine.replay(&piece)?),
-            _ => self.machine.finish_load()?,
+            _ => {
+                let outcome = self.machine.finish_load()?;
+                if outcome == Some(Replayed::Whole) {
+                    self.report.load_ended();
+                }
+                outcome
+            }
         };
         if let Some(Replayed::NeedsRow { table, xid }) = outcome {
-            let key = self.machine.wanted_key().to_vec();
+            let key = self.machine.wanted_key(table)?;
+            // One at a time: a replay stands still until it is answered.
             self.wanted.blocking_send(Wanted { table, key, xid }).map_err(|_| End::Gone)?;
         }
         Ok(())
@@ -305,8 +324,8 @@ pub(super) fn run_store(
 ) {
     for mut checkpoint in checkpoints {
         let position = checkpoint.position;
-        let fact = super::facts::Stored::of(&checkpoint).to_bytes();
-        checkpoint.batch.fact(super::facts::POSITION, fact);
+        let fact = facts::Stored::of(&checkpoint).to_bytes();
+        checkpoint.batch.fact(facts::POSITION, fact);
         let answer = store.write(&checkpoint.batch).map(|()| position);
         let failed = answer.is_err();
         if answers.send(answer).is_err() || failed {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Inside, Position};
 use crate::pipeline::Checkpoint;
-use crate::source::load::Chunk;
+use crate::source::load::LoadPlan;
 use crate::state::{Batch, RowsOf, Store};
 
 pub(super) const POSITION: &str = "position";
@@ -97,7 +97,7 @@ pub(super) struct LoadFact {
     /// As `pg_current_snapshot()` printed it.
     pub window: String,
     pub tables: Vec<String>,
-    pub chunks: Vec<Chunk>,
+    pub plan: LoadPlan,
 }
 
 pub(super) fn table(name: &str) -> String {

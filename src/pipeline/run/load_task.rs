@@ -9,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 use super::engine_thread::{Command, Commands, Wanted};
 use super::facts::{self, LoadFact};
 use super::report::Shared;
-use super::start::StartedLoad;
+use super::start::{LoadedTable, StartedLoad};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params};
 use crate::source::APPLICATION_NAME;
-use crate::source::load::{self, Error, LoadEvent, LoadJob, LoadPlan, LoadTable};
+use crate::sink::Backoff;
+use crate::sink::delivery::chain;
+use crate::source::load::{self, Error, Fetched, LoadEvent, LoadJob, LoadPlan, LoadTable};
 
 const EVENTS: usize = 4;
 const WORKERS: usize = 2;
@@ -33,16 +35,10 @@ pub(super) async fn run(
     shared.load_begins(&plan, &done, tables.iter().map(|table| table_names[table.machine].as_str()));
     let job = LoadJob {
         params: params.clone(),
-        tables: tables
-            .iter()
-            .map(|table| LoadTable {
-                name: table.name.clone(),
-                layout: table.layout.clone(),
-                leaves: table.leaves.clone(),
-            })
-            .collect(),
+        application_name: APPLICATION_NAME.to_owned(),
+        tables: tables.iter().map(|table| table.of_source.clone()).collect(),
         plan: plan.clone(),
-        done,
+        done: done.into_iter().collect(),
         window: window.clone(),
         lsn: from,
         rows_per_second,
@@ -61,7 +57,7 @@ pub(super) async fn run(
             }
             event = events.recv() => {
                 let Some(event) = event else { break };
-                let command = command(event, &mut plan, &tables, &window.to_string(), from, &table_names);
+                let command = commands_of(event, &mut plan, &tables, &window.to_string(), from, &table_names);
                 if commands.send(command).await.is_err() {
                     return Ok(());
                 }
@@ -71,15 +67,9 @@ pub(super) async fn run(
     tracing::info!("the load's rows are read; the changes since follow");
     // Rows that the replay of the backlog misses.
     while let Some(row) = wanted.recv().await {
-        let table = tables.iter().find(|table| table.machine == row.table);
-        let Some(table) = table else { continue };
-        let session = pg::connect(&params, APPLICATION_NAME).await?;
-        let of = LoadTable {
-            name: table.name.clone(),
-            layout: table.layout.clone(),
-            leaves: table.leaves.clone(),
-        };
-        let (entry, bound) = load::fetch_row(&session, &of, &row.key, row.xid, from).await?;
+        let Some(table) = tables.iter().find(|table| table.machine == row.table) else { continue };
+        let fetched = fetch(&params, &table.of_source, &row, from, &cancel).await;
+        let Some(Fetched { entry, bound }) = fetched else { return Ok(()) };
         let fetched = Command::Fetched { table: row.table, entry, bound };
         if commands.send(fetched).await.is_err() {
             return Ok(());
@@ -88,39 +78,80 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn command(
+/// Reads one row, for as long as it takes; `None` when cancelled.
+async fn fetch(
+    params: &Params,
+    table: &LoadTable,
+    row: &Wanted,
+    from: Lsn,
+    cancel: &CancellationToken,
+) -> Option<Fetched> {
+    let mut backoff = Backoff::default();
+    loop {
+        let attempt = async {
+            let session = pg::connect(params, APPLICATION_NAME).await?;
+            let key: Vec<&str> = row.key.iter().map(String::as_str).collect();
+            load::fetch_row(&session, table, &key, from, row.xid).await
+        };
+        let error = tokio::select! {
+            () = cancel.cancelled() => return None,
+            fetched = attempt => match fetched {
+                Ok(fetched) => return Some(fetched),
+                Err(error) => error,
+            },
+        };
+        let pause = backoff.next();
+        tracing::warn!(
+            table = %table.name,
+            retry_in_ms = pause.as_millis(),
+            error = %chain(&error),
+            "a row with unchanged large values cannot be read"
+        );
+        tokio::select! {
+            () = cancel.cancelled() => return None,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn commands_of(
     event: LoadEvent,
     plan: &mut LoadPlan,
-    tables: &[super::start::LoadedTable],
+    tables: &[LoadedTable],
     window: &str,
     from: Lsn,
     names: &[String],
 ) -> Command {
     match event {
-        LoadEvent::Rows { table, entries } => {
-            Command::Loaded { table: tables[table].machine, entries, bound: None, facts: Vec::new() }
-        }
-        LoadEvent::Done { id, table, entries, bound } => Command::Loaded {
+        LoadEvent::Rows { table, entries, .. } => Command::Loaded {
             table: tables[table].machine,
             entries,
+            bound: None,
+            facts: Vec::new(),
+        },
+        LoadEvent::Loaded { chunk, table, bound, .. } => Command::Loaded {
+            table: tables[table].machine,
+            entries: Vec::new(),
             bound: Some(bound),
-            facts: vec![(facts::chunk(id), Some(bound.0.to_be_bytes().to_vec()))],
+            facts: vec![(facts::chunk(chunk), Some(bound.0.to_be_bytes().to_vec()))],
         },
         LoadEvent::Replanned { dropped, chunks, .. } => {
             let (gone, planned) = (dropped.len(), chunks.len());
-            plan.chunks.retain(|chunk| !dropped.contains(&chunk.id));
-            plan.chunks.extend(chunks);
+            plan.replace(&dropped, &chunks);
             let fact = LoadFact {
                 from: from.0,
                 window: window.to_owned(),
                 tables: tables.iter().map(|table| names[table.machine].clone()).collect(),
-                chunks: plan.chunks.clone(),
+                plan: plan.clone(),
             };
             Command::Replanned {
                 dropped: gone,
                 planned,
                 facts: vec![(facts::LOAD.to_owned(), Some(facts::write(&fact)))],
             }
+        }
+        LoadEvent::Failed { table, error } => {
+            Command::Quarantine { table: tables[table].machine, why: chain(&error) }
         }
     }
 }

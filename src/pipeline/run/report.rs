@@ -143,12 +143,14 @@ impl Shared {
         self: &Arc<Self>,
         params: Params,
         cancel: CancellationToken,
-    ) -> impl Future<Output = ()> + use<> {
+    ) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send + use<> {
         let board = Arc::clone(&self.board);
-        async move {
-            let mut session: Option<pg::Session> = None;
-            let push = async |wanted| http::push(&mut session, &params, wanted).await;
-            http::push_loop(&board, push, cancel).await;
+        move || {
+            Box::pin(async move {
+                let mut session: Option<pg::Session> = None;
+                let push = async |wanted| http::push(&mut session, &params, wanted).await;
+                http::push_loop(&board, push, cancel).await;
+            })
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use crate::config::resolve::{self, Relation};
 use crate::config::{Config, Definition, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, Target};
-use crate::engine::{Entry, Leaf, TableLayout};
+use crate::engine::{Entry, TableLayout};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
@@ -20,9 +20,9 @@ use crate::pipeline::{
 };
 use crate::sink::SinkProjection;
 use crate::source::catalog::{Catalog, Scope, Table, TableName};
-use crate::source::load::{LoadPlan, Window};
-use crate::source::replication::Lifetime;
-use crate::source::{APPLICATION_NAME, load, publication, slot};
+use crate::source::load::{LoadLeaf, LoadPlan, LoadTable, Window};
+use crate::source::replication::{Lifetime, ReplicationConnection};
+use crate::source::{APPLICATION_NAME, publication, slot};
 use crate::sql::plan::Plan;
 use crate::state::{self, Batch, RowsOf, Store};
 use crate::value::Column;
@@ -51,12 +51,14 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether trying again later may help.
-    pub fn is_passing(&self) -> bool {
+    /// Whether trying again later is in vain: somebody has to act first.
+    pub fn is_final(&self) -> bool {
         match self {
-            StartError::Pg(error) => error.is_passing(),
-            StartError::Slot(slot::Error::Pg(error)) => error.is_passing(),
-            StartError::Publication(publication::Error::Pg(error)) => error.is_passing(),
+            StartError::OtherSystem { .. }
+            | StartError::SlotLost { .. }
+            | StartError::SlotForeign { .. }
+            | StartError::Faults(_) => true,
+            StartError::State(error) => error.is_final(),
             _ => false,
         }
     }
@@ -88,9 +90,7 @@ pub(super) struct StartedLoad {
 pub(super) struct LoadedTable {
     /// Position in `MachineInit::tables`.
     pub machine: usize,
-    pub name: TableName,
-    pub layout: TableLayout,
-    pub leaves: Vec<(u32, TableName, Leaf)>,
+    pub of_source: LoadTable,
 }
 
 /// A table in use, from the catalog.
@@ -235,7 +235,8 @@ async fn keep_or_forget(
         }
         tracing::warn!(slot = name, why, "the slot is lost: everything is loaded anew");
         if catalog.slot.is_some() {
-            slot::drop(params, APPLICATION_NAME, name).await?;
+            let mut connection = ReplicationConnection::connect(params, APPLICATION_NAME).await?;
+            connection.drop_slot(name).await?;
         }
     }
     let created = slot::create(params, APPLICATION_NAME, name, Lifetime::Permanent, cancel).await?;
@@ -328,23 +329,26 @@ impl Kept {
             done.extend(id.parse::<u32>().ok());
             bound = bound.max(Lsn(facts::number(Some(&bytes))));
         }
-        let left = fact.chunks.iter().filter(|chunk| !done.contains(&chunk.id)).count();
+        let left = fact.plan.chunks.iter().filter(|chunk| !done.contains(&chunk.id)).count();
         tracing::info!(chunks_done = done.len(), chunks_left = left, "the load goes on");
         let from = Lsn(fact.from);
         let init =
             LoadInit { from, bound, chunks_left: left, backlog_end: store.backlog_end()? };
-        let plan = LoadPlan { chunks: fact.chunks };
         let tables = loaded_tables(used, &to_load);
-        Ok(Some((StartedLoad { plan, done, window, from, tables }, init)))
+        Ok(Some((StartedLoad { plan: fact.plan, done, window, from, tables }, init)))
     }
 }
 
 fn loaded_tables(used: &[Used<'_>], to_load: &[usize]) -> Vec<LoadedTable> {
     let table = |&at: &usize| LoadedTable {
         machine: at,
-        name: used[at].table.name.clone(),
-        layout: used[at].layout.clone(),
-        leaves: used[at].table.leaves.iter().zip(0..).map(|(l, n)| (l.oid, l.name.clone(), n)).collect(),
+        of_source: LoadTable {
+            name: used[at].table.name.clone(),
+            layout: used[at].layout.clone(),
+            leaves: (used[at].table.leaves.iter().zip(0..))
+                .map(|(leaf, number)| LoadLeaf { oid: leaf.oid, name: leaf.name.clone(), number })
+                .collect(),
+        },
     };
     to_load.iter().map(table).collect()
 }
@@ -364,8 +368,9 @@ async fn begin_load(
         slot::create(params, APPLICATION_NAME, &slot_name, Lifetime::Temporary, cancel).await?;
     let (from, window) = (opened.consistent_point, opened.window.clone());
     drop(opened);
-    let catalog_tables: Vec<&Table> = to_load.iter().map(|&at| used[at].table).collect();
-    let plan = load::plan(session, &catalog_tables).await?;
+    let loaded = loaded_tables(used, &to_load);
+    let of_source: Vec<LoadTable> = loaded.iter().map(|table| table.of_source.clone()).collect();
+    let plan = LoadPlan::make(session, &of_source).await?;
     let mut batch = Batch { backlog_dropped: true, ..Batch::default() };
     for (name, _) in store.facts("chunk/")? {
         batch.remove_fact(format!("chunk/{name}"));
@@ -381,14 +386,14 @@ async fn begin_load(
     let tables: Vec<String> = to_load.iter().map(|&at| used[at].name.clone()).collect();
     tracing::info!(tables = tables.join(", "), chunks = plan.chunks.len(), from = %from, "a load begins");
     let fact =
-        LoadFact { from: from.0, window: window.to_string(), tables, chunks: plan.chunks.clone() };
+        LoadFact { from: from.0, window: window.to_string(), tables, plan: plan.clone() };
     facts::set(&mut batch, facts::LOAD, &fact);
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     store.write(&batch)?;
     let init =
         LoadInit { from, bound: from, chunks_left: plan.chunks.len(), backlog_end: 0 };
-    let tables = loaded_tables(used, &to_load);
-    Ok((StartedLoad { plan, done: BTreeSet::new(), window, from, tables }, init))
+    let load = StartedLoad { plan, done: BTreeSet::new(), window, from, tables: loaded };
+    Ok((load, init))
 }
 
 fn tables(used: &[Used<'_>], kept: &Kept, store: &Store) -> Result<Vec<TableInit>, StartError> {

@@ -2,7 +2,6 @@
 //! task that looks at the catalog for what the WAL does not tell.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,12 +14,10 @@ use crate::pg::{self, Params};
 use crate::sink::Backoff;
 use crate::sink::delivery::chain;
 use crate::source::APPLICATION_NAME;
-use crate::source::catalog::{Catalog, Scope};
+use crate::source::catalog::{Catalog, CatalogChange, Scope, TableName};
 use crate::source::replication::ReplicationConnection;
 use crate::source::stream::{GulpSender, StreamConfig, run_stream};
-use crate::source::watch;
-
-const CATALOG_PAUSE: Duration = Duration::from_secs(10);
+use crate::source::watch as catalog_watch;
 
 #[expect(clippy::too_many_arguments, reason = "the ends of every line that meets in this task")]
 pub(super) async fn run(
@@ -79,52 +76,122 @@ async fn connect(
     Ok(stream)
 }
 
-/// Ends the pipeline when the catalog has changed in a way that the stream does not tell.
+/// Acts on what the catalog tells and the stream does not.
+#[expect(clippy::too_many_arguments, reason = "the ends of every line that meets in this task")]
 pub(super) async fn watch_catalog(
     params: Params,
     scope: Scope,
     catalog: Catalog,
+    tables: Vec<String>,
+    commands: Commands,
     ended: mpsc::Sender<PipelineError>,
     shared: Arc<Shared>,
     cancel: CancellationToken,
 ) {
-    let mut session = None;
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = tokio::time::sleep(CATALOG_PAUSE) => {}
-        }
-        let found = match look(&params, &scope, &mut session).await {
-            Ok(found) => found,
-            Err(error) => {
-                session = None;
-                tracing::debug!(error = %chain(&error), "the catalog cannot be read");
-                continue;
+    let (sender, mut readings) = mpsc::channel(1);
+    let name = APPLICATION_NAME.to_owned();
+    let interval = catalog_watch::INTERVAL;
+    let watch =
+        catalog_watch::run(params, name, scope, Arc::new(catalog), interval, sender, cancel.clone());
+    let act = async {
+        while let Some(reading) = readings.recv().await {
+            if let Some(slot) = &reading.catalog.slot {
+                shared.retained(slot.retained_bytes);
             }
-        };
-        if let Some(slot) = &found.slot {
-            shared.retained(slot.retained_bytes);
+            let mut restart = Vec::new();
+            for change in &reading.changes {
+                let what = format!("{change:?}");
+                let table = table_of(change).and_then(|name| {
+                    let name = format!("{}.{}", name.schema, name.name);
+                    tables.iter().position(|table| *table == name)
+                });
+                let command = match (action(change), table) {
+                    (Action::Nothing, _) => continue,
+                    (Action::Quarantine(why), Some(table)) => {
+                        tracing::error!(change = what, "a table is no longer what its projections need");
+                        Command::Quarantine { table, why }
+                    }
+                    (Action::Reload, Some(table)) => {
+                        restart.push(what);
+                        Command::Stale { table }
+                    }
+                    (Action::Restart | Action::Reload | Action::Quarantine(_), _) => {
+                        restart.push(what);
+                        continue;
+                    }
+                };
+                if commands.send(command).await.is_err() {
+                    return;
+                }
+            }
+            if !restart.is_empty() {
+                // Another end may have come first.
+                let _ = ended.send(PipelineError::Changed(restart.join("; "))).await;
+                return;
+            }
         }
-        let changes = watch::needs_restart(&catalog, &found);
-        if !changes.is_empty() {
-            let what = changes.join("; ");
-            // Another end may have come first.
-            let _ = ended.send(PipelineError::Changed(what)).await;
-            return;
+    };
+    tokio::join!(watch, act);
+}
+
+/// What a change of the catalog asks for.
+enum Action {
+    Nothing,
+    /// What is needed of the table is gone; its last good state stays.
+    Quarantine(String),
+    /// The table's rows are to be read again.
+    Reload,
+    /// A new look at everything finds what has to be done.
+    Restart,
+}
+
+fn action(change: &CatalogChange) -> Action {
+    match change {
+        CatalogChange::TableGone { .. } => Action::Quarantine("it is gone".to_owned()),
+        CatalogChange::ColumnDropped { column, .. } => {
+            Action::Quarantine(format!("column {column} is gone"))
         }
+        CatalogChange::ColumnRenamed { from, to, .. } => {
+            Action::Quarantine(format!("column {from} is called {to} now"))
+        }
+        CatalogChange::ColumnRetyped { column, from, to, .. } => {
+            Action::Quarantine(format!("column {column} was {from} and is {to}"))
+        }
+        CatalogChange::ColumnGenerated { column, .. } => {
+            Action::Quarantine(format!("column {column} is generated now"))
+        }
+        // TRUNCATE, which the stream tells; VACUUM FULL and CLUSTER, which change no value.
+        CatalogChange::LeafRewritten { values_may_differ: false, .. } => Action::Nothing,
+        CatalogChange::LeafRewritten { .. }
+        | CatalogChange::LeafUnpublished { .. }
+        | CatalogChange::LeafAttached { .. }
+        | CatalogChange::LeafGone { .. }
+        | CatalogChange::ColumnAdded { .. }
+        | CatalogChange::TableReplaced { .. }
+        | CatalogChange::EnumLabelRenamed { .. }
+        | CatalogChange::IdentityChanged { .. } => Action::Reload,
+        CatalogChange::TableAppeared { .. }
+        | CatalogChange::PublicationGone
+        | CatalogChange::PublicationNarrowed => Action::Restart,
     }
 }
 
-async fn look(
-    params: &Params,
-    scope: &Scope,
-    session: &mut Option<pg::Session>,
-) -> Result<Catalog, pg::Error> {
-    if session.is_none() {
-        *session = Some(pg::connect(params, APPLICATION_NAME).await?);
-    }
-    match session {
-        Some(session) => Catalog::read(session, scope).await,
-        None => unreachable!("just connected"),
+fn table_of(change: &CatalogChange) -> Option<&TableName> {
+    match change {
+        CatalogChange::TableGone { table }
+        | CatalogChange::TableAppeared { table, .. }
+        | CatalogChange::TableReplaced { table, .. }
+        | CatalogChange::LeafAttached { table, .. }
+        | CatalogChange::LeafGone { table, .. }
+        | CatalogChange::LeafRewritten { table, .. }
+        | CatalogChange::ColumnAdded { table, .. }
+        | CatalogChange::ColumnDropped { table, .. }
+        | CatalogChange::ColumnRenamed { table, .. }
+        | CatalogChange::ColumnRetyped { table, .. }
+        | CatalogChange::ColumnGenerated { table, .. }
+        | CatalogChange::IdentityChanged { table, .. }
+        | CatalogChange::LeafUnpublished { table, .. } => Some(table),
+        CatalogChange::EnumLabelRenamed { columns, .. } => columns.first().map(|(table, _)| table),
+        CatalogChange::PublicationGone | CatalogChange::PublicationNarrowed => None,
     }
 }

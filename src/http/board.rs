@@ -1,0 +1,184 @@
+//! Where each sink stands with each projection, for everybody who asks or waits.
+//!
+//! The engine's thread writes, tasks read and wait; nobody polls. A waiter whose position the source
+//! is not known to have reached asks for a push (`push.rs`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::lane::Lane;
+use super::position::{SEGMENT_BYTES_DEFAULT, as_boundary};
+use crate::lsn::Lsn;
+
+/// One projection in one sink, and what is asked of it. A lane is named by its position in the list
+/// given to `Board::new`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneName {
+    pub sink: String,
+    pub projection: String,
+    /// The sink's.
+    pub required: bool,
+    /// The sink's.
+    pub max_lag: Duration,
+}
+
+#[derive(Debug)]
+pub struct Board {
+    names: Vec<LaneName>,
+    lanes: Vec<Lane>,
+    source_end: AtomicU64,
+    segment_bytes: AtomicU64,
+    /// The greatest position that a push is asked for; 0 when none is.
+    push_to: AtomicU64,
+    push_asked: Notify,
+}
+
+/// Where a sink stands with a projection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub sink: String,
+    /// Every change before it is in the sink.
+    pub lsn: Lsn,
+    pub settled: bool,
+}
+
+/// Every sink that was asked for has the position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    pub standings: Vec<Standing>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WaitError {
+    #[error("there is no projection {projection}")]
+    UnknownProjection { projection: String },
+    #[error("projection {projection} does not go to a sink {sink}, but to: {}", .sinks.join(", "))]
+    UnknownSink { projection: String, sink: String, sinks: Vec<String> },
+    /// Not in time.
+    #[error("not reached in time")]
+    Behind { standings: Vec<Standing> },
+}
+
+impl Board {
+    pub fn new(lanes: Vec<LaneName>) -> Arc<Board> {
+        Arc::new(Board {
+            lanes: lanes.iter().map(|_| Lane::new()).collect(),
+            names: lanes,
+            source_end: AtomicU64::new(0),
+            segment_bytes: AtomicU64::new(SEGMENT_BYTES_DEFAULT),
+            push_to: AtomicU64::new(0),
+            push_asked: Notify::new(),
+        })
+    }
+
+    pub fn lanes(&self) -> &[LaneName] {
+        &self.names
+    }
+
+    /// Every change before `lsn` is in the lane's sink; `0/0` while it has nothing to be read. From one
+    /// thread only for each lane.
+    pub fn set_delivered(&self, lane: usize, lsn: Lsn, settled: bool) {
+        self.lanes[lane].set(lsn, settled);
+    }
+
+    /// The two may be of neighbouring moments.
+    pub fn delivered(&self, lane: usize) -> (Lsn, bool) {
+        (self.lanes[lane].lsn(), self.lanes[lane].is_settled())
+    }
+
+    /// The greatest end of the WAL that the source has sent.
+    pub fn set_source_end(&self, lsn: Lsn) {
+        self.source_end.store(lsn.0, Ordering::Relaxed);
+    }
+
+    pub fn source_end(&self) -> Lsn {
+        Lsn(self.source_end.load(Ordering::Relaxed))
+    }
+
+    /// The source's `wal_segment_size`; 16 MiB until it is known.
+    pub fn set_segment_bytes(&self, bytes: u64) {
+        self.segment_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Until the projection is in the sink up to `lsn`, without a sink in all of its sinks.
+    pub async fn wait(
+        &self,
+        projection: &str,
+        sink: Option<&str>,
+        lsn: Lsn,
+        deadline: Instant,
+    ) -> Result<Reached, WaitError> {
+        let lanes = self.find(projection, sink)?;
+        // Who stands at 0/0 has nothing at all: not even what was before everything.
+        let wanted = self.as_boundary(lsn).max(Lsn(1));
+        let arrival = async {
+            // A lane that was there can have fallen back (a sink was restored) while another one was
+            // waited for.
+            while let Some(&lane) = lanes.iter().find(|&&lane| self.lanes[lane].lsn() < wanted) {
+                self.lanes[lane].reached(wanted).await;
+            }
+        };
+        if lanes.iter().any(|&lane| self.lanes[lane].lsn() < wanted) && wanted > self.source_end() {
+            self.ask_push(wanted);
+        }
+        let in_time = tokio::time::timeout_at(deadline, arrival).await;
+        let standings = lanes.iter().map(|&lane| self.standing(lane)).collect();
+        match in_time {
+            Ok(()) => Ok(Reached { standings }),
+            Err(_) => Err(WaitError::Behind { standings }),
+        }
+    }
+
+    /// Asks that the source be made to send its WAL up to `lsn`, once; a later answer to somebody else
+    /// counts too.
+    pub fn ask_push(&self, lsn: Lsn) {
+        self.push_to.fetch_max(lsn.0, Ordering::SeqCst);
+        self.push_asked.notify_one();
+    }
+
+    /// Until a push is asked for; the greatest position of those who did since the last call. For one
+    /// caller at a time; nothing is lost when it is dropped.
+    pub async fn take_push_requests(&self) -> Lsn {
+        loop {
+            let wanted = self.push_to.swap(0, Ordering::SeqCst);
+            if wanted > 0 {
+                return Lsn(wanted);
+            }
+            self.push_asked.notified().await;
+        }
+    }
+
+    fn find(&self, projection: &str, sink: Option<&str>) -> Result<Vec<usize>, WaitError> {
+        let of_projection = || {
+            let names = self.names.iter().enumerate();
+            names.filter(|(_, name)| name.projection == projection)
+        };
+        if of_projection().next().is_none() {
+            return Err(WaitError::UnknownProjection { projection: projection.to_owned() });
+        }
+        let asked = |name: &LaneName| sink.is_none_or(|sink| name.sink == sink);
+        let lanes: Vec<_> =
+            of_projection().filter(|(_, name)| asked(name)).map(|(lane, _)| lane).collect();
+        match sink {
+            Some(sink) if lanes.is_empty() => Err(WaitError::UnknownSink {
+                projection: projection.to_owned(),
+                sink: sink.to_owned(),
+                sinks: of_projection().map(|(_, name)| name.sink.clone()).collect(),
+            }),
+            _ => Ok(lanes),
+        }
+    }
+
+    fn standing(&self, lane: usize) -> Standing {
+        let (lsn, settled) = self.delivered(lane);
+        Standing { sink: self.names[lane].sink.clone(), lsn, settled }
+    }
+
+    fn as_boundary(&self, lsn: Lsn) -> Lsn {
+        as_boundary(lsn, self.segment_bytes.load(Ordering::Relaxed))
+    }
+}

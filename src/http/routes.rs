@@ -1,0 +1,86 @@
+//! Which path answers what.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use prometheus::TextEncoder;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::auth::{self, Token};
+use super::wait::wait;
+use super::{Shared, answer, ready};
+
+/// Fewer than there may be connections, so that the other endpoints answer while all of them wait.
+pub(super) const WAITERS_MAX: usize = 4096;
+
+#[derive(Clone)]
+pub(super) struct Endpoints {
+    pub(super) shared: Shared,
+    pub(super) waiters: Arc<Semaphore>,
+    pub(super) cancel: CancellationToken,
+}
+
+pub(super) fn router(shared: Shared, cancel: CancellationToken) -> Router {
+    let token = shared.token.as_ref().map(Token::new);
+    let endpoints = Endpoints { shared, waiters: Arc::new(Semaphore::new(WAITERS_MAX)), cancel };
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(health))
+        .route("/readyz", get(readiness))
+        .route("/v1/status", get(status))
+        .route("/v1/wait", get(wait))
+        .fallback(async |uri: Uri| {
+            answer::error(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
+        })
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            let error = format!("{} takes no {method}", uri.path());
+            answer::error(StatusCode::METHOD_NOT_ALLOWED, error)
+        })
+        .with_state(endpoints)
+        .layer(middleware::from_fn_with_state(token, auth::require))
+}
+
+/// Gathering reads atomics: the engine does not notice.
+async fn metrics(State(end): State<Endpoints>) -> Response {
+    match TextEncoder::new().encode_to_string(&end.shared.registry.gather()) {
+        Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            let error = format!("the metrics cannot be written: {error}");
+            answer::error(StatusCode::INTERNAL_SERVER_ERROR, error)
+        }
+    }
+}
+
+async fn health(State(end): State<Endpoints>) -> Response {
+    match end.shared.status.has_changed() {
+        Ok(_) => "ok".into_response(),
+        Err(_) => answer::error(StatusCode::SERVICE_UNAVAILABLE, "the pipeline has ended"),
+    }
+}
+
+async fn readiness(State(end): State<Endpoints>) -> Response {
+    #[derive(Serialize)]
+    struct Reasons {
+        reasons: Vec<String>,
+    }
+    let status = Arc::clone(&end.shared.status.borrow());
+    let reasons = ready::reasons(&status, end.shared.board.lanes());
+    if reasons.is_empty() {
+        "ready".into_response()
+    } else {
+        let reasons = Reasons { reasons };
+        answer::error_with(StatusCode::SERVICE_UNAVAILABLE, "not ready", reasons)
+    }
+}
+
+async fn status(State(end): State<Endpoints>) -> Response {
+    let status = Arc::clone(&end.shared.status.borrow());
+    Json(&*status).into_response()
+}

@@ -1,0 +1,127 @@
+//! Connections: how many, how long, how large.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::routes::{self, WAITERS_MAX};
+
+/// All may wait but some, for probes and scrapes. More clients queue in the listener's backlog.
+const CONNECTIONS_MAX: usize = WAITERS_MAX + 256;
+
+/// For a request's head, from the moment that the connection could take one: an idle connection is
+/// closed by it too.
+const HEAD_MAX: Duration = Duration::from_secs(30);
+
+/// A request's head; a longer one is answered 431.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A client that takes nothing of an answer for so long is gone.
+const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// After a failure that is the process's own (no file descriptors): the next one would be the same.
+const ACCEPT_DELAY: Duration = Duration::from_millis(100);
+
+/// What is under way when all stops may take so long.
+const STOP_MAX: Duration = Duration::from_secs(2);
+
+/// Until cancelled; then lets answers that are under way end (who waits is told 503), within two
+/// seconds. Dropping it closes every connection at once.
+pub async fn serve(listener: TcpListener, shared: Shared, cancel: CancellationToken) {
+    let router = routes::router(shared, cancel.clone());
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let accepting = async {
+        loop {
+            let permit = Arc::clone(&room).acquire_owned().await;
+            let permit = permit.expect("the semaphore is never closed");
+            let stream = accept(&listener).await;
+            let connection = connection(stream, router.clone(), cancel.clone());
+            connections.spawn(async move {
+                connection.await;
+                drop(permit);
+            });
+            while let Some(ended) = connections.try_join_next() {
+                tell_panic(ended);
+            }
+        }
+    };
+    cancel.run_until_cancelled(accepting).await;
+    drop(listener);
+    let all_end = async {
+        while let Some(ended) = connections.join_next().await {
+            tell_panic(ended);
+        }
+    };
+    if timeout(STOP_MAX, all_end).await.is_err() {
+        tracing::debug!("HTTP connections were still open when all stopped");
+    }
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            // The client's connection was gone before it was taken.
+            Err(error) if is_of_client(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an HTTP connection");
+                sleep(ACCEPT_DELAY).await;
+            }
+        }
+    }
+}
+
+fn is_of_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+async fn connection(stream: TcpStream, router: Router, cancel: CancellationToken) {
+    if let Err(error) = set_options(&stream) {
+        tracing::debug!(%error, "an HTTP connection's options cannot be set");
+    }
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_BYTES_MAX);
+    let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = cancel.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        // Of no interest but to whom is looking for it: clients hang up, scanners talk nonsense.
+        tracing::debug!(%error, "an HTTP connection ended");
+    }
+}
+
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(STALL_MAX))?;
+    Ok(())
+}
+
+fn tell_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "an HTTP connection's task failed");
+    }
+}

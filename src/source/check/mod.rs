@@ -1,0 +1,101 @@
+//! Every fault of the source that would keep the pipeline from working, told at once, with the statement
+//! to type. Creates nothing.
+
+mod connection;
+mod publication;
+mod server;
+mod table;
+
+use super::APPLICATION_NAME;
+use super::catalog::{self, Catalog, Scope, TableName};
+use super::replication::ReplicationConnection;
+use crate::config::{Config, Definition, Diagnostic, Place};
+use crate::pg::{self, Params};
+
+/// The oldest version whose catalog and TID range scans are as we need them.
+const VERSION_MIN: u32 = 140_000;
+
+#[derive(Debug)]
+pub struct Checked {
+    /// As far as it could be read.
+    pub catalog: Option<Catalog>,
+    pub faults: Vec<Diagnostic>,
+}
+
+/// A table that a projection names, and where.
+struct Wanted<'a> {
+    table: TableName,
+    place: &'a Place,
+}
+
+/// What the configuration wants of the source's catalog.
+pub fn scope(config: &Config) -> Scope {
+    let mut tables: Vec<TableName> = wanted(config).into_iter().map(|w| w.table).collect();
+    tables.sort();
+    tables.dedup();
+    Scope {
+        publication: config.source.publication.clone(),
+        slot: config.source.slot.clone(),
+        tables,
+    }
+}
+
+/// Looks at everything; what cannot be looked at because of an earlier fault is left out.
+pub async fn check(config: &Config, params: &Params) -> Checked {
+    let url = config.source.place.entry("url");
+    let application_name = application_name(params);
+    let alone = |fault: Diagnostic| Checked { catalog: None, faults: vec![fault] };
+    let session = match pg::connect(params, application_name).await {
+        Ok(session) => session,
+        Err(error) => return alone(connection::fault(&error, params, &url)),
+    };
+    if session.version() < VERSION_MIN {
+        let what = format!("the source is PostgreSQL {}", session.version() / 10_000);
+        let fault = Diagnostic::new(what).at(&url).hint("upgrade it to PostgreSQL 14 or later");
+        return alone(fault);
+    }
+    let scope = scope(config);
+    let catalog = match Catalog::read(&session, &scope).await {
+        Ok(catalog) => catalog,
+        Err(error) => return alone(connection::unreadable(&error, &url)),
+    };
+    let mut faults = server::faults(&catalog, config, application_name);
+    if faults.is_empty()
+        && let Err(error) = identify(params, application_name).await
+    {
+        faults.push(connection::replication_fault(&error, &url));
+    }
+    let wanted = wanted(config);
+    let unknown = wanted.iter().any(|wanted| catalog.table(&wanted.table).is_none());
+    let names = if unknown { catalog::table_names(&session).await } else { Ok(Vec::new()) };
+    match names {
+        Ok(names) => table::faults(&catalog, &wanted, &names, &mut faults),
+        Err(error) => faults.push(connection::unreadable(&error, &url)),
+    }
+    publication::faults(&catalog, &scope, &config.source.place, &mut faults);
+    session.close().await;
+    Checked { catalog: Some(catalog), faults }
+}
+
+/// How our connections to the source call themselves.
+pub fn application_name(params: &Params) -> &str {
+    params.application_name().unwrap_or(APPLICATION_NAME)
+}
+
+/// A walsender can be had.
+async fn identify(params: &Params, application_name: &str) -> Result<(), pg::Error> {
+    let mut connection = ReplicationConnection::connect(params, application_name).await?;
+    connection.identify_system().await?;
+    Ok(())
+}
+
+/// In the order of the file.
+fn wanted(config: &Config) -> Vec<Wanted<'_>> {
+    let wanted = config.projections.iter().filter_map(|projection| match &projection.definition {
+        Definition::Table { schema, name, place } => {
+            Some(Wanted { table: TableName::new(schema, name), place })
+        }
+        Definition::Query { .. } => None,
+    });
+    wanted.collect()
+}
