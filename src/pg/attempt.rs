@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
@@ -80,16 +79,9 @@ async fn open_host(
     attrs: Attrs,
 ) -> Result<Opened, Error> {
     let mut errors = Vec::new();
-    for address in addresses(params, host).await? {
+    for address in in_time(params, host, addresses(params, host)).await? {
         let attempt = open_address(params, host, &address, purpose, attrs);
-        let opened = match params.connect_timeout {
-            Some(limit) => {
-                let timed = tokio::time::timeout(limit, Box::pin(attempt)).await;
-                timed.unwrap_or_else(|_| Err(timed_out(host, limit)))
-            }
-            None => Box::pin(attempt).await,
-        };
-        match opened {
+        match in_time(params, host, attempt).await {
             Ok(opened) => return Ok(opened),
             Err(error) if error.kind() == Kind::Unreachable => errors.push(error),
             Err(error) => return Err(error),
@@ -101,9 +93,18 @@ async fn open_host(
     }))
 }
 
-fn timed_out(host: &HostParams, limit: Duration) -> Error {
-    let what = format!("no answer within connect_timeout={}", limit.as_secs());
-    Error::new(Kind::Unreachable, host.at(), what)
+/// Within `connect_timeout`.
+async fn in_time<T>(
+    params: &Params,
+    host: &HostParams,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let work = Box::pin(work);
+    let Some(limit) = params.connect_timeout else { return work.await };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let what = format!("no answer within connect_timeout={}", limit.as_secs());
+        Err(Error::new(Kind::Unreachable, host.at(), what))
+    })
 }
 
 enum Address {

@@ -21,6 +21,7 @@ mod verify;
 pub mod wire;
 
 pub use attempt::{Opened, Purpose, open};
+pub use auth::BackendKey;
 pub use error::{Error, Kind, ServerError};
 pub use params::Params;
 pub use session::{Session, connect};

@@ -193,7 +193,7 @@ impl Params {
         Raw::read(uri::parse(url)?)?.check(password)
     }
 
-    /// The first host as `host:port`, for texts about the whole connection.
+    /// All hosts as `host:port`, for texts about the connection as a whole.
     pub fn place(&self) -> String {
         self.hosts.iter().map(HostParams::at).collect::<Vec<_>>().join(",")
     }
