@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use readside::config::Secret;
@@ -511,7 +511,7 @@ fn openssl(dir: &Path, args: &str) {
     run("openssl", command);
 }
 
-async fn accepts(postgres: &Postgres, root: &PathBuf) {
+async fn accepts(postgres: &Postgres, root: &Path) {
     let root = root.display();
     for query in [
         "sslmode=require&channel_binding=require".to_string(),

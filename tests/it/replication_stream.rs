@@ -218,7 +218,7 @@ async fn an_idle_slot_moves_on() {
     let durable = run.durable.clone();
     // Nothing is published, so everything that a keepalive names is durable.
     receive(gulps, move |gulp| {
-        durable.send_replace(Durable(gulp.wal_end.max(durable.borrow().0)));
+        durable.send_modify(|durable| durable.0 = durable.0.max(gulp.wal_end));
     });
     for round in 0..3 {
         source
@@ -276,7 +276,8 @@ async fn a_full_queue_keeps_the_walsender_alive() {
 async fn a_silent_walsender_is_noticed() {
     let source = Source::plain().await;
     let (pid, stream) = source.stream().await;
-    let (out, _gulps) = gulp_queue(4);
+    let (out, gulps) = gulp_queue(4);
+    receive(gulps, |_| {});
     let silence_timeout = Duration::from_millis(600);
     let config = StreamConfig { silence_timeout, ..Default::default() };
     let run = Run::start(stream, out, config);
@@ -322,7 +323,7 @@ async fn a_read_that_is_dropped_loses_nothing() {
         let writer = source.postgres.client("postgres").await;
         beside(async move {
             for id in 0..300_i64 {
-                let sql = "INSERT INTO t SELECT $1 * 1000 + n, repeat('x', n % 500) \
+                let sql = "INSERT INTO t SELECT $1::int8 * 1000 + n, repeat('x', n % 500) \
                            FROM generate_series(0, 99) n";
                 writer.execute(sql, &[&id]).await.unwrap();
             }
@@ -338,7 +339,7 @@ async fn a_read_that_is_dropped_loses_nothing() {
                     inserts += count(&gulp, b'I');
                     last = last.max(gulp.wal_end);
                 }
-                () = tokio::time::sleep(patience) => dropped += 1,
+                () = wait::delay(patience) => dropped += 1,
             }
         }
         assert_eq!(inserts, 30_000);
@@ -407,7 +408,7 @@ async fn a_server_that_shuts_down_waits_for_the_last_acknowledgement() {
     let run = Run::start(stream, out, StreamConfig::default());
     let durable = run.durable.clone();
     receive(gulps, move |gulp| {
-        durable.send_replace(Durable(gulp.wal_end.max(durable.borrow().0)));
+        durable.send_modify(|durable| durable.0 = durable.0.max(gulp.wal_end));
     });
     source.insert(1, 10, "x").await;
     assert!(source.postgres.stop_fast().await.success());
@@ -486,7 +487,7 @@ async fn a_stream_that_makes_no_sense_is_an_error_after_what_did() {
         (b"d\0\0\0\x03", Kind::Protocol, "length 3"),
         (b"T\0\0\0\x06\0\0", Kind::Protocol, "unexpected message"),
         (b"E\0\0\0\x06XX", Kind::Protocol, "malformed"),
-        (b"E\0\0\0\x19SFATAL\0C57P01\0Mbye\0\0", Kind::Server, "127.0.0.1"),
+        (b"E\0\0\0\x18SFATAL\0C57P01\0Mbye\0\0", Kind::Server, "127.0.0.1"),
         (b"c\0\0\0\x04", Kind::Closed, "ended the replication stream"),
     ] {
         let port = fake([&keepalive[..], bytes].concat()).await;

@@ -9,9 +9,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::lsn::Lsn;
-
-/// A server builds a message in one allocation of less than 1 GiB; its header comes on top.
-const MESSAGE_BYTES_MAX: usize = (1 << 30) + 64;
+use crate::pgoutput::MESSAGE_BYTES_MAX;
 
 /// Some messages, received together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +49,14 @@ impl Cut {
                 return Ok(Rest::Missing(5 - rest.len()));
             };
             // The length counts itself, not the tag.
-            let length = u32::from_be_bytes([a, b, c, d]) as usize;
+            let length = u32::from_be_bytes([a, b, c, d]);
             if !(4..=MESSAGE_BYTES_MAX).contains(&length) {
                 return Err(format!(
                     "a message of type {:?} with length {length}",
                     char::from(tag)
                 ));
             }
+            let length = length as usize;
             let Some(message) = rest.get(..=length) else {
                 return Ok(Rest::Missing(length + 1 - rest.len()));
             };

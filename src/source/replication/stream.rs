@@ -7,11 +7,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BufMut, BytesMut};
 use postgres_protocol::message::backend::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::gulp::{Cut, Gulp, Rest};
 use super::low_water;
@@ -24,7 +25,7 @@ const GATHER_BYTES: i32 = 256 * 1024;
 /// Below the mark nothing wakes us; after this long we look ourselves.
 const GATHER_TIME: Duration = Duration::from_millis(1);
 /// So much without a pause of [`GATHER_TIME`], and we are behind.
-const BEHIND_BYTES: usize = 64 * 1024;
+const BEHIND_BYTES: usize = 16 * 1024;
 /// What one allocation of the read buffer holds, so what a gulp is at most, unless one message is
 /// longer.
 const BUFFER_BYTES: usize = 1024 * 1024;
@@ -52,6 +53,8 @@ struct Pace {
     gathering: bool,
     /// The mark that the socket has.
     mark: i32,
+    /// Until when bytes gather that are being waited for.
+    gather_until: Option<Instant>,
     /// Read without a pause.
     run_bytes: usize,
     last_read: Instant,
@@ -69,7 +72,13 @@ pub struct Status {
 impl ReplicationStream {
     pub(super) fn new(wire: Wire, walsender_timeout: Option<Duration>) -> Self {
         let (stream, incoming, at) = wire.into_parts();
-        let pace = Pace { gathering: false, mark: 1, run_bytes: 0, last_read: Instant::now() };
+        let pace = Pace {
+            gathering: false,
+            mark: 1,
+            gather_until: None,
+            run_bytes: 0,
+            last_read: Instant::now(),
+        };
         let (cut, outgoing) = (Cut::default(), BytesMut::new());
         Self { stream, at, walsender_timeout, incoming, cut, outgoing, pace, bytes_read: 0 }
     }
@@ -206,10 +215,14 @@ impl ReplicationStream {
             self.lower_mark()?;
             return self.stream.read_buf(&mut self.incoming).await;
         }
-        self.set_mark(GATHER_BYTES)?;
-        let read = self.stream.read_buf(&mut self.incoming);
-        if let Ok(read) = tokio::time::timeout(GATHER_TIME, read).await {
-            return read;
+        // Kept over reads that are dropped: they may be dropped more often than time runs out.
+        let until = *self.pace.gather_until.get_or_insert_with(|| Instant::now() + GATHER_TIME);
+        if Instant::now() < until {
+            self.set_mark(GATHER_BYTES)?;
+            let read = self.stream.read_buf(&mut self.incoming);
+            if let Ok(read) = tokio::time::timeout_at(until, read).await {
+                return read;
+            }
         }
         self.lower_mark()?;
         self.stream.read_buf(&mut self.incoming).await
@@ -260,6 +273,7 @@ impl Pace {
         let now = Instant::now();
         let pause = now - self.last_read;
         self.last_read = now;
+        self.gather_until = None;
         // Gathering is itself a pause; one that lasts longer means that there was nothing.
         let paused = if self.gathering { pause > 3 * GATHER_TIME } else { pause > GATHER_TIME };
         self.run_bytes = if paused { bytes } else { self.run_bytes.saturating_add(bytes) };
