@@ -419,6 +419,48 @@ async fn a_score_is_the_number_itself_and_times_are_seconds() {
     assert_eq!(client.zscore::<_, _, Option<f64>>("at", 9).await.unwrap(), None);
 }
 
+/// The texts are what Postgres prints; `value` proves that for every type.
+#[tokio::test]
+async fn fields_and_templates_hold_the_text_that_postgres_prints() {
+    let redis = Redis::start(&RedisOptions::default()).await;
+    let mut client = redis.client().await;
+    let texts = [
+        ("id", Type::Numeric, "1.00"),
+        ("bool", Type::Bool, "t"),
+        ("int2", Type::Int2, "-32768"),
+        ("float8", Type::Float8, "1e+16"),
+        ("char", Type::Bpchar, "a  "),
+        ("bytea", Type::Bytea, r"\x00ff"),
+        ("date", Type::Date, "0044-03-15 BC"),
+        ("time", Type::Time, "23:59:59.999999"),
+        ("timetz", Type::TimeTz, "12:00:00+05:30"),
+        ("timestamp", Type::Timestamp, "infinity"),
+        ("timestamptz", Type::TimestampTz, "2026-11-21 10:20:30.1234+00"),
+        ("interval", Type::Interval, "1 year 2 mons -3 days +04:05:06"),
+        ("uuid", Type::Uuid, "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        ("json", Type::Json, r#"{"b" : 1, "a":[]}"#),
+        ("jsonb", Type::Jsonb, r#"{"a": 1.50}"#),
+        ("array", Type::Array(Box::new(Type::Text), b','), r#"{a,NULL,"b c"}"#),
+        ("text", Type::Text, "a:{}*[é]\\\r\n"),
+        ("empty", Type::Text, ""),
+    ];
+    let columns: Vec<_> = texts.iter().map(|(name, ty, _)| (*name, ty.clone())).collect();
+    let values: Vec<_> = texts.iter().map(|(_, _, text)| Some(*text)).collect();
+    let names: Vec<_> = texts.iter().map(|(name, _, _)| format!("{{{name}}}")).collect();
+    let every = names.join("|");
+    let typed =
+        projection("typed", &columns, vec![hash("h:{id}"), set(&format!("s:{every}"), &every)]);
+    let mut sink = started(&redis, &typed, &[&values]).await;
+    let found: BTreeMap<String, String> = client.hgetall("h:1.00").await.unwrap();
+    let expected = texts.iter().map(|(name, _, text)| ((*name).into(), (*text).into())).collect();
+    assert_eq!(found, expected);
+    let every = texts.map(|(_, _, text)| text).join("|");
+    let members: Vec<String> = client.smembers(format!("s:{every}")).await.unwrap();
+    assert_eq!(members, [every]);
+    sink.apply(&step(120, vec![gone(&typed, 110, &values)])).await.unwrap();
+    assert_eq!(contents(&mut client).await, expect([]));
+}
+
 #[tokio::test]
 async fn several_key_columns_and_none() {
     let redis = Redis::start(&RedisOptions::default()).await;
@@ -779,8 +821,8 @@ async fn a_full_memory_and_a_replica_are_waited_for() {
         let refused = why(sink.apply(&change).await.unwrap_err());
         assert!(refused.starts_with("retryable") && refused.contains(expected), "{refused}");
         assert_eq!(everything(&mut client).await, before, "nothing was written");
-        command(mend_it).exec_async(&mut client).await.unwrap();
         sink.open().await.unwrap();
+        command(mend_it).exec_async(&mut client).await.unwrap();
     }
     sink.apply(&change).await.unwrap();
 }

@@ -143,7 +143,7 @@ impl RedisSink {
     /// What may stand where this projection's rows go.
     pub(super) fn before(&self, projection: usize) -> Before {
         match &self.standings[projection].fill {
-            Some(fill) if fill.keep.is_some() => Before::OtherGeneration,
+            Some(fill) if fill.keep.is_some() => Before::Either,
             _ => Before::Older,
         }
     }

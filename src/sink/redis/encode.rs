@@ -6,11 +6,13 @@ use std::ops::Range;
 
 use crate::engine::Entry;
 use crate::sink::{Outcome, Poison};
-use crate::value::{self, Column, ValueError};
+use crate::value::{self, ValueError};
 
 use super::pattern::{Pattern, Piece, Rendered, shown};
+use super::record::{write_key_text, write_record};
+use super::row::{Args, Row};
 use super::swap::Keep;
-use super::target::{Plan, Recall, Score, Structure, Target};
+use super::target::{Anchor, Plan, Recall, Score, Structure, Target};
 
 /// More than this and a batch is cut: other users of the server wait while a script runs.
 const BATCH_BYTES_MAX: usize = 16 << 20;
@@ -22,93 +24,28 @@ const ROW_BYTES_MAX: usize = 512 << 20;
 /// In the place of a value that is NULL: no text of Postgres contains this byte.
 const NULL_TEXT: &[u8] = &[0xFF];
 
-/// A row's datums, found.
-pub(super) struct Row<'a> {
-    columns: &'a [Column],
-    bytes: &'a [u8],
-    ranges: &'a [Range<usize>],
-}
-
-impl<'a> Row<'a> {
-    fn find(
-        columns: &'a [Column],
-        bytes: &'a [u8],
-        ranges: &'a mut Vec<Range<usize>>,
-    ) -> Result<Self, ValueError> {
-        value::split(columns, bytes, ranges)?;
-        Ok(Self { columns, bytes, ranges })
-    }
-
-    fn datum(&self, column: usize) -> &'a [u8] {
-        &self.bytes[self.ranges[column].clone()]
-    }
-
-    pub(super) fn is_null(&self, column: usize) -> bool {
-        value::is_null(self.datum(column))
-    }
-
-    pub(super) fn write_text(&self, column: usize, out: &mut Vec<u8>) -> Result<(), ValueError> {
-        value::write_text(&self.columns[column].ty, self.datum(column), out)
-    }
-}
-
-/// Arguments one after the other.
-#[derive(Default)]
-pub(super) struct Args {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Args {
-    pub(super) fn push(&mut self, argument: impl AsRef<[u8]>) {
-        self.bytes.extend_from_slice(argument.as_ref());
-        self.end();
-    }
-
-    pub(super) fn push_number(&mut self, number: usize) {
-        self.push(itoa::Buffer::new().format(number));
-    }
-
-    /// What was appended to `bytes` is an argument.
-    fn end(&mut self) {
-        self.ends.push(self.bytes.len());
-    }
-
-    fn mark(&self) -> (usize, usize) {
-        (self.bytes.len(), self.ends.len())
-    }
-
-    fn truncate(&mut self, (bytes, ends): (usize, usize)) {
-        self.bytes.truncate(bytes);
-        self.ends.truncate(ends);
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    fn append_to(&self, command: &mut redis::Cmd) {
-        let mut start = 0;
-        for &end in &self.ends {
-            command.arg(&self.bytes[start..end]);
-            start = end;
-        }
-    }
-}
-
 /// What can stand where a row is about to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Before {
     /// The row's older version, perhaps.
     Older,
-    /// Another generation's entry: replaced, with its expiry and with fields that ours has not.
+    /// Another generation's entry: replaced, with its expiry and with fields that ours has not. Where
+    /// the row stood, the sweep finds.
     OtherGeneration,
+    /// Either of them.
+    Either,
     /// Nothing at all.
     Nothing,
+}
+
+impl Before {
+    fn may_have_moved(self) -> bool {
+        matches!(self, Self::Older | Self::Either)
+    }
+
+    fn is_replaced(self) -> bool {
+        matches!(self, Self::OtherGeneration | Self::Either)
+    }
 }
 
 /// A row refused before it is sent, or bytes that are no row.
@@ -131,8 +68,8 @@ pub(super) struct Batch<'e> {
     /// The rows of `rows`, in their order: the script names refused ones by number.
     sent: Vec<(usize, &'e Entry)>,
     outcome: Outcome,
-    /// Whose anchor the script was told of last.
-    anchor_of: Option<usize>,
+    /// The projections that the script was told of; of an anchor it knows the last one's.
+    announced: Vec<usize>,
     scratch: Scratch,
 }
 
@@ -175,9 +112,10 @@ impl<'e> Batch<'e> {
         before: Before,
         keep: Option<&mut Keep>,
     ) {
+        self.announce(projection, plan);
         let marks = (self.moves.mark(), self.rows.mark());
         let mut scratch = std::mem::take(&mut self.scratch);
-        let added = self.add(projection, plan, entry, before, keep, &mut scratch);
+        let added = self.add(plan, entry, before, keep, &mut scratch);
         let added = added.and_then(|()| {
             let bytes = self.rows.bytes.len() - marks.1.0;
             let too_large = || {
@@ -199,7 +137,7 @@ impl<'e> Batch<'e> {
             Err(refusal) => {
                 self.moves.truncate(marks.0);
                 self.rows.truncate(marks.1);
-                let removed = self.remove(projection, plan, entry, &mut scratch);
+                let removed = self.remove(plan, entry, &mut scratch);
                 let error = match (refusal, removed) {
                     (Refusal::Words(words), Ok(())) => words,
                     (Refusal::Value(error), _) | (_, Err(error)) => error.to_string(),
@@ -212,7 +150,6 @@ impl<'e> Batch<'e> {
 
     fn add(
         &mut self,
-        projection: usize,
         plan: &Plan,
         entry: &'e Entry,
         before: Before,
@@ -220,16 +157,15 @@ impl<'e> Batch<'e> {
         scratch: &mut Scratch,
     ) -> Result<(), Refusal> {
         let Some(bytes) = entry.value() else {
-            return Ok(self.remove(projection, plan, entry, scratch)?);
+            return Ok(self.remove(plan, entry, scratch)?);
         };
         let Scratch { key_ranges, row_ranges, key, member, text, record } = scratch;
         let row = Row::find(&plan.columns, bytes, row_ranges)?;
         let row_key = Row::find(&plan.key_columns, entry.key(), key_ranges)?;
         // Before anything leaves: the old values are read from a hash that may leave itself.
-        if before != Before::Nothing
+        if before.may_have_moved()
             && let Some(anchor) = &plan.anchor
         {
-            self.announce_anchor(projection, plan);
             self.moves.push("V");
             anchor.key.render(&row_key, &mut self.moves.bytes)?;
             self.moves.end();
@@ -270,7 +206,6 @@ impl<'e> Batch<'e> {
     /// The row of this entry's key leaves every target.
     fn remove(
         &mut self,
-        projection: usize,
         plan: &Plan,
         entry: &Entry,
         scratch: &mut Scratch,
@@ -278,7 +213,6 @@ impl<'e> Batch<'e> {
         let Scratch { key_ranges, key, member, text, .. } = scratch;
         let row_key = Row::find(&plan.key_columns, entry.key(), key_ranges)?;
         if let Some(anchor) = &plan.anchor {
-            self.announce_anchor(projection, plan);
             self.moves.push("v");
             anchor.key.render(&row_key, &mut self.moves.bytes)?;
             self.moves.end();
@@ -322,15 +256,25 @@ impl<'e> Batch<'e> {
                 if present == 0 {
                     return Ok(Stands::Absent);
                 }
-                rows.push(if before == Before::OtherGeneration { "F" } else { "H" });
-                rows.push(&key);
-                rows.push_number(2 * present);
-                for &at in target.fields.iter().filter(|&&at| !row.is_null(at)) {
-                    rows.push(&row.columns[at].name);
-                    row.write_text(at, &mut rows.bytes)?;
-                    rows.end();
+                let whole = present == target.fields.len();
+                if whole && !before.is_replaced() {
+                    rows.push(&target.whole_row);
+                    rows.push(&key);
+                    for &at in &target.fields {
+                        row.write_text(at, &mut rows.bytes)?;
+                        rows.end();
+                    }
+                } else {
+                    rows.push(if before.is_replaced() { "F" } else { "H" });
+                    rows.push(&key);
+                    rows.push_number(2 * present);
+                    for &at in target.fields.iter().filter(|&&at| !row.is_null(at)) {
+                        rows.push(&row.columns[at].name);
+                        row.write_text(at, &mut rows.bytes)?;
+                        rows.end();
+                    }
                 }
-                if before == Before::Older && present < target.fields.len() {
+                if before == Before::Older && !whole {
                     rows.push("N");
                     rows.push(&key);
                     rows.push_number(target.fields.len() - present);
@@ -370,7 +314,7 @@ impl<'e> Batch<'e> {
                 rows.push(&key);
                 rows.push(seconds);
             }
-            None if before == Before::OtherGeneration && target.structure.has_members() => {
+            None if before.is_replaced() && target.structure.has_members() => {
                 rows.push("K");
                 rows.push(&key);
             }
@@ -379,33 +323,22 @@ impl<'e> Batch<'e> {
         Ok(Stands::Written)
     }
 
-    fn announce_anchor(&mut self, projection: usize, plan: &Plan) {
-        let Some(anchor) = &plan.anchor else { return };
-        if self.anchor_of.replace(projection) == Some(projection) {
+    /// What the script must know of the projection before its entries.
+    fn announce(&mut self, projection: usize, plan: &Plan) {
+        if self.announced.last() == Some(&projection) {
             return;
         }
-        let moves = &mut self.moves;
-        moves.push("P");
-        for columns in [&anchor.watched, &anchor.columns] {
-            moves.push_number(columns.len());
-            columns.iter().for_each(|&at| moves.push(&plan.columns[at].name));
+        let known = self.announced.contains(&projection);
+        self.announced.push(projection);
+        if let Some(anchor) = &plan.anchor {
+            announce_anchor(plan, anchor, &mut self.moves);
         }
-        let anchored = || plan.targets.iter().filter(|t| t.recall == Recall::Anchor);
-        moves.push_number(anchored().count());
-        for target in anchored() {
-            moves.push([target.structure.letter()]);
-            let member = target.location.member.as_ref();
-            for pieces in [&*target.location.key.pieces, member.map_or(&[], |m| &m.pieces)] {
-                moves.push_number(pieces.len());
-                for piece in pieces {
-                    match piece {
-                        Piece::Literal(text) => moves.push(format!("={text}")),
-                        Piece::Column(at, _) => {
-                            let number = anchor.columns.binary_search(at).map_or(0, |n| n + 1);
-                            moves.push(format!("#{number}"));
-                        }
-                    }
-                }
+        for target in &plan.targets {
+            if target.structure == Structure::Hash && !known {
+                self.moves.push("T");
+                self.moves.push(&target.whole_row);
+                self.moves.push_number(target.fields.len());
+                target.fields.iter().for_each(|&at| self.moves.push(&plan.columns[at].name));
             }
         }
     }
@@ -434,6 +367,33 @@ impl<'e> Batch<'e> {
             }
         }
         self.outcome
+    }
+}
+
+fn announce_anchor(plan: &Plan, anchor: &Anchor, moves: &mut Args) {
+    moves.push("P");
+    for columns in [&anchor.watched, &anchor.columns] {
+        moves.push_number(columns.len());
+        columns.iter().for_each(|&at| moves.push(&plan.columns[at].name));
+    }
+    let anchored = || plan.targets.iter().filter(|t| t.recall == Recall::Anchor);
+    moves.push_number(anchored().count());
+    for target in anchored() {
+        moves.push([target.structure.letter()]);
+        let member = target.location.member.as_ref();
+        for pieces in [&*target.location.key.pieces, member.map_or(&[], |m| &m.pieces)] {
+            moves.push_number(pieces.len());
+            for piece in pieces {
+                match piece {
+                    Piece::Literal(text) => moves.push(format!("={text}")),
+                    Piece::Column(at, _) => {
+                        let number = anchor.columns.binary_search(at);
+                        let number = number.expect("an anchor has the columns of its targets") + 1;
+                        moves.push(format!("#{number}"));
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -472,57 +432,6 @@ pub(super) fn leave(moves: &mut Args, structure: Structure, key: &[u8], member: 
     }
 }
 
-/// The row's key in the reverse hash: its values' texts joined by `|`, `\` and `|` escaped by `\`.
-fn write_key_text(key: &Row<'_>, text: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), ValueError> {
-    for column in 0..key.columns.len() {
-        if column > 0 {
-            out.push(b'|');
-        }
-        text.clear();
-        key.write_text(column, text)?;
-        for &byte in text.iter() {
-            if matches!(byte, b'|' | b'\\') {
-                out.push(b'\\');
-            }
-            out.push(byte);
-        }
-    }
-    Ok(())
-}
-
-/// `step.lua`'s record.
-fn write_record(structure: Structure, key: &[u8], member: &[u8], record: &mut Vec<u8>) {
-    record.push(structure.letter());
-    let members = structure.has_members().then_some(member);
-    for text in [Some(key), members].into_iter().flatten() {
-        record.extend_from_slice(itoa::Buffer::new().format(text.len()).as_bytes());
-        record.push(b':');
-        record.extend_from_slice(text);
-    }
-}
-
-/// Reads a record back: calls `found` with each location. `None` for bytes that are no record.
-pub(super) fn read_record(
-    mut record: &[u8],
-    mut found: impl FnMut(Structure, &[u8], &[u8]),
-) -> Option<()> {
-    fn take_sized<'r>(record: &mut &'r [u8]) -> Option<&'r [u8]> {
-        let colon = record.iter().position(|&byte| byte == b':')?;
-        let length: usize = std::str::from_utf8(&record[..colon]).ok()?.parse().ok()?;
-        let (text, rest) = record[colon + 1..].split_at_checked(length)?;
-        *record = rest;
-        Some(text)
-    }
-    while let Some((&letter, rest)) = record.split_first() {
-        let structure = Structure::of_letter(letter)?;
-        record = rest;
-        let key = take_sized(&mut record)?;
-        let member = if structure.has_members() { take_sized(&mut record)? } else { &[] };
-        found(structure, key, member);
-    }
-    Some(())
-}
-
 /// Whether there is a score; none for a NULL. A plain column: a compiled expression over the row
 /// goes here.
 fn write_score(score: &Score, row: &Row<'_>, out: &mut Vec<u8>) -> Result<bool, Refusal> {
@@ -544,31 +453,4 @@ fn write_score(score: &Score, row: &Row<'_>, out: &mut Vec<u8>) -> Result<bool, 
         out.extend_from_slice(if number > 0.0 { b"+inf" } else { b"-inf" });
     }
     Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_is_read_as_it_was_written() {
-        let mut record = Vec::new();
-        write_record(Structure::Hash, b"order:7", b"", &mut record);
-        write_record(Structure::SortedSet, b"a:1:", "\u{e9}|2:".as_bytes(), &mut record);
-        let mut found = Vec::new();
-        let read = read_record(&record, |structure, key, member| {
-            found.push((structure, key.to_vec(), member.to_vec()));
-        });
-        assert_eq!(read, Some(()));
-        assert_eq!(
-            found,
-            [
-                (Structure::Hash, b"order:7".to_vec(), Vec::new()),
-                (Structure::SortedSet, b"a:1:".to_vec(), "\u{e9}|2:".as_bytes().to_vec()),
-            ]
-        );
-        for bad in ["x3:abc", "h9:abc", "h", "h:", "hx:abc", "z1:a"] {
-            assert_eq!(read_record(bad.as_bytes(), |_, _, _| {}), None, "{bad}");
-        }
-    }
 }

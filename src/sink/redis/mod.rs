@@ -2,10 +2,11 @@
 //! step.
 //!
 //! * `target`: what a projection's targets are; `pattern`: their templates.
-//! * `encode`: entries to the arguments of `step.lua`, which writes rows, lets moved ones leave their
+//! * `encode` (with `row` and `record`): entries to the arguments of `step.lua`, which writes rows, lets moved ones leave their
 //!   old keys, and moves the watermarks, all or nothing for a reader.
 //! * `apply`: a step; `swap` and `sweep`: a fill, and what it leaves behind.
-//! * `connect`, `prepare`, `watermark`, `error`: the server, what `check` asks of it, our own keys.
+//! * `connect`, `prepare`, `check`, `watermark`, `error`: the server, what is asked of it before
+//!   anything is written, and our own keys.
 //!
 //! Invariants: a script runs only over the watermark that this process saw last (P2, P3); it leaves
 //! the watermark unsettled unless it ran to its end; a key of another type, and a key that no
@@ -15,11 +16,14 @@
 //! could be grouped by slot where they are built.
 
 mod apply;
+mod check;
 mod connect;
 mod encode;
 mod error;
 mod pattern;
 mod prepare;
+mod record;
+mod row;
 mod swap;
 mod sweep;
 mod target;
@@ -38,7 +42,7 @@ use error::fatal;
 use swap::{Fill, FillPart};
 use target::Plan;
 
-pub use prepare::check;
+pub use check::check;
 
 /// See `Sink`.
 pub struct RedisSink {
@@ -77,8 +81,9 @@ impl RedisSink {
         let server = Server::new(config)?;
         let plans: Vec<Plan> = projections
             .iter()
-            .map(|projection| {
-                Plan::bind(projection).map_err(|faults| match faults.into_iter().next() {
+            .enumerate()
+            .map(|(number, projection)| {
+                Plan::bind(number, projection).map_err(|faults| match faults.into_iter().next() {
                     Some(fault) => fatal(fault.what, fault.hint),
                     None => fatal(format!("projection.{} has no target", projection.name), ""),
                 })

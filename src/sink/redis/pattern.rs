@@ -8,7 +8,7 @@ use crate::config::Template;
 use crate::config::template::Part;
 use crate::value::{Column, Type, ValueError};
 
-use super::encode::Row;
+use super::row::Row;
 
 /// One piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

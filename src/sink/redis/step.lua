@@ -11,10 +11,12 @@
 --             | "P" m name{m} n name{n} t target{t}               the anchor's watched and all columns
 --             | "V" key value{m} | "v" key                        an anchored row stays or moves | leaves
 --             | "R" hash field record                             a recorded row moves; "" leaves
+--             | "T" letters n name{n}                             names the columns of a whole row
 --             | "W" hash field value | "D" hash field | "U" key   set, delete, unlink, unconditionally
 --   target    = letter n piece{n} n piece{n}                      key and member; "=literal" or "#column"
 --   row       = write{*} ")"
---   write     = "H" key n (field value){n/2} | "F" the same, replacing the hash
+--   write     = letters key value{n}                             HSET of all that "T" named
+--             | "H" key n (field value){n/2} | "F" the same, replacing the hash
 --             | "N" key n field{n} | "J" key text | "Z" key score member | "S" key member
 --             | "X" key seconds | "K" key                         expires, or never
 --   record    = (letter length ":" key [length ":" member]){*}
@@ -45,6 +47,7 @@ end
 
 -- Whether a call went well but for a wrong type, the one error that belongs to a row.
 local function sound(answer)
+  if type(answer) == 'number' then return true end
   if type(answer) == 'table' and answer.err then
     if string.sub(answer.err, 1, 9) == 'WRONGTYPE' then return false end
     error(answer.err, 0)
@@ -122,13 +125,19 @@ end
 
 local allowed, allowed_count = {}, 0
 
+-- By "T"'s letters, HSET's arguments: names at odd places, at even ones the row's values.
+local whole = {}
+
 while i <= n do
   local op = a[i]
   if op == 'V' then
     local m, key = #watched, a[i + 1]
-    local old = try('HMGET', key, unpack(watched))
-    if sound(old) then
-      for k = 1, m do
+    if m == 1 then
+      local old = try('HGET', key, watched[1])
+      if old and old ~= a[i + 2] and sound(old) then leave_anchored(key) end
+    else
+      local old = try('HMGET', key, unpack(watched))
+      for k = 1, sound(old) and m or 0 do
         if (old[k] or '\255') ~= a[i + 1 + k] then leave_anchored(key) break end
       end
     end
@@ -164,6 +173,13 @@ while i <= n do
     names, i = names_at(i + 1)
     allowed, allowed_count = {}, #names
     for k = 1, #names do allowed[names[k]] = true end
+  elseif op == 'T' then
+    local letters, names, pairs_of = a[i + 1], nil, {}
+    names, i = names_at(i + 2)
+    for k = 1, #names do
+      pairs_of[2 * k - 1], pairs_of[2 * k] = names[k], ''
+    end
+    whole[letters] = pairs_of
   elseif op == 'c' then
     local names = try('HKEYS', a[i + 1])
     if sound(names) then
@@ -198,7 +214,8 @@ local function refuse(key)
   i = start
   while a[i] ~= ')' do
     local op = a[i]
-    if op == 'H' or op == 'F' then leave('h', a[i + 1]) i = i + 3 + a[i + 2]
+    if whole[op] then leave('h', a[i + 1]) i = i + 2 + #whole[op] / 2
+    elseif op == 'H' or op == 'F' then leave('h', a[i + 1]) i = i + 3 + a[i + 2]
     elseif op == 'Z' then leave('z', a[i + 1], a[i + 3]) i = i + 4
     elseif op == 'S' then leave('s', a[i + 1], a[i + 2]) i = i + 3
     elseif op == 'J' then leave('j', a[i + 1]) i = i + 3
@@ -208,16 +225,27 @@ local function refuse(key)
   end
 end
 
+local persisted = {}
+
 while i <= n do
   local op = a[i]
-  if op == 'H' then
-    local last = i + 2 + a[i + 2]
-    if sound(try('HSET', a[i + 1], unpack(a, i + 3, last))) then i = last + 1 else refuse(a[i + 1]) end
+  local row_pairs = whole[op]
+  if row_pairs then
+    local m = #row_pairs
+    for k = 2, m, 2 do row_pairs[k] = a[i + 1 + k / 2] end
+    if sound(try('HSET', a[i + 1], unpack(row_pairs, 1, m))) then
+      i = i + 2 + m / 2
+    else
+      refuse(a[i + 1])
+    end
   elseif op == 'Z' then
     if sound(try('ZADD', a[i + 1], a[i + 2], a[i + 3])) then i = i + 4 else refuse(a[i + 1]) end
   elseif op == ')' then
     row, i = row + 1, i + 1
     start = i
+  elseif op == 'H' then
+    local last = i + 2 + a[i + 2]
+    if sound(try('HSET', a[i + 1], unpack(a, i + 3, last))) then i = last + 1 else refuse(a[i + 1]) end
   elseif op == 'S' then
     if sound(try('SADD', a[i + 1], a[i + 2])) then i = i + 3 else refuse(a[i + 1]) end
   elseif op == 'J' then
@@ -241,7 +269,11 @@ while i <= n do
     call('HDEL', a[i + 1], unpack(a, i + 3, last))
     i = last + 1
   elseif op == 'X' then call('EXPIRE', a[i + 1], a[i + 2]) i = i + 3
-  else call('PERSIST', a[i + 1]) i = i + 2 end
+  else
+    local key = a[i + 1]
+    if not persisted[key] then call('PERSIST', key) end
+    persisted[key], i = true, i + 2
+  end
 end
 
 for p = 1, count do

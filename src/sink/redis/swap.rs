@@ -25,9 +25,10 @@ use crate::sink::{Outcome, SinkError, StepProjection, Watermark};
 
 use super::RedisSink;
 use super::apply::{Mark, add, reaching_past};
-use super::encode::{Args, Batch, Before};
+use super::encode::{Batch, Before};
 use super::error::interrupted;
 use super::pattern::Pattern;
+use super::row::Args;
 use super::target::{Plan, Structure};
 use super::watermark;
 
@@ -160,7 +161,8 @@ impl RedisSink {
             };
             let generation = fill.generation;
             let before = match (&fill.keep, part) {
-                (Some(_), _) => Before::OtherGeneration,
+                (Some(_), FillPart::Rows) => Before::OtherGeneration,
+                (Some(_), FillPart::Changes) => Before::Either,
                 (None, FillPart::Rows) => Before::Nothing,
                 (None, FillPart::Changes) => Before::Older,
             };
@@ -213,7 +215,7 @@ impl RedisSink {
             // What the step itself is about to write must not be absent in between.
             let mut unsent = Batch::default();
             for entry in &part.entries {
-                unsent.push(part.projection, plan, entry, Before::OtherGeneration, Some(keep));
+                unsent.push(part.projection, plan, entry, Before::Either, Some(keep));
             }
             swept = self.sweep(part.projection, &fill).await;
         }

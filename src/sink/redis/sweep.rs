@@ -7,8 +7,9 @@ use crate::sink::SinkError;
 
 use super::RedisSink;
 use super::connect::opened;
-use super::encode::{Batch, leave, read_record};
+use super::encode::{Batch, leave};
 use super::error::{interrupted, retryable};
+use super::record::read_record;
 use super::swap::{Fill, Keep, Shape, ShapeTarget};
 use super::target::Structure;
 use super::watermark;
@@ -19,6 +20,9 @@ const SCAN_COUNT: usize = 1_000;
 const MEMBER_SCANS: usize = 100;
 /// Arguments of one script, some milliseconds' work.
 const MOVES_MAX: usize = 6_000;
+
+/// What a SCAN answers: the next cursor, and what was found.
+type Page<T> = (u64, Vec<T>);
 
 impl RedisSink {
     /// Whether neither a record nor a scan finds anything that a generation of this shape has left.
@@ -68,11 +72,11 @@ impl RedisSink {
         &mut self,
         target: &ShapeTarget,
         cursor: u64,
-    ) -> Result<(u64, Vec<Vec<u8>>), SinkError> {
+    ) -> Result<Page<Vec<u8>>, SinkError> {
         let mut command = redis::cmd("SCAN");
         command.arg(cursor).arg("MATCH").arg(target.key.glob()).arg("COUNT").arg(SCAN_COUNT);
         command.arg("TYPE").arg(target.structure.redis_type());
-        let (next, mut keys): (u64, Vec<Vec<u8>>) = self.ask(&command).await?;
+        let (next, mut keys): Page<Vec<u8>> = self.ask(&command).await?;
         keys.retain(|key| target.key.matches(key) && !key.starts_with(b"readside:"));
         Ok((next, keys))
     }
@@ -154,7 +158,7 @@ impl Sweep<'_> {
                 scans.cmd(scan).arg(key).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
             }
             let connection = opened(&mut self.sink.connection)?;
-            let found: Result<Vec<(u64, Vec<Vec<u8>>)>, _> = scans.query_async(connection).await;
+            let found: Result<Vec<Page<Vec<u8>>>, _> = scans.query_async(connection).await;
             let found = found.map_err(|error| {
                 self.sink.connection = None;
                 retryable(&self.sink.server.address, error)
@@ -187,7 +191,7 @@ impl Sweep<'_> {
         loop {
             let mut command = redis::cmd("HSCAN");
             command.arg(reverse_key).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
-            let (next, found): (u64, Vec<(Vec<u8>, Vec<u8>)>) = self.sink.ask(&command).await?;
+            let (next, found): Page<(Vec<u8>, Vec<u8>)> = self.sink.ask(&command).await?;
             let mut batch = Batch::default();
             for (field, record) in &found {
                 let mut stands = false;

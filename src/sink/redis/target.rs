@@ -110,6 +110,8 @@ pub(super) struct Target {
     pub(super) ttl_seconds: Option<String>,
     /// The columns that a hash or a JSON string holds.
     pub(super) fields: Vec<usize>,
+    /// The script's word for a row of this hash that has no NULL; of no other target of the sink.
+    pub(super) whole_row: String,
     /// Of a JSON string.
     pub(super) document: Option<DocumentWriter>,
 }
@@ -148,15 +150,18 @@ pub(super) struct BindFault {
 }
 
 impl Plan {
-    /// All faults at once.
-    pub(super) fn bind(projection: &SinkProjection) -> Result<Self, Vec<BindFault>> {
+    /// All faults at once. `number` is the projection's among the sink's.
+    pub(super) fn bind(number: usize, projection: &SinkProjection) -> Result<Self, Vec<BindFault>> {
         let mut targets = Vec::new();
         let mut faults = Vec::new();
         for target in &projection.targets {
             // Configuration gives a Redis sink no other targets; one would have nothing to bind.
             if let config::Target::Redis(target) = target {
                 match bind_target(projection, target) {
-                    Ok(target) => targets.push(target),
+                    Ok(mut target) => {
+                        target.whole_row = format!("#{number}.{}", targets.len());
+                        targets.push(target);
+                    }
                     Err(fault) => faults.push(fault),
                 }
             }
@@ -245,6 +250,7 @@ fn bind_target(projection: &SinkProjection, target: &RedisTarget) -> Result<Targ
         score,
         ttl_seconds: target.ttl.map(|seconds| seconds.to_string()),
         fields,
+        whole_row: String::new(),
         document,
     })
 }
