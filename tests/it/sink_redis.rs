@@ -628,7 +628,22 @@ async fn the_watermark_says_what_the_step_said() {
     // Another shape is filled anew.
     let mut reshaped = anchored();
     reshaped.fingerprint = "orders-2".into();
-    assert_eq!(self::sink(&redis, &[&reshaped]).open().await.unwrap(), [None]);
+    let mut reshaped = self::sink(&redis, &[&reshaped]);
+    let old = reshaped.open().await.unwrap().remove(0).unwrap();
+    assert_eq!(old.fingerprint, "orders-1");
+
+    // While it is filled, nothing but its generation and how new its rows may be.
+    reshaped.begin_fill(0, 5).await.unwrap();
+    reshaped.fill(0, &[row(&orders, 150, &[Some("1"), None, None, None])]).await.unwrap();
+    let filling = Watermark {
+        lsn: Lsn::ZERO,
+        reaching: Lsn(151),
+        committed_at: old.committed_at,
+        settled: false,
+        generation: 5,
+        fingerprint: String::new(),
+    };
+    assert_eq!(reshaped.open().await.unwrap(), [Some(filling)]);
 }
 
 #[tokio::test]
@@ -678,7 +693,7 @@ async fn a_fill_goes_on_after_a_lost_connection() {
         .clone();
     clients.exec_async(&mut client).await.unwrap();
     assert!(why(sink.fill(0, &rows[4..]).await.unwrap_err()).starts_with("retryable"));
-    assert_eq!(sink.open().await.unwrap(), [None]);
+    assert_eq!(sink.open().await.unwrap()[0].as_ref().unwrap().fingerprint, "");
     sink.fill(0, &rows[4..]).await.unwrap();
     sink.apply(&finishing(100, Vec::new(), 1)).await.unwrap();
     assert_eq!(contents(&mut client).await.len(), 8);
@@ -860,7 +875,7 @@ async fn a_new_generation_removes_what_it_lacks_and_nothing_else() {
     );
     second.fingerprint = "orders-2".into();
     let mut sink = sink(&redis, &[&second]);
-    assert_eq!(sink.open().await.unwrap(), [None]);
+    assert_eq!(sink.open().await.unwrap()[0].as_ref().unwrap().fingerprint, "orders-1");
     sink.begin_fill(0, 2).await.unwrap();
     assert_eq!(watermark(&mut client, "orders").await["settled"], "false");
     let rows: Vec<_> = ["1", "2", "3", "4"]
@@ -897,8 +912,8 @@ async fn a_new_generation_removes_what_it_lacks_and_nothing_else() {
     );
     let found = watermark(&mut client, "orders").await;
     assert_eq!(
-        ["settled", "generation", "filling"].map(|n| found[n].as_str()),
-        ["true", "2", "false"]
+        ["settled", "generation", "fingerprint"].map(|n| found[n].as_str()),
+        ["true", "2", "orders-2"]
     );
     let shapes: Vec<String> = client.hkeys("readside:shapes:orders").await.unwrap();
     assert_eq!(shapes, ["orders-2"]);

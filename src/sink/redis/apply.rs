@@ -17,7 +17,6 @@ pub(super) const STEP_SCRIPT: &str = include_str!("step.lua");
 pub(super) struct Mark {
     pub(super) projection: usize,
     pub(super) watermark: Watermark,
-    pub(super) filling: bool,
 }
 
 /// What the script answered.
@@ -59,7 +58,7 @@ impl RedisSink {
                     standing.owner.clone_from(&self.owner);
                     standing.step.clone_from(&token);
                     standing.possible = None;
-                    standing.filling = mark.filling;
+                    standing.filling = mark.watermark.fingerprint.is_empty();
                     standing.watermark = mark.watermark;
                 }
                 Ok(batch.finish(&refused))
@@ -85,7 +84,7 @@ impl RedisSink {
 
     fn mark_arguments(&self, mark: &Mark, command: &mut Cmd) {
         let standing = &self.standings[mark.projection];
-        let fields = watermark::fields(&mark.watermark, &self.owner, mark.filling);
+        let fields = watermark::fields(&mark.watermark, &self.owner);
         command
             .arg(&self.plans[mark.projection].watermark_key)
             .arg(&standing.owner)
@@ -164,8 +163,9 @@ impl RedisSink {
                 watermark.lsn = standing.watermark.lsn;
                 watermark.committed_at = standing.watermark.committed_at;
                 watermark.settled = false;
+                watermark.fingerprint.clone_from(&standing.watermark.fingerprint);
             }
-            Mark { projection: part.projection, watermark, filling: within && standing.filling }
+            Mark { projection: part.projection, watermark }
         };
         step.projections.iter().map(mark).collect()
     }

@@ -56,15 +56,14 @@ impl RedisSink {
             standing.fill = None;
             return Ok(None);
         };
+        standing.filling = stored.fingerprint.is_empty();
         // A fill goes on where it stood only when nobody else has moved the watermark since, such
         // as a restart of Redis that lost what was written last.
-        if !ours || !stored.filling {
+        if !ours || !standing.filling {
             standing.fill = None;
         }
-        standing.filling = stored.filling;
-        standing.watermark = stored.watermark.clone();
-        let usable = !stored.filling && stored.watermark.fingerprint == plan.fingerprint;
-        Ok(usable.then_some(stored.watermark))
+        standing.watermark = stored.clone();
+        Ok(Some(stored))
     }
 }
 

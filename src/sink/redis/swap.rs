@@ -198,9 +198,9 @@ impl RedisSink {
             committed_at: before.committed_at,
             settled: false,
             generation,
-            fingerprint: self.plans[projection].fingerprint.clone(),
+            fingerprint: String::new(),
         };
-        Mark { projection, watermark, filling: true }
+        Mark { projection, watermark }
     }
 
     /// Before the script that makes the generation current: what older ones left leaves.

@@ -1,9 +1,9 @@
 //! The watermark of a projection, and the other keys that the sink keeps for itself.
 //!
 //! * `readside:watermark:<projection>`: a hash for people and programs to read: `lsn`,
-//!   `committed_at`, `settled`, `generation`, `owner`; and for this sink: `reaching`, `fingerprint`,
-//!   `committed_us`, `filling` (the generation is being filled: there is nothing to go on from) and
-//!   `step`, a token that each script replaces. A script only runs over the token that its sender
+//!   `committed_at`, `settled`, `generation`, `owner`; and for this sink: `reaching`, `fingerprint`
+//!   (empty while the generation is being filled: there is nothing to go on from),
+//!   `committed_us` and `step`, a token that each script replaces. A script only runs over the token that its sender
 //!   last saw (the *fence*): a script that was sent before a connection broke and runs after its
 //!   repetition changes nothing.
 //! * `readside:reverse:<projection>:<fingerprint>`: where rows stand that cannot be found otherwise
@@ -28,15 +28,8 @@ pub(super) fn shapes_key(projection: &str) -> String {
     format!("readside:shapes:{projection}")
 }
 
-/// A watermark as it stands in Redis.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) filling: bool,
-    pub(super) watermark: Watermark,
-}
-
 /// `None`: absent, or not a watermark that this version wrote.
-pub(super) fn read(fields: &HashMap<String, String>) -> Option<Stored> {
+pub(super) fn read(fields: &HashMap<String, String>) -> Option<Watermark> {
     let flag = |name| match fields.get(name).map(String::as_str) {
         Some("true") => Some(true),
         Some("false") => Some(false),
@@ -45,25 +38,18 @@ pub(super) fn read(fields: &HashMap<String, String>) -> Option<Stored> {
     let lsn: Lsn = fields.get("lsn")?.parse().ok()?;
     let settled = flag("settled")?;
     let reaching = fields.get("reaching")?.parse().ok()?;
-    Some(Stored {
-        filling: flag("filling")?,
-        watermark: Watermark {
-            lsn,
-            reaching: if settled { lsn } else { reaching },
-            committed_at: fields.get("committed_us")?.parse().ok()?,
-            settled,
-            generation: fields.get("generation")?.parse().ok()?,
-            fingerprint: fields.get("fingerprint")?.clone(),
-        },
+    Some(Watermark {
+        lsn,
+        reaching: if settled { lsn } else { reaching },
+        committed_at: fields.get("committed_us")?.parse().ok()?,
+        settled,
+        generation: fields.get("generation")?.parse().ok()?,
+        fingerprint: fields.get("fingerprint")?.clone(),
     })
 }
 
 /// All fields but `step`, which the script sets.
-pub(super) fn fields(
-    watermark: &Watermark,
-    owner: &str,
-    filling: bool,
-) -> Vec<(&'static str, String)> {
+pub(super) fn fields(watermark: &Watermark, owner: &str) -> Vec<(&'static str, String)> {
     vec![
         ("lsn", watermark.lsn.to_string()),
         ("committed_at", timestamptz_text(watermark.committed_at)),
@@ -73,7 +59,6 @@ pub(super) fn fields(
         ("reaching", watermark.reaching.to_string()),
         ("committed_us", watermark.committed_at.to_string()),
         ("fingerprint", watermark.fingerprint.clone()),
-        ("filling", filling.to_string()),
     ]
 }
 
@@ -132,11 +117,11 @@ mod tests {
             generation: 3,
             fingerprint: "shape".into(),
         };
-        let written: HashMap<String, String> = fields(&watermark, "7/slot", true)
+        let written: HashMap<String, String> = fields(&watermark, "7/slot")
             .into_iter()
             .map(|(name, value)| (name.into(), value))
             .collect();
-        assert_eq!(read(&written), Some(Stored { filling: true, watermark }));
+        assert_eq!(read(&written), Some(watermark));
         assert_eq!(read(&HashMap::new()), None);
     }
 }
