@@ -8,6 +8,7 @@ mod harness;
 mod harness_smoke;
 mod pg_connections;
 mod replication_stream;
+mod sink_elasticsearch;
 mod sink_postgres;
 mod sink_redis;
 mod values;
