@@ -3,9 +3,9 @@
 //! schema stays.
 
 use super::connection::Connection;
-use super::error::{Error, words};
+use super::error::{Error, chain, words};
 use super::prepare::{self, Found, Holder, VERSION_MIN};
-use super::target::{Table, quote};
+use super::target::{Table, quote, show};
 use super::watermark;
 use crate::config::{Diagnostic, Place, PostgresTarget, SinkConfig};
 use crate::pg;
@@ -24,7 +24,7 @@ pub async fn check(
                 faults.add(format!("cannot be examined: {}", words(&error)), None);
             }
         }
-        Err(error) => faults.add(error.to_string(), Some(connect_hint(&error).into())),
+        Err(error) => faults.add(chain(&error), Some(connect_hint(&error).into())),
     }
     faults.found
 }
@@ -53,7 +53,8 @@ fn connect_hint(error: &pg::Error) -> &'static str {
         pg::Kind::Configuration => "correct the url; its parameters are libpq's",
         pg::Kind::Unreachable => "start the server, or correct host and port in the url",
         pg::Kind::Tls => {
-            "name the authority that signed the server's certificate: sslrootcert=FILE in the url"
+            "let the server speak TLS (ssl = on), and name the authority that signed its certificate: \
+             sslrootcert=FILE in the url"
         }
         pg::Kind::Authentication => {
             "correct user and password, or let them in by a line in the server's pg_hba.conf"
@@ -191,7 +192,7 @@ async fn schema(
     } else {
         ("create the schema", format!("GRANT CREATE ON DATABASE {database} TO {role};"))
     };
-    let what = format!("the role {role} may not {what} {schema}");
+    let what = format!("the role {role} may not {what} {}", show(&table.schema));
     faults.add_at(place, what, format!("type:\n{grant}"));
     Ok(false)
 }
@@ -209,16 +210,13 @@ async fn privileges(
         return Ok(());
     }
     let sql = "
-        SELECT pg_has_role(relowner, 'USAGE'), quote_ident(pg_get_userbyid(relowner))
-        FROM pg_class WHERE oid = $1";
-    let row = connection.session().query_one(sql, &[&found.oid]).await?;
-    if !row.try_get::<_, bool>(0)? {
-        let owner: String = row.try_get(1)?;
-        faults.add_at(
-            place,
-            format!("the table {} belongs to {owner}, and {role} is no member of it", table.shown),
-            format!("type:\nALTER TABLE {} OWNER TO {role};", table.live.path),
-        );
+        SELECT bool_and(has_table_privilege($1::oid, privilege))
+        FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS privilege";
+    if !connection.session().query_one(sql, &[&found.oid]).await?.try_get::<_, bool>(0)? {
+        let what = format!("the role {role} may not read and write the table {}", table.shown);
+        let path = &table.live.path;
+        let grant = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {path} TO {role};");
+        faults.add_at(place, what, format!("type:\n{grant}"));
     }
     Ok(())
 }
@@ -278,7 +276,7 @@ async fn indexes(
             connection.batch("SAVEPOINT attempt").await?;
             if let Err(error) = connection.session().execute(&sql, &[]).await {
                 let what =
-                    format!("the index {text} of {} is refused: {}", table.shown, words(&error));
+                    format!("the index {text:?} of {} is refused: {}", table.shown, words(&error));
                 let hint = format!(
                     "write what follows CREATE INDEX ON {} in SQL, e.g. (customer_id, created_at DESC)",
                     table.shown

@@ -36,7 +36,7 @@ fn class_of_state(state: &str) -> Class {
         // A statement that would touch a row twice: single rows do not.
         "21000"
         // A row too large for an index, a value nested too deep.
-        | "54000" | "54001" | "54011" => Class::Row,
+        | "54000" | "54001" => Class::Row,
         // The target was dropped, or changed by hand: `open` looks at it again.
         "42P01" | "42703" | "42P10" | "42804" | "428C9" | "3F000"
         // Privileges and read-only servers: somebody is at work on them.
@@ -121,8 +121,13 @@ pub(super) fn words(error: &Error) -> String {
         }
         return format!("{text} (SQLSTATE {})", error.code().code());
     }
+    chain(error)
+}
+
+/// An error with its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();

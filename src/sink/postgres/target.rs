@@ -141,11 +141,13 @@ impl Table {
                 format!("t.{name}::text IS NOT DISTINCT FROM f.{name}::text")
             }
         };
-        let same_row: Vec<String> = self.columns.iter().map(same).collect();
-        let key = self.same_key("t", "f");
+        let rest =
+            std::iter::zip(&self.columns, 0..).filter(|(_, position)| !self.key.contains(position));
+        let mut same_row = vec![self.same_key("t", "f")];
+        same_row.extend(rest.map(|(column, _)| same(column)));
         format!(
             "INSERT INTO {live} AS t ({}) SELECT {} FROM {fill} AS f \
-             WHERE {of_fill} AND NOT EXISTS (SELECT FROM {live} AS t WHERE {key} AND {}) {}",
+             WHERE {of_fill} AND NOT EXISTS (SELECT FROM {live} AS t WHERE {}) {}",
             self.names(&all, ""),
             self.names(&all, "f."),
             same_row.join(" AND "),
@@ -304,7 +306,7 @@ fn delete(path: &str, columns: &[TableColumn], key: &[usize]) -> String {
 }
 
 /// Short, so that the names Postgres makes for the fill's indexes begin with all of it.
-fn fill_name(table: &str) -> String {
+pub(super) fn fill_name(table: &str) -> String {
     // FNV-1a: the name must be the same in every version of Readside that could meet a leftover.
     let hash = table.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

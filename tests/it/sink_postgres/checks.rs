@@ -49,7 +49,24 @@ async fn every_fault_of_the_targets_is_told() {
     let other = world.projection("other", &["id"], "SELECT 1 AS id, 2 AS n").await;
     reader.batch_execute("CREATE TABLE other (id int PRIMARY KEY, n bigint)").await.unwrap();
     let found = faults(&world, world.server.url(&world.database), &[held, indexed, other]).await;
-    insta::assert_snapshot!(found, @"");
+    insta::assert_snapshot!(found, @r#"
+    sink reporting: public.held is written by another pipeline: the watermark of held names the owner 7000/other
+      choose another table or database; or, if that pipeline is no more, type:
+      DELETE FROM readside.watermark WHERE projection = 'held';
+    sink reporting: public.held2 is written by another pipeline: the watermark of held names the owner 7000/other
+      choose another table or database; or, if that pipeline is no more, type:
+      DELETE FROM readside.watermark WHERE projection = 'held';
+    sink reporting: the index "(nothing)" of public.indexed is refused: column "nothing" does not exist (SQLSTATE 42703)
+      write what follows CREATE INDEX ON public.indexed in SQL, e.g. (customer_id, created_at DESC)
+    sink reporting: the index "(doc)" of public.indexed is refused: data type json has no default operator class for access method "btree" (SQLSTATE 42704)
+      write what follows CREATE INDEX ON public.indexed in SQL, e.g. (customer_id, created_at DESC)
+    sink reporting: the index "(id); DROP TABLE held" of public.indexed is refused: cannot insert multiple commands into a prepared statement (SQLSTATE 42601)
+      write what follows CREATE INDEX ON public.indexed in SQL, e.g. (customer_id, created_at DESC)
+    sink reporting: the index "" of public.indexed is refused: syntax error at end of input (SQLSTATE 42601)
+      write what follows CREATE INDEX ON public.indexed in SQL, e.g. (customer_id, created_at DESC)
+    sink reporting: public.other exists with other columns: it lacks n integer; it also has n bigint
+      choose another name for the target, or drop or rename that table
+    "#);
     assert_eq!(text(&reader, "SELECT to_regclass('held')").await, "held");
 }
 
@@ -65,18 +82,36 @@ async fn missing_privileges_come_with_the_statements_to_type() {
     q.targets = vec![target("far", "away", &[]), target("public", "u", &[])];
     let url = world.server.url_as("Weak", &world.database);
     let found = faults(&world, url.clone(), &[p.clone(), q.clone()]).await;
-    insta::assert_snapshot!(found, @"");
+    insta::assert_snapshot!(found, @r#"
+    sink reporting: the role "Weak" may not create the schema readside
+      type:
+      GRANT CREATE ON DATABASE DATABASE TO "Weak";
+    sink reporting: the role "Weak" may not create tables in the schema public
+      type:
+      GRANT USAGE, CREATE ON SCHEMA "public" TO "Weak";
+    sink reporting: the role "Weak" may not read and write the table public.t
+      type:
+      GRANT SELECT, INSERT, UPDATE, DELETE ON "public"."t" TO "Weak";
+    sink reporting: the role "Weak" may not create the schema far
+      type:
+      GRANT CREATE ON DATABASE DATABASE TO "Weak";
+    "#);
 
     // With the schema made by somebody else.
     drop(opened(&world, &[world.projection("other", &["id"], "SELECT 1 AS id").await]).await);
     let found = faults(&world, url.clone(), &[]).await;
-    insta::assert_snapshot!(found, @"");
+    insta::assert_snapshot!(found, @r#"
+    sink reporting: the role "Weak" may not write readside.watermark
+      type:
+      GRANT USAGE ON SCHEMA readside TO "Weak";
+      GRANT SELECT, INSERT, UPDATE, DELETE ON readside.watermark TO "Weak";
+    "#);
 
     // What the hints say suffices.
     reader
         .batch_execute(&format!(
         "GRANT CREATE ON DATABASE {} TO \"Weak\"; GRANT USAGE, CREATE ON SCHEMA public TO \"Weak\";
-         ALTER TABLE t OWNER TO \"Weak\"; GRANT USAGE ON SCHEMA readside TO \"Weak\";
+         GRANT SELECT, INSERT, UPDATE, DELETE ON t TO \"Weak\"; GRANT USAGE ON SCHEMA readside TO \"Weak\";
          GRANT SELECT, INSERT, UPDATE, DELETE ON readside.watermark TO \"Weak\"", world.database))
         .await
         .unwrap();
@@ -101,5 +136,18 @@ async fn a_server_that_cannot_serve_says_why() {
         format!("ALTER DATABASE {} SET default_transaction_read_only = on", world.database);
     reader.batch_execute(&read_only).await.unwrap();
     found += &faults(&world, world.server.url(&world.database), &[]).await;
-    insta::assert_snapshot!(found, @"");
+    insta::assert_snapshot!(found, @r#"
+    sink reporting: 127.0.0.1:1: cannot connect: Connection refused (os error 111)
+      start the server, or correct host and port in the url
+    sink reporting: the Postgres URL cannot be read: it must begin with postgres:// or postgresql://
+      correct the url; its parameters are libpq's
+    sink reporting: 127.0.0.1:PORT: FATAL: database "absent" does not exist (SQLSTATE 3D000)
+      create the database, or correct its name in the url
+    sink reporting: 127.0.0.1:PORT: FATAL: role "nobody" does not exist (SQLSTATE 28000)
+      correct user and password, or let them in by a line in the server's pg_hba.conf
+    sink reporting: 127.0.0.1:PORT: the server does not speak TLS, but sslmode demands it
+      let the server speak TLS (ssl = on), and name the authority that signed its certificate: sslrootcert=FILE in the url
+    sink reporting: its transactions are read-only by default
+      set default_transaction_read_only = off for the role or the database
+    "#);
 }

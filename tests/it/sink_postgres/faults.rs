@@ -178,7 +178,11 @@ async fn a_target_of_another_pipeline_is_refused() {
     let theirs = |p: &SinkProjection| {
         PostgresSink::new(&world.config(), "7000/other".into(), vec![p.clone()])
     };
-    insta::assert_snapshot!(fatal(theirs(&p).open().await), @"");
+    insta::assert_snapshot!(fatal(theirs(&p).open().await), @r"
+    public.t is written by another pipeline: the watermark of t names the owner 7123456789/readside
+    hint: choose another table or database; or, if that pipeline is no more, type:
+    DELETE FROM readside.watermark WHERE projection = 't';
+    ");
     // Under another name, too.
     let mut renamed = p.clone();
     renamed.name = "u".into();

@@ -160,7 +160,10 @@ async fn a_view_refuses_the_swap_by_name() {
     sink = world.sink(std::slice::from_ref(&q));
     sink.open().await.unwrap();
     let error = fatal(fill(&mut sink, 0, &[row(&q, &["1"], 5)], 6, 2).await);
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"
+    public.orders cannot be replaced by a table with other columns: cannot drop table orders because other objects depend on it: view "Big orders" depends on table orders (SQLSTATE 2BP01)
+    hint: drop what depends on it and create it again afterwards
+    "#);
     assert_eq!(text(&reader, "SELECT count(*) FROM \"Big orders\"").await, "0");
 }
 
@@ -211,7 +214,17 @@ async fn a_table_that_is_not_ours_is_refused_when_it_is_another() {
         reader.batch_execute(&format!("DROP {kind} orders")).await.unwrap();
     }
     assert_eq!(text(&reader, RELATIONS).await, "");
-    insta::assert_snapshot!(errors, @"");
+    insta::assert_snapshot!(errors, @r#"
+    public.orders exists with other columns: it lacks name text; it also has "Name" character varying
+    hint: choose another name for the target, or drop or rename that table
+    public.orders exists with other columns: it lacks n numeric; it also has n numeric(3,1), extra integer
+    hint: choose another name for the target, or drop or rename that table
+    public.orders exists without a unique index on (id)
+    hint: type:
+    ALTER TABLE "public"."orders" ADD PRIMARY KEY ("id");
+    public.orders exists and is a view
+    hint: choose another name for the target
+    "#);
 }
 
 #[tokio::test]
