@@ -78,10 +78,10 @@ pub(super) fn sink_error(doing: &str, error: Error) -> SinkError {
         Class::Row | Class::Retryable => {
             let remedy = error.code().and_then(|code| remedy(code.code()));
             let remedy = remedy.map(|remedy| format!(" ({remedy})")).unwrap_or_default();
-            SinkError::Retryable {
-                what: format!("cannot {doing}: {}{remedy}", words(&error)),
-                source: Some(Box::new(error)),
-            }
+            let what = format!("cannot {doing}: {}{remedy}", words(&error));
+            // Of the server's errors the words are all there is.
+            let source = error.as_db_error().is_none().then(|| Box::new(error) as _);
+            SinkError::Retryable { what, source }
         }
     }
 }
