@@ -76,6 +76,8 @@ struct Lane {
     generation: u64,
     /// What the sink's watermark says, as far as is known.
     delivered: Delivered,
+    /// No fill begins before the engine has passed what readers may have seen (P3).
+    held_until: Lsn,
     /// While it is filled: the position at which the fill's scan began.
     filled_from: Lsn,
 }
@@ -108,6 +110,7 @@ impl Feed {
                 stage: Stage::Unknown,
                 generation,
                 delivered: Delivered { lsn: Lsn::ZERO, settled: false },
+                held_until: Lsn::ZERO,
                 filled_from: Lsn::ZERO,
             })
             .collect();
@@ -124,7 +127,10 @@ impl Feed {
                 continue;
             }
             match *standing {
-                Standing::Fresh { generation } => lane.refill(generation.max(lane.generation) + 1),
+                Standing::Fresh { generation, reaching } => {
+                    lane.refill(generation.max(lane.generation) + 1);
+                    lane.held_until = reaching;
+                }
                 Standing::At { lsn, reaching, generation } => {
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
@@ -217,6 +223,7 @@ impl Feed {
             }
             let arrangement = &engine.arrangements()[lane.arrangement];
             match &mut lane.stage {
+                Stage::Fresh if progress.applied < lane.held_until => {}
                 Stage::Fresh => {
                     let Some(scan) = Scan::begin(arrangement, Lsn::ZERO, progress.applied) else {
                         continue;

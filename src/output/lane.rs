@@ -14,7 +14,8 @@ const LOOK_MAX: usize = 20_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It has nothing usable; the greatest generation that it has seen, 0 if none.
-    Fresh { generation: u64 },
+    /// Readers may have seen rows up to `reaching`: nothing is sent before the engine has passed it.
+    Fresh { generation: u64, reaching: Lsn },
     /// Every change before `lsn` is in it, no row is as new as `reaching`.
     At { lsn: Lsn, reaching: Lsn, generation: u64 },
 }

@@ -116,7 +116,7 @@ impl World {
             .lanes
             .iter()
             .map(|lane| match lane.watermark {
-                None => Standing::Fresh { generation: 0 },
+                None => Standing::Fresh { generation: 0, reaching: Lsn::ZERO },
                 Some((lsn, generation)) => Standing::At { lsn, reaching: lsn, generation },
             })
             .collect();

@@ -350,6 +350,9 @@ impl Pipeline {
             }
             SinkKind::Elasticsearch => {
                 let sink = ElasticsearchSink::new(&config, owner, projections.clone());
+                if let Ok(sink) = &sink {
+                    self.shared.refresher(&config.name, sink.refresher());
+                }
                 self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
             }
         }

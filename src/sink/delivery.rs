@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::retry::Backoff;
 use super::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use crate::lsn::Lsn;
 use crate::output::{self, Standing, Work};
 
 /// A fatal error needs a human; the sink is looked at again after this pause.
@@ -102,9 +103,10 @@ fn standings(watermarks: &[Option<Watermark>], projections: &[SinkProjection]) -
     let pairs = watermarks.iter().zip(projections);
     pairs
         .map(|(watermark, projection)| match watermark {
-            None => Standing::Fresh { generation: 0 },
+            None => Standing::Fresh { generation: 0, reaching: Lsn::ZERO },
             Some(watermark) if watermark.fingerprint != projection.fingerprint => {
-                Standing::Fresh { generation: watermark.generation }
+                let reaching = watermark.reaching.max(watermark.lsn);
+                Standing::Fresh { generation: watermark.generation, reaching }
             }
             Some(watermark) => Standing::At {
                 lsn: watermark.lsn,

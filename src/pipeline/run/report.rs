@@ -1,6 +1,6 @@
 //! What people and machines see: metrics, the board that waiters read, and the status document.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ use crate::output::Work;
 use crate::pg::{self, Params};
 use crate::pipeline::{Counts, Machine, MachineInit, Stage};
 use crate::sink::Outcome;
+use crate::sink::delivery::chain;
+use crate::sink::elasticsearch::Refresher;
 use crate::source::load::LoadPlan;
 use crate::source::replication::System;
 use crate::state::{self, Store};
@@ -35,6 +37,8 @@ pub(super) struct Shared {
     source: Mutex<SourceStatus>,
     load: Mutex<Option<LoadStatus>>,
     sinks: Vec<Arc<SinkShared>>,
+    /// By sink: makes what it holds visible to searches.
+    refreshers: Mutex<HashMap<String, Refresher>>,
 }
 
 /// One sink's part.
@@ -111,6 +115,7 @@ impl Shared {
             source: Mutex::new(source),
             load: Mutex::new(None),
             sinks,
+            refreshers: Mutex::new(HashMap::new()),
         };
         this.publish(this.document(config, Vec::new(), Vec::new(), StateStatus::default()));
         Ok(Arc::new(this))
@@ -131,7 +136,7 @@ impl Shared {
             board: Arc::clone(&self.board),
             status: self.status.subscribe(),
             token: config.http.token.clone(),
-            refresh: None,
+            refresh: Some(self.refresh_hook()),
         };
         Ok(async move {
             http::serve(listener, shared, cancel).await;
@@ -152,6 +157,29 @@ impl Shared {
                 http::push_loop(&board, push, cancel).await;
             })
         }
+    }
+
+    fn refresh_hook(self: &Arc<Self>) -> http::Refresh {
+        let shared = Arc::clone(self);
+        Arc::new(move |sink, projection| {
+            let refresher = lock(&shared.refreshers).get(sink).cloned();
+            let known = shared.sinks.iter().find(|known| known.name == sink);
+            let lane =
+                known.and_then(|sink| sink.lanes.iter().position(|l| l.projection == projection));
+            let sink = sink.to_owned();
+            Box::pin(async move {
+                match refresher.zip(lane) {
+                    Some((refresher, lane)) => {
+                        refresher.refresh(lane).await.map_err(|error| chain(&error))
+                    }
+                    None => Err(format!("sink {sink} has no searches")),
+                }
+            })
+        })
+    }
+
+    pub(super) fn refresher(&self, sink: &str, refresher: Refresher) {
+        lock(&self.refreshers).insert(sink.to_owned(), refresher);
     }
 
     pub(super) fn sink(&self, at: usize) -> Arc<SinkShared> {
