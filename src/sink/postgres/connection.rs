@@ -96,8 +96,10 @@ impl Connection {
 /// them rolls back: so the first error is the cause.
 pub(super) struct Pipeline<'a> {
     session: &'a Session,
-    requests: Vec<Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>>,
+    requests: Vec<Request<'a>>,
 }
+
+type Request<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 
 impl<'a> Pipeline<'a> {
     pub(super) fn new(connection: &'a Connection) -> Self {

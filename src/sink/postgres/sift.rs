@@ -28,15 +28,15 @@ pub(super) async fn by_halves(
         return Ok(Vec::new());
     }
     let mut refused = Vec::new();
-    let mut pending = vec![0..end(connection, path).await?];
-    while let Some(tids) = pending.pop() {
-        let condition = format!("f.ctid >= {} AND f.ctid < {}", tid(tids.start), tid(tids.end));
+    let mut pending = vec![(0, end(connection, path).await?)];
+    while let Some((start, end)) = pending.pop() {
+        let condition = format!("f.ctid >= {} AND f.ctid < {}", tid(start), tid(end));
         let Some(error) = attempt(connection, &statement(&condition)).await? else { continue };
-        if tids.end - tids.start <= 1 {
+        if end - start <= 1 {
             refused.push(Refused { condition, error });
         } else {
-            let middle = tids.start.midpoint(tids.end);
-            pending.extend([middle..tids.end, tids.start..middle]);
+            let middle = start.midpoint(end);
+            pending.extend([(middle, end), (start, middle)]);
         }
     }
     Ok(refused)
