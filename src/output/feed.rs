@@ -175,10 +175,11 @@ impl Feed {
         }
         let fill_first = self.fill_next;
         self.fill_next = !fill_first;
-        if fill_first && self.round.is_none() {
-            if let Some(work) = self.next_fill(engine, progress, &ready) {
-                return Some(work);
-            }
+        if fill_first
+            && self.round.is_none()
+            && let Some(work) = self.next_fill(engine, progress, &ready)
+        {
+            return Some(work);
         }
         match self.next_step(engine, progress, idle) {
             Taken::Step(step) => {

@@ -92,16 +92,14 @@ impl Scan {
         room: usize,
         out: &mut Vec<Entry>,
     ) {
-        let mut looked = 0;
         let mut last: Option<&Entry> = None;
         let end = out.len() + room;
         let after = self.after.take();
-        for entry in from.scan_after(after.as_deref()) {
+        for (looked, entry) in from.scan_after(after.as_deref()).enumerate() {
             if out.len() == end || looked == LOOK_MAX {
                 self.after = last.map(|entry| entry.key().to_vec()).or_else(|| after.clone());
                 return;
             }
-            looked += 1;
             last = Some(entry);
             if (self.since..self.until).contains(&entry.lsn())
                 && (tombstones || !entry.is_tombstone())

@@ -9,14 +9,14 @@ use crate::lsn::Lsn;
 
 /// One message of the backlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record<'a> {
-    pub commit_lsn: Lsn,
-    pub xid: u32,
-    pub body: &'a [u8],
+pub(super) struct Record<'a> {
+    pub(super) commit_lsn: Lsn,
+    pub(super) xid: u32,
+    pub(super) body: &'a [u8],
 }
 
 impl Record<'_> {
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.commit_lsn.0.to_be_bytes());
         out.extend_from_slice(&self.xid.to_be_bytes());
         let len = u32::try_from(self.body.len()).expect("a protocol message is shorter than 2 GiB");

@@ -8,6 +8,9 @@ use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, decode};
 use crate::value;
 
+/// The position that the stream must reach before a load's rows can be shown.
+pub const BOUND_FACT: &str = "bound";
+
 pub(super) struct Load {
     from: Lsn,
     bound: Lsn,
@@ -46,7 +49,7 @@ pub enum Replayed {
 }
 
 impl Machine {
-    pub(super) fn to_backlog(&mut self, commit_lsn: Lsn, body: &[u8]) {
+    pub(super) fn defer(&mut self, commit_lsn: Lsn, body: &[u8]) {
         let Some(load) = &mut self.load else { return };
         // Transactions before the load's consistent point are in its rows.
         if commit_lsn >= load.from || commit_lsn == Lsn::ZERO {
@@ -176,7 +179,8 @@ impl Machine {
     /// The texts of the key of the row that `Replayed::NeedsRow` asks for.
     pub fn wanted_key(&self, table: usize) -> Result<Vec<String>, Fault> {
         let layout = self.engine.layout(self.tables[table].id);
-        let columns: Vec<_> = layout.identity.iter().map(|&at| layout.columns[at].clone()).collect();
+        let columns: Vec<_> =
+            layout.identity.iter().map(|&at| layout.columns[at].clone()).collect();
         let datums = value::columns(&columns, &self.wanted_key).zip(&columns);
         let texts = datums.map(|(datum, column)| {
             let mut text = Vec::new();
@@ -245,6 +249,8 @@ impl Machine {
                 self.engine.arrangement_mut(arrangement).raise_tombstone_floor(floor);
             }
         }
+        // A restart before the stream has reached it must wait for it, too.
+        self.batch.fact(BOUND_FACT, load.bound.0.to_be_bytes().to_vec());
         self.batch.backlog_dropped = true;
         self.batch.remove_fact("load");
     }

@@ -96,6 +96,8 @@ pub struct MachineInit {
     pub sinks: Vec<SinkInit>,
     pub position: Position,
     pub committed_at: i64,
+    /// Rows of a load that is over may be as new as this.
+    pub bound: Lsn,
     pub load: Option<LoadInit>,
     pub tombstone_bytes_max: usize,
 }
@@ -194,7 +196,7 @@ impl Machine {
                 name: projection.name,
                 output,
                 tables,
-                bound: Lsn::ZERO,
+                bound: init.bound,
             });
         }
         let sinks = init.sinks.into_iter().map(|sink| {
@@ -276,7 +278,7 @@ impl Machine {
                 if let Some(route) = self.routes.get_mut(&relation.oid) {
                     route.forget();
                     if self.tables[route.table].stage == Stage::Loading {
-                        self.to_backlog(Lsn::ZERO, body);
+                        self.defer(Lsn::ZERO, body);
                     }
                 }
             }
@@ -298,17 +300,17 @@ impl Machine {
 
     fn change(&mut self, lsn: Lsn, change: &Change<'_>, body: &[u8]) -> Result<(), Fault> {
         if let Change::Truncate { relations, .. } = change {
-            let mut to_backlog = false;
+            let mut waits = false;
             for relation in relations.iter() {
                 let Some(route) = self.routes.get(&relation) else { continue };
                 match self.tables[route.table].stage {
                     Stage::Live => self.truncate(relation, lsn)?,
-                    Stage::Loading => to_backlog = true,
+                    Stage::Loading => waits = true,
                     Stage::Quarantined(_) => {}
                 }
             }
-            if to_backlog {
-                self.to_backlog(lsn, body);
+            if waits {
+                self.defer(lsn, body);
             }
             return Ok(());
         }
@@ -323,7 +325,7 @@ impl Machine {
                 self.refuse(relation, outcome)
             }
             Stage::Loading => {
-                self.to_backlog(lsn, body);
+                self.defer(lsn, body);
                 Ok(())
             }
             Stage::Quarantined(_) => Ok(()),

@@ -12,9 +12,8 @@ mod table;
 
 pub use checkpoint::Checkpoint;
 pub use letters::{Refused, letter_key};
-pub use load::Replayed;
+pub use load::{BOUND_FACT, Replayed};
 pub use machine::{
-    Counts, Fault, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts,
-    TableInit,
+    Counts, Fault, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts, TableInit,
 };
 pub use table::{Stage, Table};

@@ -100,7 +100,7 @@ async fn daemon(config: Arc<Config>, cancel: CancellationToken) -> anyhow::Resul
         if cancel.is_cancelled() {
             break Ok(());
         }
-        let pause = backoff.next();
+        let pause = backoff.pause();
         shared.source_error(&chain(&why));
         tracing::warn!(retry_in_ms = pause.as_millis(), error = %chain(&why), "the pipeline is built anew");
         tokio::select! {
@@ -126,9 +126,10 @@ fn introduce(config: &Config, params: &Params) {
         "readside"
     );
     for sink in &config.sinks {
-        let of_sink = config.projections.iter().filter(|projection| {
-            projection.targets.iter().any(|(name, _)| *name == sink.name)
-        });
+        let of_sink = config
+            .projections
+            .iter()
+            .filter(|projection| projection.targets.iter().any(|(name, _)| *name == sink.name));
         let projections: Vec<&str> = of_sink.map(|projection| projection.name.as_str()).collect();
         tracing::info!(sink = sink.name, kind = %sink.kind, projections = projections.join(", "), "sink");
     }
@@ -217,7 +218,8 @@ impl Pipeline {
 
     async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
         let Started { init, load, sinks, owner, scope, catalog, .. } = started;
-        let report = Report::new(&self.shared, &self.config, &started.table_names, &init, &self.store)?;
+        let report =
+            Report::new(&self.shared, &self.config, &started.table_names, &init, &self.store)?;
         let machine = Machine::new(init)?;
         let (gulp_sender, gulps) = gulp_queue(GULPS);
         let (commands, command_queue) = Commands::queue(COMMANDS);
@@ -234,6 +236,7 @@ impl Pipeline {
             durable,
             wanted,
             report,
+            load_room: None,
         };
         self.start_engine(thread, sinks.len(), ended.clone())?;
         for (at, (sink, projections)) in self.config.sinks.clone().iter().zip(sinks).enumerate() {

@@ -55,7 +55,7 @@ pub async fn deliver<S: Sink, U: Upstream>(
             error = session(&mut sink, projections, &mut upstream, &mut backoff) => error,
         };
         let pause = match &error {
-            SinkError::Retryable { .. } => backoff.next(),
+            SinkError::Retryable { .. } => backoff.pause(),
             SinkError::Fatal { .. } => FATAL_PAUSE,
         };
         tracing::warn!(sink = name, retry_in_ms = pause.as_millis(), error = %chain(&error), "the sink is away");

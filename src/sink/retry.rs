@@ -13,7 +13,7 @@ pub struct Backoff {
 impl Backoff {
     /// The pause before the next attempt: half of it fixed, half at random, so that many clients of a
     /// server that comes back do not come at once.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let full = FIRST.saturating_mul(1 << self.attempts.min(16)).min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         full / 2 + full.mul_f64(fastrand::f64() / 2.0)
@@ -34,10 +34,10 @@ mod tests {
         let mut backoff = Backoff::default();
         for attempt in 0..100 {
             let full = FIRST.saturating_mul(1 << attempt.min(16)).min(LONGEST);
-            let pause = backoff.next();
+            let pause = backoff.pause();
             assert!(pause >= full / 2 && pause <= full, "{pause:?} of {full:?}");
         }
         backoff.reset();
-        assert!(backoff.next() <= FIRST);
+        assert!(backoff.pause() <= FIRST);
     }
 }

@@ -55,7 +55,6 @@ impl Store {
         };
         let database = Database::builder(dir)
             .cache_size(cache_bytes / 2)
-            .max_write_buffer_size(Some(cache_bytes / 2))
             .worker_threads(2)
             .open()
             .map_err(error)?;

@@ -15,8 +15,8 @@ use super::report::Report;
 use crate::engine::Entry;
 use crate::lsn::{Durable, Lsn};
 use crate::output::{Standing, Work};
-use crate::pipeline::{Checkpoint, Fault, Machine, Refused, Replayed};
 use crate::pgoutput::Position;
+use crate::pipeline::{Checkpoint, Fault, Machine, Refused, Replayed};
 use crate::sink::Outcome;
 use crate::source::stream::HeldGulp;
 use crate::state::{self, Store};
@@ -34,19 +34,55 @@ const REPORT_PAUSE: Duration = Duration::from_millis(250);
 /// What tasks ask of the engine's thread.
 pub(super) enum Command {
     /// A new stream begins: every gulp of the one before is in the queue. Answers where to begin.
-    Connected { reply: oneshot::Sender<Lsn> },
-    Opened { sink: usize, standings: Vec<Standing> },
-    Closed { sink: usize },
+    Connected {
+        reply: oneshot::Sender<Lsn>,
+    },
+    Opened {
+        sink: usize,
+        standings: Vec<Standing>,
+    },
+    Closed {
+        sink: usize,
+    },
     /// The reply is dropped when the sink pulls again.
-    Pull { sink: usize, idle: bool, reply: oneshot::Sender<Work> },
-    Done { sink: usize, work: Work, outcome: Outcome },
-    Loaded { table: usize, entries: Vec<Entry>, bound: Option<Lsn>, facts: Facts },
-    Replanned { dropped: usize, planned: usize, facts: Facts },
-    Fetched { table: usize, entry: Option<Entry>, bound: Lsn },
+    Pull {
+        sink: usize,
+        idle: bool,
+        reply: oneshot::Sender<Work>,
+    },
+    Done {
+        sink: usize,
+        work: Work,
+        outcome: Outcome,
+    },
+    Loaded {
+        table: usize,
+        entries: Vec<Entry>,
+        bound: Option<Lsn>,
+        facts: Facts,
+        /// Answered when there is room for more.
+        room: oneshot::Sender<()>,
+    },
+    Replanned {
+        dropped: usize,
+        planned: usize,
+        facts: Facts,
+        room: oneshot::Sender<()>,
+    },
+    Fetched {
+        table: usize,
+        entry: Option<Entry>,
+        bound: Lsn,
+    },
     /// The table is no longer what its projections were made for.
-    Quarantine { table: usize, why: String },
+    Quarantine {
+        table: usize,
+        why: String,
+    },
     /// The table is loaded again at the next start.
-    Stale { table: usize },
+    Stale {
+        table: usize,
+    },
     Stop,
 }
 
@@ -77,11 +113,13 @@ pub(super) struct EngineThread {
     pub durable: watch::Sender<Durable>,
     pub wanted: tokio::sync::mpsc::Sender<Wanted>,
     pub report: Report,
+    /// The load goes on when the store has taken what it brought before.
+    pub load_room: Option<oneshot::Sender<()>>,
 }
 
 /// Why the thread ended.
 #[derive(Debug, thiserror::Error)]
-pub enum End {
+pub(super) enum End {
     #[error("it was told to stop")]
     Stopped,
     #[error(transparent)]
@@ -134,10 +172,8 @@ fn turn(
     places: &mut [Place],
     checkpoints: &mut Checkpoints,
 ) -> Result<Turn, End> {
-    let full = thread.machine.unstored() > UNSTORED_MAX
-        || thread.machine.backlog_bytes() > BACKLOG_BYTES_MAX;
     let closed = never();
-    let gulps = if full { &closed } else { &thread.gulps };
+    let gulps = if thread.is_full() { &closed } else { &thread.gulps };
     let patience = checkpoints.patience(&thread.machine);
     select! {
         recv(gulps) -> gulp => match gulp {
@@ -160,6 +196,12 @@ fn turn(
         }
         default(patience) => {}
     }
+    if !thread.is_full()
+        && let Some(room) = thread.load_room.take()
+    {
+        // The load's task may be gone.
+        let _ = room.send(());
+    }
     thread.replay()?;
     thread.serve(places);
     checkpoints.take_if_due(thread)?;
@@ -168,6 +210,11 @@ fn turn(
 }
 
 impl EngineThread {
+    /// The store has to catch up first.
+    fn is_full(&self) -> bool {
+        self.machine.unstored() > UNSTORED_MAX || self.machine.backlog_bytes() > BACKLOG_BYTES_MAX
+    }
+
     fn command(&mut self, command: Command, places: &mut [Place]) -> Result<(), End> {
         match command {
             Command::Connected { reply } => {
@@ -198,17 +245,22 @@ impl EngineThread {
                 });
                 self.machine.done(sink, &work, refused.collect());
             }
-            Command::Loaded { table, entries, bound, facts } => {
-                let total = self.report.loaded(&self.machine, table, entries.len(), bound.is_some());
+            Command::Loaded { table, entries, bound, facts, room } => {
+                self.load_room = Some(room);
+                let total =
+                    self.report.loaded(&self.machine, table, entries.len(), bound.is_some());
                 let mut facts = facts;
                 let name = facts::loaded(&self.machine.tables()[table].name);
                 facts.push((name, Some(total.to_be_bytes().to_vec())));
                 self.machine.loaded(table, entries, bound, facts)?;
             }
-            Command::Replanned { dropped, planned, facts } => {
+            Command::Replanned { dropped, planned, facts, room } => {
+                self.load_room = Some(room);
                 self.machine.replanned(dropped, planned, facts);
             }
-            Command::Fetched { table, entry, bound } => self.machine.fetched(table, entry, bound)?,
+            Command::Fetched { table, entry, bound } => {
+                self.machine.fetched(table, entry, bound)?
+            }
             Command::Quarantine { table, why } => self.machine.quarantine(table, why),
             Command::Stale { table } => self.machine.stale(table),
             Command::Stop => unreachable!("handled by the caller"),
@@ -350,7 +402,7 @@ pub(super) struct HeldCommand {
 /// The engine's thread is gone: the pipeline is being torn down.
 #[derive(Debug, thiserror::Error)]
 #[error("the engine's thread has ended")]
-pub struct EngineGone;
+pub(super) struct EngineGone;
 
 impl Commands {
     pub(super) fn queue(capacity: usize) -> (Self, Receiver<HeldCommand>) {

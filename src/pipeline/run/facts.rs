@@ -45,8 +45,7 @@ impl Stored {
     }
 
     pub(super) fn position(&self) -> Position {
-        let inside =
-            self.inside.map(|(lsn, changes)| Inside { commit_lsn: Lsn(lsn), changes });
+        let inside = self.inside.map(|(lsn, changes)| Inside { commit_lsn: Lsn(lsn), changes });
         Position { lsn: Lsn(self.lsn), inside }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::engine_thread::{Command, Commands, Wanted};
@@ -12,9 +12,9 @@ use super::report::Shared;
 use super::start::{LoadedTable, StartedLoad};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params};
-use crate::source::APPLICATION_NAME;
 use crate::sink::Backoff;
 use crate::sink::delivery::chain;
+use crate::source::APPLICATION_NAME;
 use crate::source::load::{self, Error, Fetched, LoadEvent, LoadJob, LoadPlan, LoadTable};
 
 const EVENTS: usize = 4;
@@ -32,7 +32,11 @@ pub(super) async fn run(
     cancel: CancellationToken,
 ) -> Result<(), Error> {
     let StartedLoad { mut plan, done, window, from, tables } = load;
-    shared.load_begins(&plan, &done, tables.iter().map(|table| table_names[table.machine].as_str()));
+    shared.load_begins(
+        &plan,
+        &done,
+        tables.iter().map(|table| table_names[table.machine].as_str()),
+    );
     let job = LoadJob {
         params: params.clone(),
         application_name: APPLICATION_NAME.to_owned(),
@@ -57,8 +61,9 @@ pub(super) async fn run(
             }
             event = events.recv() => {
                 let Some(event) = event else { break };
-                let command = commands_of(event, &mut plan, &tables, &window.to_string(), from, &table_names);
-                if commands.send(command).await.is_err() {
+                let (room, has_room) = oneshot::channel();
+                let command = commands_of(event, &mut plan, &tables, &window.to_string(), from, &table_names, room);
+                if commands.send(command).await.is_err() || has_room.await.is_err() && cancel.is_cancelled() {
                     return Ok(());
                 }
             }
@@ -100,7 +105,7 @@ async fn fetch(
                 Err(error) => error,
             },
         };
-        let pause = backoff.next();
+        let pause = backoff.pause();
         tracing::warn!(
             table = %table.name,
             retry_in_ms = pause.as_millis(),
@@ -121,6 +126,7 @@ fn commands_of(
     window: &str,
     from: Lsn,
     names: &[String],
+    room: oneshot::Sender<()>,
 ) -> Command {
     match event {
         LoadEvent::Rows { table, entries, .. } => Command::Loaded {
@@ -128,12 +134,14 @@ fn commands_of(
             entries,
             bound: None,
             facts: Vec::new(),
+            room,
         },
         LoadEvent::Loaded { chunk, table, bound, .. } => Command::Loaded {
             table: tables[table].machine,
             entries: Vec::new(),
             bound: Some(bound),
             facts: vec![(facts::chunk(chunk), Some(bound.0.to_be_bytes().to_vec()))],
+            room,
         },
         LoadEvent::Replanned { dropped, chunks, .. } => {
             let (gone, planned) = (dropped.len(), chunks.len());
@@ -148,9 +156,12 @@ fn commands_of(
                 dropped: gone,
                 planned,
                 facts: vec![(facts::LOAD.to_owned(), Some(facts::write(&fact)))],
+                room,
             }
         }
         LoadEvent::Failed { table, error } => {
+            // Nothing comes after it that would need room.
+            drop(room);
             Command::Quarantine { table: tables[table].machine, why: chain(&error) }
         }
     }

@@ -411,7 +411,13 @@ impl Report {
     }
 
     /// A table's load brought rows, perhaps a chunk's last ones. Returns how many it has brought ever.
-    pub(super) fn loaded(&mut self, machine: &Machine, table: usize, rows: usize, chunk_done: bool) -> u64 {
+    pub(super) fn loaded(
+        &mut self,
+        machine: &Machine,
+        table: usize,
+        rows: usize,
+        chunk_done: bool,
+    ) -> u64 {
         self.tables[table].load_rows.inc_by(rows as u64);
         let name = &machine.tables()[table].name;
         if let Some(load) = lock(&self.shared.load).as_mut() {
@@ -478,11 +484,8 @@ impl Report {
             },
             rows: machine.table_rows(at) as u64,
         });
-        let state = StateStatus {
-            dir: String::new(),
-            memory_bytes: memory,
-            disk_bytes: self.disk_bytes,
-        };
+        let state =
+            StateStatus { dir: String::new(), memory_bytes: memory, disk_bytes: self.disk_bytes };
         let status = self.shared.document(&self.config, projections, tables.collect(), state);
         self.shared.publish(status);
     }

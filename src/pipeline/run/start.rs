@@ -10,13 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use crate::config::resolve::{self, Relation};
-use crate::config::{Config, Definition, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, Target};
+use crate::config::{
+    Config, Definition, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, Target,
+};
 use crate::engine::{Entry, TableLayout};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
 use crate::pipeline::{
-    LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit, letter_key,
+    BOUND_FACT, LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit,
+    letter_key,
 };
 use crate::sink::SinkProjection;
 use crate::source::catalog::{Catalog, Scope, Table, TableName};
@@ -28,7 +31,7 @@ use crate::state::{self, Batch, RowsOf, Store};
 use crate::value::Column;
 
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(super) enum StartError {
     #[error(transparent)]
     Pg(#[from] pg::Error),
     #[error(transparent)]
@@ -37,9 +40,13 @@ pub enum StartError {
     Slot(#[from] slot::Error),
     #[error(transparent)]
     Publication(#[from] publication::Error),
-    #[error("the state in the store belongs to system {stored}, slot {slot}; the source is system {found}: use another state.dir, or set source.accept_system = \"{found}\" after a pg_upgrade or a switch-over")]
+    #[error(
+        "the state in the store belongs to system {stored}, slot {slot}; the source is system {found}: use another state.dir, or set source.accept_system = \"{found}\" after a pg_upgrade or a switch-over"
+    )]
     OtherSystem { stored: String, slot: String, found: String },
-    #[error("slot {slot} {why}, and source.on_slot_loss is \"stop\": drop it, if it is there, and start again with \"reload\" to load everything anew")]
+    #[error(
+        "slot {slot} {why}, and source.on_slot_loss is \"stop\": drop it, if it is there, and start again with \"reload\" to load everything anew"
+    )]
     SlotLost { slot: String, why: String },
     #[error("slot {slot} {why}: choose another name for source.slot")]
     SlotForeign { slot: String, why: String },
@@ -52,7 +59,7 @@ pub enum StartError {
 
 impl StartError {
     /// Whether trying again later is in vain: somebody has to act first.
-    pub fn is_final(&self) -> bool {
+    pub(super) fn is_final(&self) -> bool {
         match self {
             StartError::OtherSystem { .. }
             | StartError::SlotLost { .. }
@@ -74,7 +81,6 @@ pub(super) struct Started {
     pub sinks: Vec<Vec<SinkProjection>>,
     pub owner: String,
     pub table_names: Vec<String>,
-    pub projection_names: Vec<String>,
 }
 
 /// A load that begins or goes on.
@@ -126,9 +132,10 @@ pub(super) async fn prepare(
     };
     let position = match (&load, stored) {
         // Before the load's consistent point there is nothing to follow, unless other tables do.
-        (Some((load, _)), stored) if !kept.any_live() => {
-            Position { lsn: stored.map_or(load.from, |at| at.position().lsn.max(load.from)), inside: None }
-        }
+        (Some((load, _)), stored) if !kept.any_live() => Position {
+            lsn: stored.map_or(load.from, |at| at.position().lsn.max(load.from)),
+            inside: None,
+        },
         (_, Some(stored)) => stored.position(),
         (Some((load, _)), None) => Position { lsn: load.from, inside: None },
         (None, None) => unreachable!("without a state everything is loaded"),
@@ -149,7 +156,6 @@ pub(super) async fn prepare(
     store.write(&batch)?;
     let tables = tables(&used, &kept, store)?;
     let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), Some(init)));
-    let projection_names: Vec<String> = config.projections.iter().map(|p| p.name.clone()).collect();
     Ok(Started {
         table_names: used.iter().map(|used| used.name.clone()).collect(),
         init: MachineInit {
@@ -158,6 +164,7 @@ pub(super) async fn prepare(
             sinks: sinks(config, store)?,
             position,
             committed_at,
+            bound: Lsn(facts::number(store.fact(BOUND_FACT)?.as_deref())),
             load: load_init,
             tombstone_bytes_max: usize::try_from(config.state.tombstones).unwrap_or(usize::MAX),
         },
@@ -166,7 +173,6 @@ pub(super) async fn prepare(
         scope,
         sinks: sink_projections,
         owner,
-        projection_names,
     })
 }
 
@@ -212,7 +218,9 @@ async fn keep_or_forget(
         }
         stored = forget(stored, "the source is another system, which source.accept_system accepts");
     }
-    if source.is_some_and(|source| source.slot != *name || source.database != catalog.server.database) {
+    if source
+        .is_some_and(|source| source.slot != *name || source.database != catalog.server.database)
+    {
         stored = forget(stored, "the state belongs to another slot or database");
     }
     let lost = match slot::state(catalog) {
@@ -319,7 +327,8 @@ impl Kept {
         let to_load = self.to_load(used);
         let names: Vec<&String> = to_load.iter().map(|&at| &used[at].name).collect();
         let known = to_load.iter().all(|&at| self.facts[at].is_some());
-        let (true, Ok(window)) = (known && names.iter().copied().eq(&fact.tables), fact.window.parse())
+        let (true, Ok(window)) =
+            (known && names.iter().copied().eq(&fact.tables), fact.window.parse())
         else {
             return Ok(None);
         };
@@ -332,8 +341,7 @@ impl Kept {
         let left = fact.plan.chunks.iter().filter(|chunk| !done.contains(&chunk.id)).count();
         tracing::info!(chunks_done = done.len(), chunks_left = left, "the load goes on");
         let from = Lsn(fact.from);
-        let init =
-            LoadInit { from, bound, chunks_left: left, backlog_end: store.backlog_end()? };
+        let init = LoadInit { from, bound, chunks_left: left, backlog_end: store.backlog_end()? };
         let tables = loaded_tables(used, &to_load);
         Ok(Some((StartedLoad { plan: fact.plan, done, window, from, tables }, init)))
     }
@@ -385,13 +393,11 @@ async fn begin_load(
     }
     let tables: Vec<String> = to_load.iter().map(|&at| used[at].name.clone()).collect();
     tracing::info!(tables = tables.join(", "), chunks = plan.chunks.len(), from = %from, "a load begins");
-    let fact =
-        LoadFact { from: from.0, window: window.to_string(), tables, plan: plan.clone() };
+    let fact = LoadFact { from: from.0, window: window.to_string(), tables, plan: plan.clone() };
     facts::set(&mut batch, facts::LOAD, &fact);
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     store.write(&batch)?;
-    let init =
-        LoadInit { from, bound: from, chunks_left: plan.chunks.len(), backlog_end: 0 };
+    let init = LoadInit { from, bound: from, chunks_left: plan.chunks.len(), backlog_end: 0 };
     let load = StartedLoad { plan, done: BTreeSet::new(), window, from, tables: loaded };
     Ok((load, init))
 }
@@ -439,7 +445,9 @@ fn projections(
         let at = at.ok_or_else(|| StartError::Table(wanted.clone()))?;
         let columns = &used[at].layout.columns;
         let primary = used[at].table.primary_key.as_ref().map(|key| {
-            key.iter().filter_map(|key| columns.iter().position(|c| c.name == *key)).collect::<Vec<_>>()
+            key.iter()
+                .filter_map(|key| columns.iter().position(|c| c.name == *key))
+                .collect::<Vec<_>>()
         });
         let relation = Relation { columns, key: primary.as_deref() };
         let resolved = match resolve::resolve(projection, relation) {
@@ -481,7 +489,13 @@ fn output_init(
 ) -> Result<ProjectionInit, StartError> {
     let name = projection.name.clone();
     if !own {
-        return Ok(ProjectionInit { name, plan, rows_of: 0, rows: Vec::new(), tombstone_floor: Lsn::ZERO });
+        return Ok(ProjectionInit {
+            name,
+            plan,
+            rows_of: 0,
+            rows: Vec::new(),
+            tombstone_floor: Lsn::ZERO,
+        });
     }
     let described = format!("{plan:?}");
     let fact: Option<OutputFact> = facts::read(store, &facts::output(&name))?;
@@ -496,7 +510,13 @@ fn output_init(
     };
     let floor = store.fact(&format!("floor/{rows_of}"))?;
     let rows = store.rows(rows_of).collect::<Result<Vec<Entry>, _>>()?;
-    Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor: Lsn(facts::number(floor.as_deref())) })
+    Ok(ProjectionInit {
+        name,
+        plan,
+        rows_of,
+        rows,
+        tombstone_floor: Lsn(facts::number(floor.as_deref())),
+    })
 }
 
 /// Names the shape of the rows and targets; it is compared, never read.

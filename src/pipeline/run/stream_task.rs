@@ -47,7 +47,7 @@ pub(super) async fn run(
             Err(error) => Err(error),
         };
         let Err(error) = ended else { return };
-        let pause = backoff.next();
+        let pause = backoff.pause();
         shared.source_error(&chain(&error));
         tracing::warn!(retry_in_ms = pause.as_millis(), error = %chain(&error), "the source is away");
         tokio::select! {
@@ -91,8 +91,15 @@ pub(super) async fn watch_catalog(
     let (sender, mut readings) = mpsc::channel(1);
     let name = APPLICATION_NAME.to_owned();
     let interval = catalog_watch::INTERVAL;
-    let watch =
-        catalog_watch::run(params, name, scope, Arc::new(catalog), interval, sender, cancel.clone());
+    let watch = catalog_watch::run(
+        params,
+        name,
+        scope,
+        Arc::new(catalog),
+        interval,
+        sender,
+        cancel.clone(),
+    );
     let act = async {
         while let Some(reading) = readings.recv().await {
             if let Some(slot) = &reading.catalog.slot {
@@ -108,7 +115,10 @@ pub(super) async fn watch_catalog(
                 let command = match (action(change), table) {
                     (Action::Nothing, _) => continue,
                     (Action::Quarantine(why), Some(table)) => {
-                        tracing::error!(change = what, "a table is no longer what its projections need");
+                        tracing::error!(
+                            change = what,
+                            "a table is no longer what its projections need"
+                        );
                         Command::Quarantine { table, why }
                     }
                     (Action::Reload, Some(table)) => {
