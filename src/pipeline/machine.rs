@@ -349,6 +349,15 @@ impl Machine {
         self.tables[table].stage = Stage::Quarantined(why);
     }
 
+    /// The table's rows lie in another file now, with the same values.
+    pub fn reshaped(&mut self, table: usize, live: Vec<u8>, stale: Vec<u8>) {
+        let table = &mut self.tables[table];
+        if table.stage == Stage::Live {
+            self.batch.fact(table.facts.name.clone(), live.clone());
+        }
+        (table.facts.live, table.facts.stale) = (live, stale);
+    }
+
     /// What is known of the table is not to be trusted: the next start loads it anew.
     pub fn stale(&mut self, table: usize) {
         let TableFacts { name, stale, .. } = &self.tables[table].facts;

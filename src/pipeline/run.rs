@@ -277,6 +277,7 @@ impl Pipeline {
             scope,
             catalog,
             started.table_names.clone(),
+            self.store.clone(),
             commands.clone(),
             ended.clone(),
             Arc::clone(&self.shared),

@@ -79,6 +79,12 @@ pub(super) enum Command {
         table: usize,
         why: String,
     },
+    /// What the store is to remember of the table: when it is live, and when it is not.
+    Reshaped {
+        table: usize,
+        live: Vec<u8>,
+        stale: Vec<u8>,
+    },
     /// The table is loaded again at the next start.
     Stale {
         table: usize,
@@ -262,6 +268,7 @@ impl EngineThread {
                 self.machine.fetched(table, entry, bound)?
             }
             Command::Quarantine { table, why } => self.machine.quarantine(table, why),
+            Command::Reshaped { table, live, stale } => self.machine.reshaped(table, live, stale),
             Command::Stale { table } => self.machine.stale(table),
             Command::Stop => unreachable!("handled by the caller"),
         }

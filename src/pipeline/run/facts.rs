@@ -99,6 +99,20 @@ pub(super) struct LoadFact {
     pub plan: LoadPlan,
 }
 
+/// What is remembered of a live table whose rows lie in other files now: as live, and as stale.
+pub(super) fn reshaped(
+    store: &Store,
+    name: &str,
+    filenode: impl Fn(u32) -> Option<u32>,
+) -> Result<Option<(Vec<u8>, Vec<u8>)>, crate::state::Error> {
+    let Some(mut fact) = read::<TableFact>(store, &table(name))? else { return Ok(None) };
+    for (leaf, _, file) in &mut fact.shape.leaves {
+        *file = filenode(*leaf).unwrap_or(*file);
+    }
+    let live = write(&TableFact { live: true, ..fact.clone() });
+    Ok(Some((live, write(&TableFact { live: false, ..fact }))))
+}
+
 pub(super) fn table(name: &str) -> String {
     format!("table/{name}")
 }

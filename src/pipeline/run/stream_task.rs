@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
 use super::engine_thread::{Command, Commands};
+use super::facts;
 use super::report::Shared;
 use crate::lsn::Durable;
 use crate::pg::{self, Params};
@@ -18,6 +19,7 @@ use crate::source::catalog::{Catalog, CatalogChange, Scope, TableName};
 use crate::source::replication::ReplicationConnection;
 use crate::source::stream::{GulpSender, StreamConfig, run_stream};
 use crate::source::watch as catalog_watch;
+use crate::state::Store;
 
 #[expect(clippy::too_many_arguments, reason = "the ends of every line that meets in this task")]
 pub(super) async fn run(
@@ -83,6 +85,7 @@ pub(super) async fn watch_catalog(
     scope: Scope,
     catalog: Catalog,
     tables: Vec<String>,
+    store: Store,
     commands: Commands,
     ended: mpsc::Sender<PipelineError>,
     shared: Arc<Shared>,
@@ -113,7 +116,19 @@ pub(super) async fn watch_catalog(
                     tables.iter().position(|table| *table == name)
                 });
                 let command = match (action(change), table) {
-                    (Action::Nothing, _) => continue,
+                    (Action::Reshape(name), Some(table)) => {
+                        let found = reading.catalog.table(name);
+                        let filenode = |leaf| found?.leaf(leaf).map(|leaf| leaf.filenode);
+                        match facts::reshaped(&store, &tables[table], filenode) {
+                            Ok(Some((live, stale))) => Command::Reshaped { table, live, stale },
+                            // At worst the table is loaded once more after a restart.
+                            Ok(None) => continue,
+                            Err(error) => {
+                                tracing::warn!(error = %chain(&error), "a fact cannot be read");
+                                continue;
+                            }
+                        }
+                    }
                     (Action::Quarantine(why), Some(table)) => {
                         tracing::error!(
                             change = what,
@@ -125,7 +140,13 @@ pub(super) async fn watch_catalog(
                         restart.push(what);
                         Command::Stale { table }
                     }
-                    (Action::Restart | Action::Reload | Action::Quarantine(_), _) => {
+                    (
+                        Action::Reshape(_)
+                        | Action::Restart
+                        | Action::Reload
+                        | Action::Quarantine(_),
+                        _,
+                    ) => {
                         restart.push(what);
                         continue;
                     }
@@ -145,8 +166,9 @@ pub(super) async fn watch_catalog(
 }
 
 /// What a change of the catalog asks for.
-enum Action {
-    Nothing,
+enum Action<'a> {
+    /// The table's rows are the same, in another file.
+    Reshape(&'a TableName),
     /// What is needed of the table is gone; its last good state stays.
     Quarantine(String),
     /// The table's rows are to be read again.
@@ -155,7 +177,7 @@ enum Action {
     Restart,
 }
 
-fn action(change: &CatalogChange) -> Action {
+fn action(change: &CatalogChange) -> Action<'_> {
     match change {
         CatalogChange::TableGone { .. } => Action::Quarantine("it is gone".to_owned()),
         CatalogChange::ColumnDropped { column, .. } => {
@@ -171,7 +193,9 @@ fn action(change: &CatalogChange) -> Action {
             Action::Quarantine(format!("column {column} is generated now"))
         }
         // TRUNCATE, which the stream tells; VACUUM FULL and CLUSTER, which change no value.
-        CatalogChange::LeafRewritten { values_may_differ: false, .. } => Action::Nothing,
+        CatalogChange::LeafRewritten { table, values_may_differ: false, .. } => {
+            Action::Reshape(table)
+        }
         CatalogChange::LeafRewritten { .. }
         | CatalogChange::LeafUnpublished { .. }
         | CatalogChange::LeafAttached { .. }
