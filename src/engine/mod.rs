@@ -3,6 +3,7 @@
 //! Sans-I/O: rows in, changed rows out; no task, no clock, no client.
 
 mod arrangement;
+mod batch;
 mod delta;
 mod entry;
 mod graph;
@@ -10,6 +11,7 @@ mod operator;
 mod table;
 
 pub use arrangement::Arrangement;
+pub use batch::{Batch, RowsOf};
 pub use entry::{Entry, Leaf};
 pub use graph::{ArrangementId, Engine, KeyConflict, OutputId, TableId};
 pub use operator::Conflict;

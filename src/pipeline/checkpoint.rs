@@ -1,10 +1,9 @@
 //! The machine's part in durability: what goes to the store, and what may be forgotten.
 
 use super::machine::Machine;
-use crate::engine::Entry;
+use crate::engine::{Batch, Entry};
 use crate::lsn::Lsn;
 use crate::pgoutput::Position;
-use crate::state::Batch;
 
 /// Bytes that all logs of recent changes together may hold on to for slow sinks.
 const RECENT_BYTES_MAX: usize = 64 << 20;

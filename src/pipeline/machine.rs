@@ -11,7 +11,9 @@
 use super::letters::Letters;
 use super::load::Load;
 use super::table::{Route, Routes, Stage, Table};
-use crate::engine::{Engine, Entry, KeyConflict, Leaf, OutputId, RowBuffer, RowError, TableLayout};
+use crate::engine::{
+    Batch, Engine, Entry, KeyConflict, Leaf, OutputId, RowBuffer, RowError, RowsOf, TableLayout,
+};
 use crate::lsn::Lsn;
 use crate::output::{Feed, Progress};
 use crate::pgoutput::{
@@ -19,7 +21,6 @@ use crate::pgoutput::{
     decode, frames,
 };
 use crate::sql::plan::Plan;
-use crate::state::{Batch, RowsOf};
 use crate::value::ValueError;
 
 /// What ends the machine: it is built anew from the store after it.

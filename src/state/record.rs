@@ -3,8 +3,7 @@
 //!     key   = rows-of u32 BE, key bytes
 //!     value = lsn u64 BE, leaf u16 BE, kind u8 (0 row, 1 tombstone), row bytes
 
-use super::RowsOf;
-use crate::engine::Entry;
+use crate::engine::{Entry, RowsOf};
 use crate::lsn::Lsn;
 
 const HEADER: usize = 11;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Batch, RowsOf, record};
-use crate::engine::Entry;
+use super::record;
+use crate::engine::{Batch, Entry, RowsOf};
 
 /// What is on disk is this format's or is refused.
 const FORMAT: &[u8] = b"readside state 1";

@@ -14,11 +14,12 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::{Batch, RowsOf};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Inside, Position};
 use crate::pipeline::Checkpoint;
 use crate::source::load::LoadPlan;
-use crate::state::{Batch, RowsOf, Store};
+use crate::state::Store;
 
 pub(super) const POSITION: &str = "position";
 pub(super) const SOURCE: &str = "source";

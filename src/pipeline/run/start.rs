@@ -13,7 +13,7 @@ use crate::config::resolve::{self, Relation};
 use crate::config::{
     Config, Definition, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, Target,
 };
-use crate::engine::{Entry, TableLayout};
+use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
@@ -27,7 +27,7 @@ use crate::source::load::{LoadLeaf, LoadPlan, LoadTable, Window};
 use crate::source::replication::{Lifetime, ReplicationConnection};
 use crate::source::{APPLICATION_NAME, publication, slot};
 use crate::sql::plan::Plan;
-use crate::state::{self, Batch, RowsOf, Store};
+use crate::state::{self, Store};
 use crate::value::Column;
 
 #[derive(Debug, thiserror::Error)]

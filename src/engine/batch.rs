@@ -1,6 +1,6 @@
-//! What is written together.
+//! What the engine asks of a store: changes that are written together.
 
-use crate::engine::Entry;
+use super::Entry;
 
 /// The number under which an arrangement's rows lie in the store; never used twice.
 pub type RowsOf = u32;
