@@ -46,8 +46,12 @@ pub(super) async fn require(
         Some(Some(_)) => {
             refuse("Bearer realm=\"readside\", error=\"invalid_token\"", "the token is another one")
         }
-        Some(None) => refuse("Bearer realm=\"readside\"", "the Authorization header is no Bearer token"),
-        None => refuse("Bearer realm=\"readside\"", "a token is needed: Authorization: Bearer TOKEN"),
+        Some(None) => {
+            refuse("Bearer realm=\"readside\"", "the Authorization header is no Bearer token")
+        }
+        None => {
+            refuse("Bearer realm=\"readside\"", "a token is needed: Authorization: Bearer TOKEN")
+        }
     }
 }
 

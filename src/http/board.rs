@@ -182,3 +182,15 @@ impl Board {
         as_boundary(lsn, self.segment_bytes.load(Ordering::Relaxed))
     }
 }
+
+#[cfg(test)]
+impl Board {
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lanes.iter().map(Lane::waiting).sum()
+    }
+
+    pub(super) fn waiting_in(&self, lane: usize) -> usize {
+        self.lanes[lane].waiting()
+    }
+}

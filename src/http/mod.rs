@@ -18,7 +18,7 @@ mod wait;
 
 pub use board::{Board, LaneName, Reached, Standing, WaitError};
 pub use position::{SEGMENT_BYTES_DEFAULT, as_boundary};
-pub use push::{PushError, push, push_loop};
+pub use push::{Push, PushError, SourcePush, push_loop};
 pub use serve::serve;
 pub use status::{
     LaneState, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus, SourceStatus,

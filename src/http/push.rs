@@ -5,6 +5,7 @@
 //! An empty message committed after it takes everything before it along.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -24,23 +25,25 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A server that has not answered by then is taken for gone.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Answers the board's requests by `push`, until cancelled. One push answers all who asked before it
-/// began: a position read from the server is never beyond the record that is written after.
-pub async fn push_loop<E: Error + 'static>(
-    board: &Board,
-    mut push: impl AsyncFnMut(Lsn) -> Result<(), E>,
-    cancel: CancellationToken,
-) {
+/// Makes the source flush its WAL up to a position, by whatever means.
+pub trait Push: Send {
+    type Error: Error + Send + 'static;
+
+    fn push(&mut self, wanted: Lsn) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// Answers the board's requests until cancelled. One push answers all who asked before it began: a
+/// position read from the server is never beyond the record that is written after.
+pub async fn push_loop(board: Arc<Board>, mut source: impl Push, cancel: CancellationToken) {
     let pushes = async {
         loop {
             let wanted = board.take_push_requests().await;
             let mut began = Instant::now();
             let mut delay = RETRY_MIN;
-            while let Err(error) = push(wanted).await {
-                let error: &(dyn Error + 'static) = &error;
-                // The source's connection itself tells how long it is away.
+            while let Err(error) = source.push(wanted).await {
+                // How long the source is away is told by its own connection.
                 if delay == RETRY_MIN {
-                    tracing::warn!(%wanted, error, "cannot push the source's WAL on; trying again");
+                    tell(wanted, &error);
                 }
                 sleep(delay).await;
                 delay = (delay * 2).min(RETRY_MAX);
@@ -52,37 +55,54 @@ pub async fn push_loop<E: Error + 'static>(
     cancel.run_until_cancelled(pushes).await;
 }
 
-/// Commits one empty message unless the source has flushed its WAL up to `wanted`. Opens the session
-/// where there is none; after a failure there is none.
-pub async fn push(
-    session: &mut Option<pg::Session>,
-    params: &pg::Params,
-    wanted: Lsn,
-) -> Result<(), PushError> {
-    let open = session.take();
-    let pushed = async {
-        let open = match open {
-            Some(open) => open,
-            None => open_session(params).await?,
-        };
-        // In the text: an LSN is digits and a slash, and so it is one round trip.
-        let statement = format!(
-            "SELECT pg_logical_emit_message(true, 'readside', '') \
-             WHERE pg_current_wal_flush_lsn() < '{wanted}'"
-        );
-        open.simple_query(&statement).await?;
-        Ok::<_, PushError>(open)
-    };
-    let open = timeout(ANSWER_MAX, pushed).await.map_err(|_| PushError::Silent)??;
-    *session = Some(open);
-    Ok(())
+fn tell(wanted: Lsn, error: &(dyn Error + 'static)) {
+    tracing::warn!(%wanted, error, "cannot push the source's WAL on; trying again");
 }
 
-async fn open_session(params: &pg::Params) -> Result<pg::Session, PushError> {
-    let session = pg::connect(params, "readside push").await?;
-    // Flushed on the source is enough: an absent synchronous standby must not hold it up.
-    session.batch_execute("SET synchronous_commit = local").await?;
-    Ok(session)
+/// Pushes by an ordinary session of its own, which it opens when it is first needed and again after a
+/// failure.
+#[derive(Debug)]
+pub struct SourcePush {
+    params: pg::Params,
+    session: Option<pg::Session>,
+}
+
+impl SourcePush {
+    pub fn new(params: pg::Params) -> SourcePush {
+        SourcePush { params, session: None }
+    }
+
+    async fn open(&self) -> Result<pg::Session, PushError> {
+        let session = pg::connect(&self.params, "readside push").await?;
+        // Flushed on the source is enough: an absent synchronous standby must not hold it up.
+        session.batch_execute("SET synchronous_commit = local").await?;
+        Ok(session)
+    }
+}
+
+impl Push for SourcePush {
+    type Error = PushError;
+
+    /// Commits one empty message unless the source has flushed its WAL so far.
+    async fn push(&mut self, wanted: Lsn) -> Result<(), PushError> {
+        let open = self.session.take();
+        let pushed = async {
+            let open = match open {
+                Some(open) => open,
+                None => self.open().await?,
+            };
+            // In the text, so that it is one round trip: an LSN is digits and a slash.
+            let statement = format!(
+                "SELECT pg_logical_emit_message(true, 'readside', '') \
+                 WHERE pg_current_wal_flush_lsn() < '{wanted}'"
+            );
+            open.simple_query(&statement).await?;
+            Ok::<_, PushError>(open)
+        };
+        let open = timeout(ANSWER_MAX, pushed).await.map_err(|_| PushError::Silent)??;
+        self.session = Some(open);
+        Ok(())
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -17,9 +17,6 @@ use super::auth::{self, Token};
 use super::wait::wait;
 use super::{Shared, answer, ready};
 
-/// Fewer than there may be connections, so that the other endpoints answer while all of them wait.
-pub(super) const WAITERS_MAX: usize = 4096;
-
 #[derive(Clone)]
 pub(super) struct Endpoints {
     pub(super) shared: Shared,
@@ -27,9 +24,9 @@ pub(super) struct Endpoints {
     pub(super) cancel: CancellationToken,
 }
 
-pub(super) fn router(shared: Shared, cancel: CancellationToken) -> Router {
+pub(super) fn router(shared: Shared, waiters: usize, cancel: CancellationToken) -> Router {
     let token = shared.token.as_ref().map(Token::new);
-    let endpoints = Endpoints { shared, waiters: Arc::new(Semaphore::new(WAITERS_MAX)), cancel };
+    let endpoints = Endpoints { shared, waiters: Arc::new(Semaphore::new(waiters)), cancel };
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))

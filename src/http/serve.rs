@@ -15,17 +15,27 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::routes::{self, WAITERS_MAX};
+use super::routes;
 
-/// All may wait but some, for probes and scrapes. More clients queue in the listener's backlog.
-const CONNECTIONS_MAX: usize = WAITERS_MAX + 256;
+/// What clients may hold up.
+pub(super) struct Limits {
+    /// More clients queue in the listener's backlog.
+    pub(super) connections: usize,
+    /// Fewer than connections, so that probes and scrapes are answered while all of them wait.
+    pub(super) waiters: usize,
+    /// For a request's head, from the moment that the connection could take one: an idle connection
+    /// is closed by it too.
+    pub(super) head_time: Duration,
+    /// A longer head is answered 431.
+    pub(super) head_bytes: usize,
+}
 
-/// For a request's head, from the moment that the connection could take one: an idle connection is
-/// closed by it too.
-const HEAD_MAX: Duration = Duration::from_secs(30);
-
-/// A request's head; a longer one is answered 431.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(super) const LIMITS: Limits = Limits {
+    connections: 4096 + 256,
+    waiters: 4096,
+    head_time: Duration::from_secs(30),
+    head_bytes: 16 * 1024,
+};
 
 /// A client that takes nothing of an answer for so long is gone.
 const STALL_MAX: Duration = Duration::from_secs(30);
@@ -39,15 +49,28 @@ const STOP_MAX: Duration = Duration::from_secs(2);
 /// Until cancelled; then lets answers that are under way end (who waits is told 503), within two
 /// seconds. Dropping it closes every connection at once.
 pub async fn serve(listener: TcpListener, shared: Shared, cancel: CancellationToken) {
-    let router = routes::router(shared, cancel.clone());
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    serve_within(&LIMITS, listener, shared, cancel).await;
+}
+
+pub(super) async fn serve_within(
+    limits: &Limits,
+    listener: TcpListener,
+    shared: Shared,
+    cancel: CancellationToken,
+) {
+    let router = routes::router(shared, limits.waiters, cancel.clone());
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time)
+        .max_buf_size(limits.head_bytes);
     let mut connections = JoinSet::new();
     let accepting = async {
         loop {
             let permit = Arc::clone(&room).acquire_owned().await;
             let permit = permit.expect("the semaphore is never closed");
             let stream = accept(&listener).await;
-            let connection = connection(stream, router.clone(), cancel.clone());
+            let connection = connection(stream, http.clone(), router.clone(), cancel.clone());
             connections.spawn(async move {
                 connection.await;
                 drop(permit);
@@ -92,12 +115,15 @@ fn is_of_client(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(stream: TcpStream, router: Router, cancel: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    http: http1::Builder,
+    router: Router,
+    cancel: CancellationToken,
+) {
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "an HTTP connection's options cannot be set");
     }
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_BYTES_MAX);
     let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {

@@ -85,10 +85,7 @@ async fn daemon(config: Arc<Config>, cancel: CancellationToken) -> anyhow::Resul
     let shared = Shared::new(&config)?;
     let tasks = TaskTracker::new();
     tasks.spawn(shared.serve(&config, cancel.clone()).await?);
-    // An async closure's future is not known to be Send, so it has a thread of its own.
-    let pushes = shared.push(params.clone(), cancel.clone());
-    let runtime = tokio::runtime::Handle::current();
-    tasks.spawn_blocking(move || runtime.block_on(pushes()));
+    tasks.spawn(shared.push(params.clone(), cancel.clone()));
     introduce(&config, &params);
     let mut backoff = Backoff::default();
     let ended = loop {

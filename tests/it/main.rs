@@ -6,6 +6,7 @@
 mod harness;
 
 mod harness_smoke;
+mod push;
 mod pg_connections;
 mod replication_stream;
 mod sink_elasticsearch;

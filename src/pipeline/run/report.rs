@@ -13,12 +13,12 @@ use super::start;
 use crate::config::{Config, SinkKind};
 use crate::http::{
     self, Board, LaneName, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus,
-    SourceStatus, StateStatus, Status, TableLoad, TableStatus, Time,
+    SourcePush, SourceStatus, StateStatus, Status, TableLoad, TableStatus, Time,
 };
 use crate::lsn::Lsn;
 use crate::metrics::{LaneMetrics, Metrics, SinkMetrics, TableMetrics};
 use crate::output::Work;
-use crate::pg::{self, Params};
+use crate::pg::Params;
 use crate::pipeline::{Counts, Machine, MachineInit, Stage};
 use crate::sink::Outcome;
 use crate::sink::delivery::chain;
@@ -145,18 +145,11 @@ impl Shared {
 
     /// Pushes the source's WAL on for who waits beyond its end.
     pub(super) fn push(
-        self: &Arc<Self>,
+        &self,
         params: Params,
         cancel: CancellationToken,
-    ) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send + use<> {
-        let board = Arc::clone(&self.board);
-        move || {
-            Box::pin(async move {
-                let mut session: Option<pg::Session> = None;
-                let push = async |wanted| http::push(&mut session, &params, wanted).await;
-                http::push_loop(&board, push, cancel).await;
-            })
-        }
+    ) -> impl Future<Output = ()> + Send + use<> {
+        http::push_loop(Arc::clone(&self.board), SourcePush::new(params), cancel)
     }
 
     fn refresh_hook(self: &Arc<Self>) -> http::Refresh {
