@@ -88,11 +88,7 @@ pub struct Ensured {
 
 /// Makes the publication hold every leaf of the catalog's tables. When it returns, that has committed:
 /// only then may a slot be created, or a load's window be opened, that relies on it.
-pub async fn ensure(
-    session: &Session,
-    catalog: &Catalog,
-    scope: &Scope,
-) -> Result<Ensured, Error> {
+pub async fn ensure(session: &Session, catalog: &Catalog, scope: &Scope) -> Result<Ensured, Error> {
     let publication = &scope.publication;
     match need(catalog, scope) {
         Need::Nothing => Ok(Ensured::default()),

@@ -208,9 +208,17 @@ pub struct Blocker {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
-    Session { pid: i32, role: String, application_name: String, doing: String },
+    Session {
+        pid: i32,
+        role: String,
+        application_name: String,
+        doing: String,
+    },
     /// PREPARE TRANSACTION left it behind; only COMMIT PREPARED or ROLLBACK PREPARED ends it.
-    Prepared { gid: String, role: String },
+    Prepared {
+        gid: String,
+        role: String,
+    },
     /// It has just ended, or is another database's and not shown.
     Unknown,
 }

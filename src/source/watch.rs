@@ -50,8 +50,11 @@ pub async fn run(
                 Err(error) => {
                     session = None;
                     let delay = backoff.next_delay();
-                    tracing::warn!(error = &error as &dyn std::error::Error, ?delay,
-                        "the source's catalog cannot be read; trying again");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        ?delay,
+                        "the source's catalog cannot be read; trying again"
+                    );
                     tokio::time::sleep(delay).await;
                 }
             }

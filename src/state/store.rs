@@ -183,9 +183,11 @@ mod tests {
         let entry = |key: &str| Entry::row(Lsn(1), key.as_bytes(), b"row");
         {
             let store = Store::open(dir.path(), 8 << 20).expect("opens");
-            let mut batch = Batch::default();
-            batch.entries = vec![(1, entry("b")), (1, entry("a")), (2, entry("c"))];
-            batch.backlog = Some((0, b"first".to_vec()));
+            let mut batch = Batch {
+                entries: vec![(1, entry("b")), (1, entry("a")), (2, entry("c"))],
+                backlog: Some((0, b"first".to_vec())),
+                ..Batch::default()
+            };
             batch.fact("x/1", b"one".to_vec());
             store.write(&batch).expect("writes");
             let second = Batch { backlog: Some((1, b"second".to_vec())), ..Batch::default() };

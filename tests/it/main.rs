@@ -6,8 +6,8 @@
 mod harness;
 
 mod harness_smoke;
-mod push;
 mod pg_connections;
+mod push;
 mod replication_stream;
 mod sink_elasticsearch;
 mod sink_postgres;

@@ -100,12 +100,15 @@ pub(super) struct LoadFact {
     pub plan: LoadPlan,
 }
 
-/// What is remembered of a live table whose rows lie in other files now: as live, and as stale.
+/// A table's fact as live, and as stale.
+type LiveAndStale = (Vec<u8>, Vec<u8>);
+
+/// What is remembered of a table whose rows lie in other files now.
 pub(super) fn reshaped(
     store: &Store,
     name: &str,
     filenode: impl Fn(u32) -> Option<u32>,
-) -> Result<Option<(Vec<u8>, Vec<u8>)>, crate::state::Error> {
+) -> Result<Option<LiveAndStale>, crate::state::Error> {
     let Some(mut fact) = read::<TableFact>(store, &table(name))? else { return Ok(None) };
     for (leaf, _, file) in &mut fact.shape.leaves {
         *file = filenode(*leaf).unwrap_or(*file);

@@ -5,15 +5,30 @@ use super::{Catalog, Identity, Leaf, Table, TableName};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogChange {
     /// Dropped or renamed.
-    TableGone { table: TableName },
+    TableGone {
+        table: TableName,
+    },
     /// Was not there before.
-    TableAppeared { table: TableName, oid: u32 },
+    TableAppeared {
+        table: TableName,
+        oid: u32,
+    },
     /// Another table has the name now.
-    TableReplaced { table: TableName, old_oid: u32, new_oid: u32 },
+    TableReplaced {
+        table: TableName,
+        old_oid: u32,
+        new_oid: u32,
+    },
     /// Its rows are in the table, and no stream brings them.
-    LeafAttached { table: TableName, leaf: u32 },
+    LeafAttached {
+        table: TableName,
+        leaf: u32,
+    },
     /// Detached or dropped: its rows are no more in the table, and no stream removes them.
-    LeafGone { table: TableName, leaf: u32 },
+    LeafGone {
+        table: TableName,
+        leaf: u32,
+    },
     /// The rows are in another file: TRUNCATE (which the stream tells), VACUUM FULL, CLUSTER, a rewrite.
     LeafRewritten {
         table: TableName,
@@ -21,20 +36,50 @@ pub enum CatalogChange {
         /// A column was altered meanwhile: `ALTER COLUMN … TYPE … USING` leaves no other trace.
         values_may_differ: bool,
     },
-    ColumnAdded { table: TableName, column: String, existing: ExistingRows },
-    ColumnDropped { table: TableName, column: String },
-    ColumnRenamed { table: TableName, from: String, to: String },
+    ColumnAdded {
+        table: TableName,
+        column: String,
+        existing: ExistingRows,
+    },
+    ColumnDropped {
+        table: TableName,
+        column: String,
+    },
+    ColumnRenamed {
+        table: TableName,
+        from: String,
+        to: String,
+    },
     /// Its type, or an attribute of its row type. Values may print differently.
-    ColumnRetyped { table: TableName, column: String, from: String, to: String },
-    ColumnGenerated { table: TableName, column: String },
+    ColumnRetyped {
+        table: TableName,
+        column: String,
+        from: String,
+        to: String,
+    },
+    ColumnGenerated {
+        table: TableName,
+        column: String,
+    },
     /// `ALTER TYPE … RENAME VALUE`: the columns' values changed with it.
-    EnumLabelRenamed { enum_type: TableName, from: String, to: String, columns: Vec<(TableName, String)> },
+    EnumLabelRenamed {
+        enum_type: TableName,
+        from: String,
+        to: String,
+        columns: Vec<(TableName, String)>,
+    },
     /// The replica identity: rows are named by other columns from now on.
-    IdentityChanged { table: TableName, identity: Identity },
+    IdentityChanged {
+        table: TableName,
+        identity: Identity,
+    },
     /// It is gone, or another one has its name.
     PublicationGone,
     /// Changes of this leaf do not reach us any more.
-    LeafUnpublished { table: TableName, leaf: u32 },
+    LeafUnpublished {
+        table: TableName,
+        leaf: u32,
+    },
     /// Row filters, column lists, operations or publish_via_partition_root hide something now.
     PublicationNarrowed,
 }

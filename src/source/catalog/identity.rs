@@ -66,9 +66,7 @@ pub(super) fn of_leaf(replica_identity: char, indexes: &[UniqueIndex]) -> Identi
     let Some(index) = index else { return Identity::Unusable(none) };
     match index.fault() {
         None => Identity::Columns(index.columns.clone()),
-        Some(fault) => {
-            Identity::Unusable(Unusable::Index { name: index.name.clone(), fault })
-        }
+        Some(fault) => Identity::Unusable(Unusable::Index { name: index.name.clone(), fault }),
     }
 }
 
@@ -137,10 +135,7 @@ mod tests {
             Identity::Unusable(Unusable::Nothing)
         );
         assert_eq!(of_leaf('i', &[primary]), Identity::Unusable(Unusable::IndexDropped));
-        assert_eq!(
-            of_leaf('d', &[index("u", |_| ())]),
-            Identity::Unusable(Unusable::NoPrimaryKey)
-        );
+        assert_eq!(of_leaf('d', &[index("u", |_| ())]), Identity::Unusable(Unusable::NoPrimaryKey));
         assert_eq!(of_leaf('i', &[index("u", |i| i.replica_identity = true)]), id());
         let deferrable = index("pk", |i| (i.primary, i.immediate) = (true, false));
         assert_eq!(

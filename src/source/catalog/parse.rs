@@ -119,7 +119,8 @@ impl RawSlot {
         let lsn = |text: Option<String>| -> Result<Option<Lsn>, serde_json::Error> {
             text.map(|text| text.parse().map_err(serde_json::Error::custom)).transpose()
         };
-        let wal_removed = (self.wal_status.as_deref() == Some("lost")).then(|| "wal_removed".into());
+        let wal_removed =
+            (self.wal_status.as_deref() == Some("lost")).then(|| "wal_removed".into());
         Ok(Slot {
             plugin: self.plugin,
             database: self.database,

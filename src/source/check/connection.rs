@@ -51,7 +51,9 @@ fn hint(error: &Error, params: &Params) -> String {
             format!("run on the source:\nGRANT CONNECT ON DATABASE {database} TO {role};")
         }
         // too_many_connections
-        (_, Some("53300")) => "raise max_connections there, or the limit of role or database".into(),
+        (_, Some("53300")) => {
+            "raise max_connections there, or the limit of role or database".into()
+        }
         _ => "look into the server's log".into(),
     }
 }

@@ -70,7 +70,9 @@ pub(super) fn faults(
                 );
             } else if let Some(others) = others {
                 push(
-                    format!("publication {name} does not exist, and role {role} does not own {others}"),
+                    format!(
+                        "publication {name} does not exist, and role {role} does not own {others}"
+                    ),
                     format!("run on the source, as a superuser:\n{create};"),
                 );
             }
@@ -135,7 +137,10 @@ fn hidden(publication: &Publication, name: &str, push: &mut impl FnMut(String, S
     }
     if !publication.column_lists.is_empty() {
         push(
-            format!("publication {name} has a column list on {}", tables(&publication.column_lists)),
+            format!(
+                "publication {name} has a column list on {}",
+                tables(&publication.column_lists)
+            ),
             again(&publication.column_lists),
         );
     }

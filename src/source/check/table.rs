@@ -48,8 +48,9 @@ fn similar(name: &TableName, names: &[TableName]) -> String {
     let texts: Vec<String> = names.iter().map(ToString::to_string).collect();
     let nearest = match elsewhere {
         Some(other) => Some(other.to_string()),
-        None => suggest::nearest(&name.to_string(), texts.iter().map(String::as_str))
-            .map(str::to_owned),
+        None => {
+            suggest::nearest(&name.to_string(), texts.iter().map(String::as_str)).map(str::to_owned)
+        }
     };
     match nearest {
         Some(nearest) => format!("did you mean {nearest}?"),
@@ -67,12 +68,15 @@ fn refused(table: &Table) -> Option<(String, String)> {
         let children = quote::list(&table.children, ToString::to_string);
         return Some((
             format!("{name} is an inheritance parent: its rows are also in {children}"),
-            "name those tables each by a projection of its own, or make it a partitioned table".into(),
+            "name those tables each by a projection of its own, or make it a partitioned table"
+                .into(),
         ));
     }
-    table.leaves.iter().find_map(|leaf| refused_kind(&leaf.name, leaf.kind)).map(|(what, hint)| {
-        (format!("{name} has a partition that cannot be used: {what}"), hint)
-    })
+    table
+        .leaves
+        .iter()
+        .find_map(|leaf| refused_kind(&leaf.name, leaf.kind))
+        .map(|(what, hint)| (format!("{name} has a partition that cannot be used: {what}"), hint))
 }
 
 fn refused_kind(name: &TableName, kind: Kind) -> Option<(String, String)> {
@@ -84,9 +88,10 @@ fn refused_kind(name: &TableName, kind: Kind) -> Option<(String, String)> {
         ),
         Kind::Temporary => ("a temporary table", "name a permanent one".into()),
         Kind::System => ("a table of the system: it is never replicated", "name another".into()),
-        Kind::View => {
-            ("a view: it has no rows and no changes of its own", "name the tables that it reads".into())
-        }
+        Kind::View => (
+            "a view: it has no rows and no changes of its own",
+            "name the tables that it reads".into(),
+        ),
         Kind::MaterializedView => (
             "a materialized view: its changes are not replicated",
             "name the tables that it reads".into(),
@@ -105,7 +110,10 @@ fn generated(table: &Table, push: &mut impl FnMut(String, String)) {
     let names = quote::list(names, |column| quote::readable(&column.column.name));
     if !names.is_empty() {
         push(
-            format!("table {} has generated columns, which are not replicated: {names}", table.name),
+            format!(
+                "table {} has generated columns, which are not replicated: {names}",
+                table.name
+            ),
             "keep such values in ordinary columns; generated ones are not supported yet".into(),
         );
     }

@@ -37,11 +37,8 @@ impl Chunk {
     /// The condition on ctid that takes this range and no other; a TID range scan since 14.
     pub(super) fn condition(&self) -> String {
         let Range { start, end } = self.pages;
-        let upper = if end == OPEN_END {
-            String::new()
-        } else {
-            format!(" AND ctid < '({end},0)'::tid")
-        };
+        let upper =
+            if end == OPEN_END { String::new() } else { format!(" AND ctid < '({end},0)'::tid") };
         format!("ctid >= '({start},0)'::tid{upper}")
     }
 }
