@@ -12,4 +12,8 @@ mod replication_stream;
 mod sink_elasticsearch;
 mod sink_postgres;
 mod sink_redis;
+mod source_catalog;
+mod source_check;
+mod source_load;
+mod source_slot;
 mod values;
