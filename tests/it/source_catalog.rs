@@ -1,18 +1,22 @@
 //! The catalog of a zoo of tables, and what is found when they change.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use readside::pg::{self, Params, Session};
 use readside::source::catalog::{
     Catalog, CatalogChange, ExistingRows, Identity, IndexFault, Kind, Scope, Table, TableName,
     Unusable, diff,
 };
-use readside::source::publication;
+use readside::source::{publication, watch};
 use readside::value::Type;
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Postgres, PostgresOptions};
+use crate::harness::{Postgres, PostgresOptions, beside, wait};
 
 struct Source {
-    _postgres: Postgres,
+    postgres: Postgres,
     client: Client,
     session: Session,
 }
@@ -22,7 +26,7 @@ async fn source() -> Source {
     let client = postgres.client("postgres").await;
     let params = Params::parse(&postgres.url("postgres"), None).unwrap();
     let session = pg::connect(&params, "readside").await.unwrap();
-    Source { _postgres: postgres, client, session }
+    Source { postgres, client, session }
 }
 
 fn scope(tables: &[&str]) -> Scope {
@@ -277,10 +281,7 @@ async fn what_the_wal_does_not_tell_is_found() {
         to: to.into(),
     };
     let sql = "ALTER TABLE plain ALTER COLUMN n TYPE bigint";
-    assert_eq!(
-        changes(&mut last, sql).await,
-        [rewritten(true), retyped("n", "integer", "bigint")]
-    );
+    assert_eq!(changes(&mut last, sql).await, [rewritten(true), retyped("n", "integer", "bigint")]);
     let sql = "ALTER TYPE pair RENAME ATTRIBUTE b TO c";
     assert_eq!(changes(&mut last, sql).await, [retyped("p", "public.pair", "public.pair")]);
     assert_eq!(
@@ -418,4 +419,45 @@ async fn a_publication_is_made_once_and_grows() {
         "publication readside lacks public.c, and it was made by the pipeline of slot readside; \
          run: ALTER PUBLICATION readside ADD TABLE ONLY public.c"
     );
+}
+
+#[tokio::test]
+async fn the_watch_tells_changes_and_survives_the_server() {
+    let Source { mut postgres, client, session } = source().await;
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    client
+        .batch_execute("SELECT pg_create_logical_replication_slot('readside', 'pgoutput')")
+        .await
+        .unwrap();
+    let scope = scope(&["t"]);
+    let before = Arc::new(Catalog::read(&session, &scope).await.unwrap());
+    client.batch_execute("ALTER TABLE t ADD COLUMN n int DEFAULT 7").await.unwrap();
+
+    let (out, mut readings) = tokio::sync::mpsc::channel(1);
+    let params = Params::parse(&postgres.url("postgres"), None).unwrap();
+    let (interval, cancel) = (Duration::from_millis(10), CancellationToken::new());
+    let stop = cancel.clone();
+    beside(watch::run(params, "readside".into(), scope, before, interval, out, stop));
+    let first = readings.recv().await.unwrap();
+    let added = CatalogChange::ColumnAdded {
+        table: TableName::new("public", "t"),
+        column: "n".into(),
+        existing: ExistingRows::Constant("7".into()),
+    };
+    assert_eq!(first.changes, [added]);
+    assert_eq!(readings.recv().await.unwrap().changes, []);
+
+    postgres.kill9();
+    postgres.restart().await;
+    let client = postgres.client("postgres").await;
+    client.batch_execute("INSERT INTO t SELECT generate_series(1, 10000)").await.unwrap();
+    wait::until("the slot to retain what was written", async || {
+        let reading = readings.recv().await.unwrap();
+        assert_eq!(reading.changes, []);
+        let retained = reading.catalog.slot.as_ref().unwrap().retained_bytes;
+        if retained > 500_000 { Ok(()) } else { Err(retained) }
+    })
+    .await;
+    cancel.cancel();
+    while readings.recv().await.is_some() {}
 }

@@ -28,15 +28,18 @@ fn config(url: &str, tables: &[&str]) -> Config {
              to.cache = {{ hash = \"p{number}:{{id}}\" }}\n"
         ));
     }
-    config::parse("readside.toml", &text, &Environment::default(), &|_, _| Ok(())).unwrap_or_else(|faults| {
-        panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })
+    config::parse("readside.toml", &text, &Environment::default(), &|_, _| Ok(())).unwrap_or_else(
+        |faults| {
+            panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        },
+    )
 }
 
 /// All faults as a terminal shows them, without what differs from run to run.
 async fn faults(url: &str, tables: &[&str], hide: &[(&str, &str)]) -> String {
     let config = config(url, tables);
-    let params = Params::parse(config.source.url.expose(), config.source.password.as_ref()).unwrap();
+    let params =
+        Params::parse(config.source.url.expose(), config.source.password.as_ref()).unwrap();
     let checked = check::check(&config, &params).await;
     let shown: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
     let mut shown = shown.join("\n\n");
@@ -147,13 +150,51 @@ async fn connections_that_cannot_be_had() {
     hint: set source.password or source.password_file
     "#);
     insta::assert_snapshot!(fault("readside:right", "shop", "?sslmode=verify-full").await, @r#"
-    error: the source's url cannot be used: sslmode=verify-ca and verify-full need root certificates: name a file by sslrootcert, put it at ~/.postgresql/root.crt, or write sslrootcert=system for the system's
+    error: role "Reader" may not replicate
      --> readside.toml:2:7
       |
-    2 | url = "postgres://***@127.0.0.1:PORT/shop?sslmode=verify-full"
-      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    2 | url = "postgres://***@127.0.0.1:PORT/postgres"
+      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
-    hint: correct the url
+    hint: run on the source, as a superuser:
+          ALTER ROLE "Reader" REPLICATION;
+
+    error: role "Reader" may not read table shop.orders
+      --> readside.toml:13:9
+       |
+    13 | table = 'shop.orders'
+       |         ^^^^^^^^^^^^^
+       |
+    hint: run on the source:
+          GRANT USAGE ON SCHEMA shop TO "Reader";
+          GRANT SELECT ON shop.orders TO "Reader";
+
+    error: row security hides rows from role "Reader" in table public.secret
+      --> readside.toml:18:9
+       |
+    18 | table = 'secret'
+       |         ^^^^^^^^
+       |
+    hint: run on the source, as a superuser:
+          ALTER ROLE "Reader" BYPASSRLS;
+
+    error: role "Reader" may not read 2 partitions of public.parts, such as public.parts_1
+      --> readside.toml:23:9
+       |
+    23 | table = 'parts'
+       |         ^^^^^^^
+       |
+    hint: run on the source:
+          GRANT SELECT ON public.parts_1, public.parts_2 TO "Reader";
+
+    error: publication readside does not exist, and role "Reader" may not create it in database postgres
+     --> readside.toml:4:15
+      |
+    4 | publication = "readside"
+      |               ^^^^^^^^^^
+      |
+    hint: run on the source, as a superuser:
+          CREATE PUBLICATION readside FOR TABLE ONLY shop.orders, ONLY public.secret, ONLY public.parts_1, ONLY public.parts_2;
     "#);
     insta::assert_snapshot!(fault("stranger", "shop", "?sslmode=disable").await, @r#"
     error: the source does not let us in: 127.0.0.1:PORT: FATAL: no pg_hba.conf entry for host "127.0.0.1", user "stranger", database "shop", no encryption (SQLSTATE 28000)
@@ -207,122 +248,6 @@ async fn a_role_without_any_rights() {
         .await;
     let tables = ["shop.orders", "secret", "parts"];
     insta::assert_snapshot!(source.faults_as("Reader", &tables).await, @r#"
-    error: role "Reader" may not replicate
-     --> readside.toml:2:7
-      |
-    2 | url = "postgres://***@127.0.0.1:PORT/postgres"
-      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      |
-    hint: run on the source, as a superuser:
-          ALTER ROLE "Reader" REPLICATION;
-
-    error: role "Reader" may not read table shop.orders
-      --> readside.toml:13:9
-       |
-    13 | table = 'shop.orders'
-       |         ^^^^^^^^^^^^^
-       |
-    hint: run on the source:
-          GRANT USAGE ON SCHEMA shop TO "Reader";
-          GRANT SELECT ON shop.orders TO "Reader";
-
-    error: row security hides rows from role "Reader" in table public.secret
-      --> readside.toml:18:9
-       |
-    18 | table = 'secret'
-       |         ^^^^^^^^
-       |
-    hint: run on the source, as a superuser:
-          ALTER ROLE "Reader" BYPASSRLS;
-
-    error: role "Reader" may not read 2 partitions of public.parts, such as public.parts_1
-      --> readside.toml:23:9
-       |
-    23 | table = 'parts'
-       |         ^^^^^^^
-       |
-    hint: run on the source:
-          GRANT SELECT ON public.parts_1, public.parts_2 TO "Reader";
-
-    error: publication readside does not exist, and role "Reader" may not create it in database postgres
-     --> readside.toml:4:15
-      |
-    4 | publication = "readside"
-      |               ^^^^^^^^^^
-      |
-    hint: run on the source, as a superuser:
-          CREATE PUBLICATION readside FOR TABLE ONLY shop.orders, ONLY public.secret, ONLY public.parts_1, ONLY public.parts_2;
-    "#);
-    source.sql("GRANT CREATE ON DATABASE postgres TO \"Reader\"").await;
-    insta::assert_snapshot!(source.faults_as("Reader", &["secret"]).await, @r#"
-    error: role "Reader" may not replicate
-     --> readside.toml:2:7
-      |
-    2 | url = "postgres://***@127.0.0.1:PORT/postgres"
-      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      |
-    hint: run on the source, as a superuser:
-          ALTER ROLE "Reader" REPLICATION;
-
-    error: row security hides rows from role "Reader" in table public.secret
-      --> readside.toml:13:9
-       |
-    13 | table = 'secret'
-       |         ^^^^^^^^
-       |
-    hint: run on the source, as a superuser:
-          ALTER ROLE "Reader" BYPASSRLS;
-
-    error: publication readside does not exist, and role "Reader" does not own public.secret
-     --> readside.toml:4:15
-      |
-    4 | publication = "readside"
-      |               ^^^^^^^^^^
-      |
-    hint: run on the source, as a superuser:
-          CREATE PUBLICATION readside FOR TABLE ONLY public.secret;
-    "#);
-}
-
-#[tokio::test]
-async fn tables_that_cannot_be_used() {
-    let source = source(&[]).await;
-    source
-        .sql(
-            "CREATE SCHEMA shop;
-             CREATE TABLE shop.customers (id int PRIMARY KEY);
-             CREATE TABLE orders (id int PRIMARY KEY);
-             CREATE VIEW v AS SELECT 1 AS id;
-             CREATE MATERIALIZED VIEW mv AS SELECT 1 AS id;
-             CREATE UNLOGGED TABLE u (id int PRIMARY KEY);
-             CREATE TABLE parent (id int PRIMARY KEY);
-             CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);
-             CREATE SEQUENCE s;
-             CREATE TABLE doubled (id int PRIMARY KEY, \"Twice\" int GENERATED ALWAYS AS (id * 2) STORED);
-             CREATE EXTENSION postgres_fdw;
-             CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw;
-             CREATE FOREIGN TABLE f (id int) SERVER elsewhere;
-             CREATE TABLE parts (id int) PARTITION BY RANGE (id);
-             CREATE FOREIGN TABLE parts_f PARTITION OF parts FOR VALUES FROM (1) TO (2)
-                 SERVER elsewhere;",
-        )
-        .await;
-    let tables = [
-        "ordres",
-        "customers",
-        "\"Nothing like it\"",
-        "v",
-        "mv",
-        "u",
-        "parent",
-        "s",
-        "pg_catalog.pg_class",
-        "f",
-        "parts",
-        "doubled",
-        "child",
-    ];
-    insta::assert_snapshot!(source.faults(&tables).await, @r#"
     error: table public.ordres does not exist
       --> readside.toml:13:9
        |
@@ -419,6 +344,174 @@ async fn tables_that_cannot_be_used() {
        |         ^^^^^^^^^
        |
     hint: keep such values in ordinary columns; generated ones are not supported yet
+    "#);
+    source.sql("GRANT CREATE ON DATABASE postgres TO \"Reader\"").await;
+    insta::assert_snapshot!(source.faults_as("Reader", &["secret"]).await, @r#"
+    error: table public.nothing has no usable replica identity: it is set to NOTHING; once it is published, its UPDATEs and DELETEs would fail
+      --> readside.toml:13:9
+       |
+    13 | table = 'nothing'
+       |         ^^^^^^^^^
+       |
+    hint: run on the source:
+          ALTER TABLE public.nothing REPLICA IDENTITY DEFAULT;
+
+    error: table public.keyless has no usable replica identity: there is no primary key; once it is published, its UPDATEs and DELETEs would fail
+      --> readside.toml:18:9
+       |
+    18 | table = 'keyless'
+       |         ^^^^^^^^^
+       |
+    hint: add a primary key, or, where the whole old row is to name each row, run on the source:
+          ALTER TABLE public.keyless REPLICA IDENTITY FULL;
+
+    error: table public.deferred has no usable replica identity: index deferred_pkey is deferrable; once it is published, its UPDATEs and DELETEs would fail
+      --> readside.toml:23:9
+       |
+    23 | table = 'deferred'
+       |         ^^^^^^^^^^
+       |
+    hint: make the primary key NOT DEFERRABLE, or, where the whole old row is to name each row, run on the source:
+          ALTER TABLE public.deferred REPLICA IDENTITY FULL;
+
+    error: table public.partial has no usable replica identity: there is no primary key, and index partial_id is partial; once it is published, its UPDATEs and DELETEs would fail
+      --> readside.toml:28:9
+       |
+    28 | table = 'partial'
+       |         ^^^^^^^^^
+       |
+    hint: add a primary key, or, where the whole old row is to name each row, run on the source:
+          ALTER TABLE public.partial REPLICA IDENTITY FULL;
+
+    error: table public.nullable has no usable replica identity: there is no primary key, and index nullable_id_key has columns without NOT NULL: id; once it is published, its UPDATEs and DELETEs would fail
+      --> readside.toml:33:9
+       |
+    33 | table = 'nullable'
+       |         ^^^^^^^^^^
+       |
+    hint: add a primary key, or, where the whole old row is to name each row, run on the source:
+          ALTER TABLE public.nullable REPLICA IDENTITY FULL;
+
+    error: table public.expressed has no usable replica identity: there is no primary key, and index expressed_id is on expressions; once it is published, its UPDATEs and DELETEs would fail
+      --> readside.toml:38:9
+       |
+    38 | table = 'expressed'
+       |         ^^^^^^^^^^^
+       |
+    hint: add a primary key, or, where the whole old row is to name each row, run on the source:
+          ALTER TABLE public.expressed REPLICA IDENTITY FULL;
+
+    error: table public.usable has no usable replica identity: there is no primary key; once it is published, its UPDATEs and DELETEs would fail
+      --> readside.toml:43:9
+       |
+    43 | table = 'usable'
+       |         ^^^^^^^^
+       |
+    hint: run on the source:
+          ALTER TABLE public.usable REPLICA IDENTITY USING INDEX usable_id_key;
+
+    error: table public.dropped has no usable replica identity: the index that it names has been dropped; once it is published, its UPDATEs and DELETEs would fail
+      --> readside.toml:48:9
+       |
+    48 | table = 'dropped'
+       |         ^^^^^^^^^
+       |
+    hint: run on the source:
+          ALTER TABLE public.dropped REPLICA IDENTITY DEFAULT;
+
+    error: partition public.parts_2 of public.parts has no usable replica identity: there is no primary key; once it is published, its UPDATEs and DELETEs would fail
+      --> readside.toml:53:9
+       |
+    53 | table = 'parts'
+       |         ^^^^^^^
+       |
+    hint: add a primary key, or, where the whole old row is to name each row, run on the source:
+          ALTER TABLE public.parts_2 REPLICA IDENTITY FULL;
+
+    error: the partitions of public.differ have different replica identities
+      --> readside.toml:58:9
+       |
+    58 | table = 'differ'
+       |         ^^^^^^^^
+       |
+    hint: give them all the one that their primary key is, by this for each of them:
+          ALTER TABLE PARTITION REPLICA IDENTITY DEFAULT;
+    "#);
+}
+
+#[tokio::test]
+async fn tables_that_cannot_be_used() {
+    let source = source(&[]).await;
+    source
+        .sql(
+            "CREATE SCHEMA shop;
+             CREATE TABLE shop.customers (id int PRIMARY KEY);
+             CREATE TABLE orders (id int PRIMARY KEY);
+             CREATE VIEW v AS SELECT 1 AS id;
+             CREATE MATERIALIZED VIEW mv AS SELECT 1 AS id;
+             CREATE UNLOGGED TABLE u (id int PRIMARY KEY);
+             CREATE TABLE parent (id int PRIMARY KEY);
+             CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);
+             CREATE SEQUENCE s;
+             CREATE TABLE doubled (id int PRIMARY KEY, \"Twice\" int GENERATED ALWAYS AS (id * 2) STORED);
+             CREATE EXTENSION postgres_fdw;
+             CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw;
+             CREATE FOREIGN TABLE f (id int) SERVER elsewhere;
+             CREATE TABLE parts (id int) PARTITION BY RANGE (id);
+             CREATE FOREIGN TABLE parts_f PARTITION OF parts FOR VALUES FROM (1) TO (2)
+                 SERVER elsewhere;",
+        )
+        .await;
+    let tables = [
+        "ordres",
+        "customers",
+        "\"Nothing like it\"",
+        "v",
+        "mv",
+        "u",
+        "parent",
+        "s",
+        "pg_catalog.pg_class",
+        "f",
+        "parts",
+        "doubled",
+        "child",
+    ];
+    insta::assert_snapshot!(source.faults(&tables).await, @r#"
+    error: wal_level is replica, and must be logical
+     --> readside.toml:2:7
+      |
+    2 | url = "postgres://***@127.0.0.1:PORT/postgres"
+      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+    hint: run on the source, and restart it:
+          ALTER SYSTEM SET wal_level = logical;
+
+    error: synchronous_standby_names = 'FIRST 1 (berlin, "Readside")' makes application_name readside a synchronous standby: each commit would wait for readside
+     --> readside.toml:2:7
+      |
+    2 | url = "postgres://***@127.0.0.1:PORT/postgres"
+      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+    hint: list the standbys by their own names there, without *; or set another application_name in the url
+
+    error: all walsenders are in use (max_wal_senders = 0)
+     --> readside.toml:2:7
+      |
+    2 | url = "postgres://***@127.0.0.1:PORT/postgres"
+      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+    hint: run on the source, and restart it:
+          ALTER SYSTEM SET max_wal_senders = 4;
+
+    error: all replication slots are in use (max_replication_slots = 0)
+     --> readside.toml:2:7
+      |
+    2 | url = "postgres://***@127.0.0.1:PORT/postgres"
+      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+    hint: drop one that nobody needs, or run on the source, and restart it:
+          ALTER SYSTEM SET max_replication_slots = 4;
     "#);
 }
 
@@ -701,6 +794,17 @@ async fn settings_of_the_server() {
     hint: drop one that nobody needs, or run on the source, and restart it:
           ALTER SYSTEM SET max_replication_slots = 4;
     "#);
+    let url = format!("{}?sslmode=require", source.postgres.url("postgres"));
+    let port = source.postgres.port().to_string();
+    insta::assert_snapshot!(faults(&url, &["t"], &[(&port, "PORT")]).await, @r#"
+    error: the source cannot be reached by TLS: 127.0.0.1:PORT: the server does not speak TLS, but sslmode demands it
+     --> readside.toml:2:7
+      |
+    2 | url = "postgres://***@127.0.0.1:PORT/postgres?sslmode=require"
+      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+    hint: correct sslmode or sslrootcert in the url, or the server's certificate
+    "#);
     // Another name in the url is another standby.
     let url = format!("{}?application_name=reader", source.postgres.url("postgres"));
     assert!(!faults(&url, &["t"], &[]).await.contains("synchronous"));
@@ -712,15 +816,50 @@ async fn a_database_of_any_encoding() {
     source.sql("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0").await;
     let client = source.postgres.client("ascii").await;
     client.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
-    insta::assert_snapshot!(faults(&source.postgres.url("ascii"), &["t"], &[]).await, @r#"
+    let port = source.postgres.port().to_string();
+    let shown = faults(&source.postgres.url("ascii"), &["t"], &[(&port, "PORT")]).await;
+    insta::assert_snapshot!(shown, @r#"
     error: database ascii has the encoding SQL_ASCII: its texts may be in any encoding
      --> readside.toml:2:7
       |
-    2 | url = "postgres://***@127.0.0.1:23298/ascii"
+    2 | url = "postgres://***@127.0.0.1:PORT/ascii"
       |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
     hint: dump it, and restore it into a database with ENCODING 'UTF8'
     "#);
+}
+
+#[tokio::test]
+async fn a_standby() {
+    let mut source = source(&[]).await;
+    source
+        .sql("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION readside FOR TABLE t")
+        .await;
+    source.postgres.stop_fast().await;
+    std::fs::write(source.postgres.data_dir().join("standby.signal"), "").unwrap();
+    source.postgres.restart().await;
+    insta::assert_snapshot!(source.faults(&["t"]).await, @r#"
+    error: the source is a standby: no publication can be made there, and positions are another's
+     --> readside.toml:2:7
+      |
+    2 | url = "postgres://***@127.0.0.1:PORT/postgres"
+      |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+    hint: name the primary in the url; target_session_attrs=read-write finds it among several hosts
+    "#);
+}
+
+#[tokio::test]
+async fn a_replication_connection_that_cannot_be_had() {
+    let source = source(&[]).await;
+    source
+        .sql(
+            "CREATE ROLE reader LOGIN REPLICATION CONNECTION LIMIT 1;
+             CREATE TABLE t (id int PRIMARY KEY); GRANT SELECT ON t TO reader;
+             CREATE PUBLICATION readside FOR TABLE t;",
+        )
+        .await;
+    insta::assert_snapshot!(source.faults_as("reader", &["t"]).await, @"");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use readside::source::catalog::{Catalog, Scope, TableName};
 use readside::source::load::{
     self, Chunk, LoadEvent, LoadJob, LoadLeaf, LoadPlan, LoadTable, Window,
 };
+use readside::source::replication::Lifetime;
 use readside::source::slot;
 use readside::value;
 use tokio::sync::mpsc;
@@ -340,7 +341,10 @@ async fn a_commit_that_nobody_sees_yet_is_waited_for() {
     // Its commit is in the WAL, and it waits for the standby.
     let stuck = source.postgres.client("postgres").await;
     beside(async move {
-        stuck.batch_execute("SET application_name = 'stuck'; INSERT INTO t VALUES (2)").await.unwrap();
+        stuck
+            .batch_execute("SET application_name = 'stuck'; INSERT INTO t VALUES (2)")
+            .await
+            .unwrap();
     });
     let waits = "SELECT backend_xid FROM pg_stat_activity
                  WHERE application_name = 'stuck' AND wait_event = 'SyncRep'";
@@ -357,11 +361,8 @@ async fn a_commit_that_nobody_sees_yet_is_waited_for() {
     assert_eq!(source.rows(&job.tables[0]).await.len(), 1, "nobody sees it");
     let tables = job.tables.clone();
     let (mut events, _cancel) = start(job);
-    let early = wait::poll(Duration::from_millis(1500), async || match events.try_recv() {
-        Ok(event) => Ok(event),
-        Err(error) => Err(error),
-    })
-    .await;
+    // Long enough for the log line that says for whom it waits.
+    let early = wait::poll(Duration::from_millis(1500), async || events.try_recv()).await;
     assert!(early.is_err(), "{early:?}");
     source.sql("ALTER SYSTEM RESET synchronous_standby_names").await;
     source.sql("SELECT pg_reload_conf()").await;
@@ -370,6 +371,71 @@ async fn a_commit_that_nobody_sees_yet_is_waited_for() {
         loaded.take(event, &tables);
     }
     assert_eq!(loaded.rows[0].len(), 2);
+}
+
+#[tokio::test]
+async fn a_commit_that_the_new_slot_leaves_out_is_loaded() {
+    let source = source().await;
+    source.sql("CREATE TABLE t (id int PRIMARY KEY)").await;
+    source.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
+    source.sql("SELECT pg_reload_conf()").await;
+    let open = async |id: u32| {
+        let client = source.postgres.client("postgres").await;
+        client.batch_execute(&format!("BEGIN; INSERT INTO t VALUES ({id})")).await.unwrap();
+        client
+    };
+    let waits = async |what: &str, sql: &str| {
+        wait::until(what, async || match &source.session.rows(sql).await.unwrap()[..] {
+            [row] => Ok(row[0].clone().unwrap()),
+            other => Err(format!("{other:?}")),
+        })
+        .await
+    };
+    let locked =
+        "SELECT transactionid FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted";
+    let mut job = source.job(&["t"]).await;
+    // The slot's creation waits for those that run, and once more for those that run then.
+    let first = open(1).await;
+    let params = params(&source.postgres);
+    let cancel = CancellationToken::new();
+    let creation = slot::create(&params, "readside", "readside", Lifetime::Permanent, &cancel);
+    tokio::pin!(creation);
+    let meanwhile = async {
+        let xid = waits("the creation to wait for the first", locked).await;
+        let second = open(2).await;
+        first.batch_execute("ROLLBACK").await.unwrap();
+        let wait_second = async || {
+            let now = waits("the creation to wait for the second", locked).await;
+            if now == xid { Err(now) } else { Ok(()) }
+        };
+        wait::until("the creation to go on", wait_second).await;
+        let stuck = source.postgres.client("postgres").await;
+        beside(async move {
+            let sql = "SET application_name = 'stuck'; INSERT INTO t VALUES (3)";
+            stuck.batch_execute(sql).await.unwrap();
+        });
+        let sql = "SELECT backend_xid FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        let xid = waits("the commit to be stuck", sql).await;
+        second.batch_execute("ROLLBACK").await.unwrap();
+        xid.parse::<u64>().unwrap()
+    };
+    let (created, stuck) = tokio::join!(creation, meanwhile);
+    let created = created.unwrap();
+    assert!(created.window.has_ended(stuck), "the stream leaves it out: {}", created.window);
+    assert_eq!(source.rows(&job.tables[0]).await.len(), 0, "nobody sees it");
+
+    (job.window, job.lsn) = (created.window, created.consistent_point);
+    let tables = job.tables.clone();
+    let (mut events, _cancel) = start(job);
+    let early = wait::poll(Duration::from_millis(200), async || events.try_recv()).await;
+    assert!(early.is_err(), "{early:?}");
+    source.sql("ALTER SYSTEM RESET synchronous_standby_names").await;
+    source.sql("SELECT pg_reload_conf()").await;
+    let mut loaded = Loaded::default();
+    while let Some(event) = events.recv().await {
+        loaded.take(event, &tables);
+    }
+    assert_eq!(loaded.rows[0].keys().collect::<Vec<_>>(), ["\"3\""]);
 }
 
 #[tokio::test]

@@ -162,7 +162,8 @@ async fn a_creation_that_is_stopped_leaves_no_slot() {
     let creation =
         slot::create(&source.params, "readside", "readside", Lifetime::Permanent, &cancel);
     tokio::pin!(creation);
-    let slots = async || source.session.rows("SELECT FROM pg_replication_slots").await.unwrap().len();
+    let slots =
+        async || source.session.rows("SELECT FROM pg_replication_slots").await.unwrap().len();
     let begun = wait::until("the creation to begin", async || match slots().await {
         1 => Ok(()),
         other => Err(other),

@@ -30,11 +30,10 @@ fn hint(error: &Error, params: &Params) -> String {
         (Kind::Configuration, _) => "correct the url".into(),
         (Kind::Protocol, _) => "correct host and port in the url".into(),
         // invalid_password
-        (_, Some("28P01")) => {
+        (_, Some("28P01")) => format!(
             "correct source.password or source.password_file; a role's password is set by:\n\
-             ALTER ROLE ROLE PASSWORD '…';"
-                .replace("ROLE ROLE", &format!("ROLE {role}"))
-        }
+             ALTER ROLE {role} PASSWORD '…';"
+        ),
         // invalid_authorization_specification is also what a missing role gives where no password is asked.
         (_, Some("28000")) if message.contains("pg_hba.conf") => format!(
             "add a line to the server's pg_hba.conf, and run SELECT pg_reload_conf():\n\
@@ -52,7 +51,8 @@ fn hint(error: &Error, params: &Params) -> String {
         }
         // too_many_connections
         (_, Some("53300")) => {
-            "raise max_connections there, or the limit of role or database".into()
+            "raise max_connections there, or the CONNECTION LIMIT of the role or the database"
+                .into()
         }
         _ => "look into the server's log".into(),
     }
@@ -68,7 +68,10 @@ pub(super) fn unreadable(error: &Error, url: &Place) -> Diagnostic {
 /// An ordinary connection, and none for replication.
 pub(super) fn replication_fault(error: &Error, url: &Place) -> Diagnostic {
     let hint = match error.code() {
-        Some("53300") => "raise max_wal_senders there, and restart the server",
+        // too_many_connections
+        Some("53300") => {
+            "raise max_wal_senders there and restart the server, or raise the role's CONNECTION LIMIT"
+        }
         Some(code) if code.starts_with("28") => {
             "let the role in by a line of pg_hba.conf that names the database; \"all\" will do"
         }
