@@ -6,8 +6,9 @@
 mod harness;
 
 mod harness_smoke;
-mod pg_connections;
 mod push;
+mod oracle;
+mod pg_connections;
 mod replication_stream;
 mod sink_elasticsearch;
 mod sink_postgres;

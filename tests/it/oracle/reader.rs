@@ -1,0 +1,271 @@
+//! Readers of the sinks: each reads data and watermark in one go, as an application may.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use readside::lsn::Lsn;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::picture::{
+    Fields, Picture, Sink, document_line, hash_line, member_line, row_line, score_line,
+    string_line, table_of_key,
+};
+use super::schema::{SEQUENCE, Search, TABLES, Table};
+use super::workload::Shared;
+use crate::harness::{self, Postgres, wait};
+
+/// A projection as a reader met it, under a settled watermark.
+pub(super) struct Observation {
+    pub(super) sink: Sink,
+    pub(super) table: &'static Table,
+    pub(super) lsn: Lsn,
+    /// The commit that the projection of the numbers shows, where it stands at the same position.
+    pub(super) number: Option<i64>,
+    pub(super) picture: Picture,
+}
+
+impl fmt::Display for Observation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sink, table, lsn) = (self.sink.name(), self.table.name, self.lsn);
+        write!(f, "{table} in {sink} at {lsn} ({} lines)", self.picture.len())
+    }
+}
+
+/// One reading of a whole sink.
+pub(super) struct Reading {
+    /// By projection: position, and whether it is settled.
+    pub(super) watermarks: BTreeMap<String, (Lsn, bool)>,
+    pub(super) pictures: BTreeMap<&'static str, Picture>,
+    /// What the projection of the numbers holds.
+    number: Option<i64>,
+}
+
+impl Reading {
+    fn observations(self, sink: Sink) -> Vec<Observation> {
+        let sequence = self.watermarks.get(SEQUENCE).copied();
+        let observation = |(name, (lsn, settled)): (&String, &(Lsn, bool))| {
+            let table = TABLES.iter().find(|table| table.name == name)?;
+            settled.then(|| Observation {
+                sink,
+                table,
+                lsn: *lsn,
+                number: self.number.filter(|_| sequence == Some((*lsn, true))),
+                picture: self.pictures.get(table.name).cloned().unwrap_or_default(),
+            })
+        };
+        self.watermarks.iter().filter_map(observation).collect()
+    }
+}
+
+/// Watermarks and numbers never go back (P3).
+#[derive(Default)]
+struct Forward {
+    positions: BTreeMap<String, Lsn>,
+    number: Option<i64>,
+}
+
+impl Forward {
+    fn check(&mut self, sink: Sink, reading: &Reading) -> Result<(), String> {
+        for (name, (lsn, _)) in &reading.watermarks {
+            let last = self.positions.entry(name.clone()).or_default();
+            if lsn < last {
+                return Err(format!("{name} in {} went back from {last} to {lsn}", sink.name()));
+            }
+            *last = *lsn;
+        }
+        let (seen, last) = (reading.number, self.number);
+        if last > seen {
+            return Err(format!("a reader of {} saw commit {last:?}, then {seen:?}", sink.name()));
+        }
+        self.number = seen;
+        Ok(())
+    }
+}
+
+/// Reads until told to stop, whatever the sink goes through; what it met, or what is wrong.
+pub(super) async fn read(
+    store: &Store<'_>,
+    shared: &Shared,
+    pause: Duration,
+) -> Result<Vec<Observation>, String> {
+    let mut met = Vec::new();
+    let mut forward = Forward::default();
+    while !shared.stop.get() {
+        // A sink that is being restarted refuses.
+        if let Ok(reading) = store.read().await {
+            forward.check(store.sink(), &reading)?;
+            met.extend(reading.observations(store.sink()));
+        }
+        wait::delay(pause).await;
+    }
+    Ok(met)
+}
+
+pub(super) enum Store<'a> {
+    Reporting { postgres: &'a str, tables: &'static [Table] },
+    Cache { url: &'a str },
+    Search(&'a Search),
+}
+
+pub(super) type Refused = Box<dyn std::error::Error>;
+
+impl Store<'_> {
+    pub(super) fn sink(&self) -> Sink {
+        match self {
+            Store::Reporting { .. } => Sink::Reporting,
+            Store::Cache { .. } => Sink::Cache,
+            Store::Search(_) => Sink::Search,
+        }
+    }
+
+    pub(super) async fn read(&self) -> Result<Reading, Refused> {
+        match self {
+            Store::Reporting { postgres, tables } => read_postgres(postgres, tables).await,
+            Store::Cache { url } => read_redis(url).await,
+            Store::Search(search) => read_search(search).await,
+        }
+    }
+}
+
+/// A database for the Postgres sink.
+pub(super) async fn prepare_postgres(postgres: &Postgres, database: &str) {
+    let client = postgres.client(database).await;
+    let sql = format!("CREATE EXTENSION hstore; ALTER DATABASE {database} SET TimeZone = 'UTC'");
+    client.batch_execute(&sql).await.unwrap();
+}
+
+/// In one snapshot.
+async fn read_postgres(url: &str, tables: &'static [Table]) -> Result<Reading, Refused> {
+    let (mut client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+    let work = async {
+        let builder = client.build_transaction();
+        let snapshot = builder
+            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await?;
+        let mut reading =
+            Reading { watermarks: BTreeMap::new(), pictures: BTreeMap::new(), number: None };
+        let exists = "SELECT to_regclass('readside.watermark') IS NOT NULL";
+        if !snapshot.query_one(exists, &[]).await?.get::<_, bool>(0) {
+            return Ok(reading);
+        }
+        let sql = "SELECT projection, lsn::text, settled FROM readside.watermark";
+        for row in snapshot.query(sql, &[]).await? {
+            let lsn: Lsn = row.get::<_, &str>(1).parse()?;
+            reading.watermarks.insert(row.get(0), (lsn, row.get(2)));
+        }
+        for table in tables.iter().filter(|table| reading.watermarks.contains_key(table.name)) {
+            let sql = format!("SELECT hstore_to_json(hstore(t))::text FROM {} t", table.name);
+            let mut picture = Picture::default();
+            for row in snapshot.query(&sql, &[]).await? {
+                let fields: Fields = serde_json::from_str(row.get(0))?;
+                if table.name == SEQUENCE {
+                    reading.number = fields["n"].as_ref().map(|n| n.parse()).transpose()?;
+                }
+                picture.add(&row_line(&fields), 1);
+            }
+            reading.pictures.insert(table.name, picture);
+        }
+        Ok::<_, Refused>(reading)
+    };
+    tokio::select! {
+        reading = work => reading,
+        ended = connection => Err(ended.err().map_or("the connection ended".into(), Into::into)),
+    }
+}
+
+/// All keys with all they hold: one script, so nothing comes between.
+const READ_ALL: &str = r"
+local all = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind = redis.call('TYPE', key).ok
+  local held
+  if kind == 'hash' then held = redis.call('HGETALL', key)
+  elseif kind == 'string' then held = {redis.call('GET', key)}
+  elseif kind == 'set' then held = redis.call('SMEMBERS', key)
+  elseif kind == 'zset' then held = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  else held = {} end
+  all[#all + 1] = {key, kind, held}
+end
+return all";
+
+async fn read_redis(url: &str) -> Result<Reading, Refused> {
+    harness::install_crypto();
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(wait::BOUND));
+    let client = redis::Client::open(url)?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
+    let all: Vec<(String, String, Vec<String>)> =
+        redis::cmd("EVAL").arg(READ_ALL).arg(0).query_async(&mut connection).await?;
+    let mut reading =
+        Reading { watermarks: BTreeMap::new(), pictures: BTreeMap::new(), number: None };
+    for (key, kind, held) in all {
+        let pairs = || held.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].as_str()));
+        if let Some(name) = key.strip_prefix("readside:watermark:") {
+            let fields: BTreeMap<_, _> = pairs().collect();
+            let lsn: Lsn = fields["lsn"].parse()?;
+            reading.watermarks.insert(name.into(), (lsn, fields["settled"] == "true"));
+            continue;
+        }
+        if key.starts_with("readside:") {
+            continue;
+        }
+        let table = table_of_key(TABLES, &key);
+        let table = table.unwrap_or_else(|| panic!("a stray key in Redis: {key}"));
+        let picture = reading.pictures.entry(table.name).or_default();
+        match kind.as_str() {
+            "hash" => picture.add(&hash_line(&key, pairs()), 1),
+            "string" => picture.add(&string_line(&key, &held[0]), 1),
+            "set" => held.iter().for_each(|member| picture.add(&member_line(&key, member), 1)),
+            "zset" => {
+                for (member, score) in pairs() {
+                    picture.add(&score_line(&key, member, score.parse()?), 1);
+                }
+            }
+            _ => panic!("{key} in Redis is a {kind}"),
+        }
+        if table.name == SEQUENCE {
+            reading.number = pairs().find(|(field, _)| *field == "n").map(|(_, n)| n.parse()).transpose()?;
+        }
+    }
+    Ok(reading)
+}
+
+#[derive(Deserialize)]
+struct Found {
+    hits: Hits,
+}
+
+#[derive(Deserialize)]
+struct Hits {
+    hits: Vec<Hit>,
+}
+
+#[derive(Deserialize)]
+struct Hit {
+    #[serde(rename = "_id")]
+    id: String,
+    /// As it was sent, every digit of it.
+    #[serde(rename = "_source")]
+    source: Box<RawValue>,
+}
+
+/// Not in one go: a search server has no such thing. For a sink at rest.
+async fn read_search(search: &Search) -> Result<Reading, Refused> {
+    let http = harness::http();
+    let mut reading =
+        Reading { watermarks: BTreeMap::new(), pictures: BTreeMap::new(), number: None };
+    for table in TABLES {
+        let index = format!("{}/{}", search.url, search.index(table.name));
+        http.post(format!("{index}/_refresh")).send().await?.error_for_status()?;
+        let all = http.get(format!("{index}/_search?size=10000")).send().await?;
+        let found: Found = serde_json::from_str(&all.error_for_status()?.text().await?)?;
+        let picture = reading.pictures.entry(table.name).or_default();
+        for hit in found.hits.hits {
+            picture.add(&document_line(&hit.id, hit.source.get()), 1);
+        }
+    }
+    Ok(reading)
+}
