@@ -257,11 +257,9 @@ BEGIN
 END $$;
 
 CREATE FUNCTION oracle.track_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE gone record;
 BEGIN
-  FOR gone IN EXECUTE format('SELECT * FROM ONLY %s', TG_RELID::regclass) LOOP
-    PERFORM oracle.entry(TG_ARGV[0], -1, gone, TG_ARGV[1]);
-  END LOOP;
+  EXECUTE format('SELECT oracle.entry($1, -1, t, $2) FROM ONLY %s t', TG_RELID::regclass)
+    USING TG_ARGV[0], TG_ARGV[1];
   RETURN NULL;
 END $$;
 
