@@ -1,7 +1,7 @@
 //! By what the stream names the rows that it changes: the replica identity (manual, ALTER TABLE), as
 //! far as Postgres itself accepts it (RelationGetReplicaIndex in relcache.c).
 
-use super::{Table, UniqueIndex};
+use super::{Leaf, Table, UniqueIndex};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
@@ -92,15 +92,22 @@ impl Table {
     }
 
     /// The columns by which the old version of a row is found: the identity's. With FULL the stream
-    /// has them all, and the primary key, where there is one, is the shorter choice.
+    /// has them all, and the primary key, where there is one, is the shorter choice; but for a
+    /// deferrable one, under which two rows may pass through one key on their way past each other.
     pub fn row_key(&self) -> Option<Vec<String>> {
         match self.identity() {
             Identity::Columns(columns) => Some(columns),
-            Identity::Full => Some(self.primary_key.clone().unwrap_or_else(|| {
-                self.columns.iter().map(|column| column.column.name.clone()).collect()
-            })),
+            Identity::Full => Some(match &self.primary_key {
+                Some(key) if self.is_key_immediate() => key.clone(),
+                _ => self.columns.iter().map(|column| column.column.name.clone()).collect(),
+            }),
             Identity::Unusable(_) => None,
         }
+    }
+
+    fn is_key_immediate(&self) -> bool {
+        let indexes = |leaf: &Leaf| leaf.unique_indexes.iter().any(|i| i.primary && i.immediate);
+        self.leaves.iter().all(indexes)
     }
 }
 

@@ -59,7 +59,7 @@ impl Reading {
     }
 }
 
-/// Watermarks and numbers never go back (P3).
+/// Settled watermarks and numbers never go back (P3).
 #[derive(Default)]
 struct Forward {
     positions: BTreeMap<String, Lsn>,
@@ -68,7 +68,8 @@ struct Forward {
 
 impl Forward {
     fn check(&mut self, sink: Sink, reading: &Reading) -> Result<(), String> {
-        for (name, (lsn, _)) in &reading.watermarks {
+        // A fill anew begins at zero, unsettled.
+        for (name, (lsn, _)) in reading.watermarks.iter().filter(|(_, (_, settled))| *settled) {
             let last = self.positions.entry(name.clone()).or_default();
             if lsn < last {
                 return Err(format!("{name} in {} went back from {last} to {lsn}", sink.name()));
