@@ -75,7 +75,7 @@ impl Engine {
     }
 
     /// Adds a projection's plan; nodes that are there already are shared. Its output is empty until
-    /// the tables' rows come, or `rebuild` reads those that are there.
+    /// the tables' rows come, or `reconcile` reads those that are there.
     pub fn add_plan(&mut self, plan: &Plan) -> OutputId {
         let mut place: Vec<usize> = Vec::new();
         let mut tables: Vec<TableId> = Vec::new();
@@ -258,6 +258,39 @@ impl Engine {
         self.changed(scan, entry.lsn(), old.as_ref(), Some(&entry))
     }
 
+    /// Brings an output to what its tables' restored rows say, by changes as of `lsn`. The store keeps
+    /// the rows of both, but not what a transaction that was under way had yet to tell the output, nor
+    /// which rows share a key; and a table that is loaded again has none.
+    pub fn reconcile(&mut self, output: OutputId, lsn: Lsn) -> Result<(), ValueError> {
+        let its = |node: &Node| matches!(node.kind, Kind::Output { output: o, .. } if o == output);
+        let Some(at) = self.nodes.iter().position(its) else { return Ok(()) };
+        let Some(input) = self.nodes[at].plan.input() else { return Ok(()) };
+        let mut rows = Deltas::default();
+        self.rows_of(input, &mut rows)?;
+        let Kind::Output { operator, arrangement, .. } = &mut self.nodes[at].kind else {
+            unreachable!("found by its kind");
+        };
+        operator.restore(&rows, lsn, &mut self.arrangements[*arrangement])
+    }
+
+    /// All rows of a node, computed from the tables'.
+    fn rows_of(&self, node: usize, out: &mut Deltas) -> Result<(), ValueError> {
+        match (&self.nodes[node].kind, &self.nodes[node].plan) {
+            (Kind::Scan, plan::Node::Scan { table }) => {
+                let arrangement = &self.arrangements[self.tables[*table].arrangement];
+                let rows = arrangement.scan_after(None).filter_map(Entry::value);
+                rows.for_each(|row| out.push(row, 1));
+                Ok(())
+            }
+            (Kind::Project { input: columns, chosen }, plan::Node::Project { input, .. }) => {
+                let mut rows = Deltas::default();
+                self.rows_of(*input, &mut rows)?;
+                project(&rows, columns, chosen, out)
+            }
+            _ => unreachable!("an output is no node's input"),
+        }
+    }
+
     /// The table's scan, where somebody wants its deltas.
     fn used_scan(&self, table: TableId) -> Option<usize> {
         self.tables[table].scan.filter(|&scan| !self.nodes[scan].users.is_empty())
@@ -278,7 +311,7 @@ impl Engine {
             pending.push(row, 1);
         }
         if pending.bytes() > PENDING_BYTES_MAX {
-            self.commit(lsn).map(drop)?;
+            self.follow(vec![scan], lsn).map(drop)?;
         }
         Ok(())
     }
@@ -286,10 +319,27 @@ impl Engine {
     /// The transaction whose commit record is at `lsn` is whole: everything that depends on what it
     /// changed follows. Returns the keys that came to be claimed by several rows.
     pub fn commit(&mut self, lsn: Lsn) -> Result<Vec<KeyConflict>, ValueError> {
+        let scans = self.tables.iter().filter_map(|table| table.scan).collect();
+        self.follow(scans, lsn)
+    }
+
+    /// As `commit`, for what depends on these tables: another transaction may be under way in others.
+    pub fn commit_of(
+        &mut self,
+        tables: &[TableId],
+        lsn: Lsn,
+    ) -> Result<Vec<KeyConflict>, ValueError> {
+        let scans = tables.iter().filter_map(|&table| self.tables[table].scan).collect();
+        self.follow(scans, lsn)
+    }
+
+    fn follow(&mut self, scans: Vec<usize>, lsn: Lsn) -> Result<Vec<KeyConflict>, ValueError> {
         let mut conflicts = Vec::new();
+        let mut reached = vec![false; self.nodes.len()];
+        scans.into_iter().for_each(|scan| reached[scan] = true);
         // Inputs stand before their users, so one pass suffices.
         for at in 0..self.nodes.len() {
-            if self.nodes[at].pending.is_empty() {
+            if !reached[at] || self.nodes[at].pending.is_empty() {
                 continue;
             }
             let mut pending = std::mem::take(&mut self.nodes[at].pending);
@@ -310,6 +360,7 @@ impl Engine {
                 }
             };
             for user in self.nodes[at].users.clone() {
+                reached[user] = true;
                 let input = &mut self.nodes[user].pending;
                 sent.iter().for_each(|(row, weight)| input.push(row, weight));
             }

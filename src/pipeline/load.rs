@@ -77,7 +77,7 @@ impl Machine {
             self.batch.entries.push((rows_of, entry.clone()));
             self.engine.load(id, entry)?;
         }
-        self.engine.commit(from)?;
+        self.engine.commit_of(&[id], from)?;
         self.batch.facts.extend(facts);
         Ok(())
     }
@@ -127,7 +127,9 @@ impl Machine {
             *offset += len;
         }
         if last > Lsn::ZERO {
-            self.engine.commit(last)?;
+            let loading = self.tables.iter().filter(|table| table.stage == Stage::Loading);
+            let loading: Vec<_> = loading.map(|table| table.id).collect();
+            self.engine.commit_of(&loading, last)?;
         }
         Ok(Replayed::Whole)
     }

@@ -192,11 +192,18 @@ impl Machine {
                     projection.tombstone_floor,
                 );
             }
-            let tables = engine.output_tables(output).to_vec();
+            let its_tables = engine.output_tables(output).to_vec();
+            let loading = its_tables.iter().any(|&at: &usize| tables[at].stage == Stage::Loading);
+            let lsn = match (&init.load, position.inside) {
+                (Some(load), _) if loading => load.from,
+                (_, Some(inside)) => inside.commit_lsn,
+                _ => Lsn(position.lsn.0.saturating_sub(1)),
+            };
+            engine.reconcile(output, lsn)?;
             projections.push(Projection {
                 name: projection.name,
                 output,
-                tables,
+                tables: its_tables,
                 bound: init.bound,
             });
         }

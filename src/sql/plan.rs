@@ -20,6 +20,15 @@ pub enum Node {
     Output { input: NodeId, key: Vec<usize> },
 }
 
+impl Node {
+    pub fn input(&self) -> Option<NodeId> {
+        match self {
+            Node::Scan { .. } => None,
+            Node::Project { input, .. } | Node::Output { input, .. } => Some(*input),
+        }
+    }
+}
+
 impl Plan {
     /// A table as it is, under the given key columns.
     pub fn table(table: usize, key: Vec<usize>) -> Self {

@@ -19,6 +19,9 @@ pub(crate) struct Output {
 /// The rows under one key, with their multiplicities.
 type Rows = BTreeMap<Vec<u8>, i64>;
 
+/// Deltas by the key that they concern.
+type ByKey<'d> = BTreeMap<Vec<u8>, Vec<(&'d [u8], i64)>>;
+
 /// A key that came to be claimed by several rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
@@ -39,7 +42,40 @@ impl Output {
         lsn: Lsn,
         into: &mut Arrangement,
     ) -> Result<Vec<Conflict>, ValueError> {
-        let mut changed: BTreeMap<Vec<u8>, Vec<(&[u8], i64)>> = BTreeMap::new();
+        let mut conflicts = Vec::new();
+        for (key, deltas) in self.by_key(input)? {
+            conflicts.extend(self.apply_key(key, &deltas, lsn, into));
+        }
+        Ok(conflicts)
+    }
+
+    /// `rows` are all there are: `into` is brought to them by changes as of `lsn`.
+    pub(crate) fn restore(
+        &mut self,
+        rows: &Deltas,
+        lsn: Lsn,
+        into: &mut Arrangement,
+    ) -> Result<(), ValueError> {
+        self.crowded.clear();
+        let mut keys = self.by_key(rows)?;
+        let shown = into.scan_after(None).filter(|entry| !entry.is_tombstone());
+        let gone: Vec<Vec<u8>> =
+            shown.map(|e| e.key().to_vec()).filter(|key| !keys.contains_key(key)).collect();
+        gone.iter().for_each(|key| drop(into.delete(lsn, key)));
+        // What is shown already is neither gone nor new.
+        keys.retain(|key, rows| {
+            let shown = into.get(key).and_then(Entry::value);
+            !matches!(rows.as_slice(), [(row, 1)] if shown == Some(row))
+        });
+        for (key, rows) in keys {
+            into.delete(lsn, &key);
+            self.apply_key(key, &rows, lsn, into);
+        }
+        Ok(())
+    }
+
+    fn by_key<'d>(&self, input: &'d Deltas) -> Result<ByKey<'d>, ValueError> {
+        let mut by_key = ByKey::new();
         let mut split: Vec<Range<usize>> = Vec::new();
         for (row, weight) in input.iter() {
             value::split(&self.columns, row, &mut split)?;
@@ -47,13 +83,9 @@ impl Output {
             for &at in &self.key {
                 key.extend_from_slice(&row[split[at].clone()]);
             }
-            changed.entry(key).or_default().push((row, weight));
+            by_key.entry(key).or_default().push((row, weight));
         }
-        let mut conflicts = Vec::new();
-        for (key, deltas) in changed {
-            conflicts.extend(self.apply_key(key, &deltas, lsn, into));
-        }
-        Ok(conflicts)
+        Ok(by_key)
     }
 
     fn apply_key(

@@ -151,7 +151,8 @@ pub(super) async fn prepare(
     facts::set(&mut batch, facts::SOURCE, &source);
     let committed_at = stored.map_or(0, |stored| stored.committed_at);
     batch.fact(facts::POSITION, Stored::at(position, committed_at).to_bytes());
-    let (projections, sink_projections) = projections(config, &used, &mut kept, store, &mut batch)?;
+    let (projections, sink_projections) =
+        projections(config, &used, position, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     store.write(&batch)?;
     let tables = tables(&used, &kept, store)?;
@@ -431,6 +432,7 @@ type Projections = (Vec<ProjectionInit>, Vec<Vec<SinkProjection>>);
 fn projections(
     config: &Config,
     used: &[Used<'_>],
+    position: Position,
     kept: &mut Kept,
     store: &Store,
     batch: &mut Batch,
@@ -459,7 +461,7 @@ fn projections(
         };
         let plan = Plan::table(at, resolved.key.clone());
         let own = used[at].layout.identity != resolved.key;
-        inits.push(output_init(projection, plan, own, kept, store, batch)?);
+        inits.push(output_init(projection, plan, own, position, kept, store, batch)?);
         let columns: Arc<[Column]> = columns.as_slice().into();
         for (sink, of_sink) in config.sinks.iter().zip(&mut of_sinks) {
             let targets = projection.targets.iter().filter(|(name, _)| *name == sink.name);
@@ -483,6 +485,7 @@ fn output_init(
     projection: &ProjectionConfig,
     plan: Plan,
     own: bool,
+    position: Position,
     kept: &mut Kept,
     store: &Store,
     batch: &mut Batch,
@@ -499,24 +502,22 @@ fn output_init(
     }
     let described = format!("{plan:?}");
     let fact: Option<OutputFact> = facts::read(store, &facts::output(&name))?;
-    let rows_of = match fact {
-        Some(fact) if fact.plan == described => fact.rows_of,
+    let (rows_of, tombstone_floor) = match fact {
+        Some(fact) if fact.plan == described => {
+            let floor = store.fact(&format!("floor/{}", fact.rows_of))?;
+            (fact.rows_of, Lsn(facts::number(floor.as_deref())))
+        }
         old => {
             batch.dropped.extend(old.map(|fact| fact.rows_of));
             let rows_of = kept.new_rows_of();
             facts::set(batch, facts::output(&name), &OutputFact { rows_of, plan: described });
-            rows_of
+            // Its rows are computed from the table's; nobody knows what was deleted before.
+            batch.fact(format!("floor/{rows_of}"), position.lsn.0.to_be_bytes().to_vec());
+            (rows_of, position.lsn)
         }
     };
-    let floor = store.fact(&format!("floor/{rows_of}"))?;
     let rows = store.rows(rows_of).collect::<Result<Vec<Entry>, _>>()?;
-    Ok(ProjectionInit {
-        name,
-        plan,
-        rows_of,
-        rows,
-        tombstone_floor: Lsn(facts::number(floor.as_deref())),
-    })
+    Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor })
 }
 
 /// Names the shape of the rows and targets; it is compared, never read.
