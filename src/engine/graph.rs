@@ -335,6 +335,9 @@ impl Engine {
 
     fn follow(&mut self, scans: Vec<usize>, lsn: Lsn) -> Result<Vec<KeyConflict>, ValueError> {
         let mut conflicts = Vec::new();
+        if self.nodes.iter().all(|node| node.pending.is_empty()) {
+            return Ok(conflicts);
+        }
         let mut reached = vec![false; self.nodes.len()];
         scans.into_iter().for_each(|scan| reached[scan] = true);
         // Inputs stand before their users, so one pass suffices.

@@ -296,7 +296,14 @@ impl Machine {
             }
             Some(Event::Message { .. }) => {}
             Some(Event::Commit { commit_lsn, end_lsn, commit_time }) => {
-                let conflicts = self.engine.commit(commit_lsn)?;
+                let conflicts = if self.load.is_none() {
+                    self.engine.commit(commit_lsn)?
+                } else {
+                    // What a replay has gathered is of other commits.
+                    let live = self.tables.iter().filter(|table| table.stage != Stage::Loading);
+                    let live: Vec<_> = live.map(|table| table.id).collect();
+                    self.engine.commit_of(&live, commit_lsn)?
+                };
                 self.conflicts.extend(conflicts);
                 self.position = Position { lsn: end_lsn, inside: None };
                 self.progress = Progress { applied: end_lsn, committed_at: commit_time };
