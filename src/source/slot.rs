@@ -129,7 +129,11 @@ pub async fn create(
     };
     let watch = watch_creation(params, application_name, name, process_id, cancel);
     let (consistent_point, window) = tokio::select! {
-        created = creation => created?,
+        created = creation => match created {
+            // The cancelled statement may be heard of before our own request has returned.
+            Err(_) if cancel.is_cancelled() => return Err(Error::Cancelled(name.to_owned())),
+            created => created?,
+        },
         error = watch => return Err(error),
     };
     Ok(Created { connection, consistent_point, window })
