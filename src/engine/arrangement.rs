@@ -39,7 +39,8 @@ pub struct Arrangement {
 }
 
 impl Arrangement {
-    /// Rebuilt from the store: `entries` in key order; none of their changes is in `recent`.
+    /// Rebuilt from the store: `entries` in key order; none of their changes is in `recent`, nor are
+    /// those of a transaction that was under way, which lie beyond `position`.
     pub fn restore(
         entries: impl Iterator<Item = Entry>,
         position: Lsn,
@@ -51,6 +52,8 @@ impl Arrangement {
         this.map = entries
             .inspect(|entry| {
                 this.bytes += entry.bytes();
+                this.last = this.last.max(entry.lsn());
+                this.recent_floor = this.recent_floor.max(Lsn(entry.lsn().0 + 1));
                 if entry.is_tombstone() {
                     this.tombstone_bytes += entry.bytes();
                     this.tombstones.push_back(entry.clone());
@@ -423,8 +426,11 @@ mod tests {
     #[test]
     fn restored_entries_are_found_but_not_in_the_log() {
         let entries = [row(5, "a", "1"), Entry::tombstone(Lsn(7), b"b"), row(6, "c", "2")];
-        let a = Arrangement::restore(entries.into_iter(), Lsn(9), Lsn(3));
+        let a = Arrangement::restore(entries.clone().into_iter(), Lsn(9), Lsn(3));
         assert_eq!((a.len(), a.seq_at(Lsn(8)), a.seq_at(Lsn(9))), (2, None, Some(0)));
+        // The first changes of a transaction that was under way.
+        let a = Arrangement::restore(entries.into_iter(), Lsn(6), Lsn(3));
+        assert_eq!((a.seq_at(Lsn(7)), a.seq_at(Lsn(8))), (None, Some(0)));
         assert!(a.get(b"b").is_none());
         assert_eq!(a.tombstone_floor(), Lsn(3));
     }

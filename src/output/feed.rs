@@ -68,6 +68,8 @@ pub struct Feed {
     fill_next: bool,
     /// A step was handed out and its outcome is not known yet.
     step_under_way: bool,
+    /// A lane was halted in the middle of a round: what it has sent must not be settled.
+    broken: bool,
 }
 
 struct Lane {
@@ -114,7 +116,7 @@ impl Feed {
                 filled_from: Lsn::ZERO,
             })
             .collect();
-        Self { lanes, step_rows, round: None, fill_next: true, step_under_way: false }
+        Self { lanes, step_rows, round: None, fill_next: true, step_under_way: false, broken: false }
     }
 
     /// The sink was opened, for the first time or again, and says where it stands.
@@ -122,6 +124,7 @@ impl Feed {
         assert_eq!(standings.len(), self.lanes.len(), "one standing per lane");
         self.round = None;
         self.step_under_way = false;
+        self.broken = false;
         for (lane, standing) in self.lanes.iter_mut().zip(standings) {
             if lane.stage == Stage::Halted {
                 continue;
@@ -149,6 +152,7 @@ impl Feed {
     pub fn closed(&mut self) {
         self.round = None;
         self.step_under_way = false;
+        self.broken = false;
         for lane in &mut self.lanes {
             if lane.stage != Stage::Halted {
                 lane.stage = Stage::Unknown;
@@ -156,9 +160,13 @@ impl Feed {
         }
     }
 
-    /// A refused row halts its projection in this sink.
+    /// A refused row, or what has become of its table, halts a projection in this sink: its watermark
+    /// stays where it is.
     pub fn halt(&mut self, lane: usize) {
         self.lanes[lane].stage = Stage::Halted;
+        let takes_part =
+            |round: &Round| round.members.contains(&lane) || round.finishing.contains(&lane);
+        self.broken |= self.round.as_ref().is_some_and(takes_part);
     }
 
     /// The next work, or `None` when there is nothing to do before more is applied. `ready` tells
@@ -170,6 +178,9 @@ impl Feed {
         ready: impl Fn(usize) -> bool,
         idle: bool,
     ) -> Option<Work> {
+        if self.broken {
+            return Some(Work::Reopen);
+        }
         if self.round.is_none() {
             self.release(engine, progress.applied, &ready);
         }

@@ -95,7 +95,8 @@ impl Machine {
     /// The position that somebody waits for but nothing has reached: a load's bound beyond what the
     /// source has sent.
     pub fn wanted_position(&self) -> Option<Lsn> {
-        let bound = self.projections.iter().map(|projection| projection.bound).max()?;
-        (self.load.is_none() && bound > self.progress.applied).then_some(bound)
+        let ended = self.projections.iter().map(|projection| projection.bound).max()?;
+        let bound = self.load.as_ref().map_or(ended, |load| ended.max(load.bound));
+        (bound > self.progress.applied).then_some(bound)
     }
 }

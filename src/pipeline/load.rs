@@ -1,19 +1,23 @@
 //! The machine's part in a load: rows that chunks bring, and the backlog of changes that follows them.
 
 use super::backlog::{self, Record};
+use super::doubt::{Answer, Doubts, Old, RowKey};
 use super::machine::{Fault, LoadInit, Machine, relation_of};
 use super::table::Stage;
-use crate::engine::{Entry, RowError};
+use crate::engine::{Batch, Entry};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, decode};
-use crate::value;
+use crate::value::{self, Column, ValueError};
 
 /// The position that the stream must reach before a load's rows can be shown.
 pub const BOUND_FACT: &str = "bound";
 
+/// A load that is under way.
+pub const LOAD_FACT: &str = "load";
+
 pub(super) struct Load {
     from: Lsn,
-    bound: Lsn,
+    pub(super) bound: Lsn,
     pub(super) chunks_left: usize,
     /// The place of the backlog's next piece to replay; the last piece is `pending`.
     replay_at: u64,
@@ -22,6 +26,9 @@ pub(super) struct Load {
     pub(super) backlog_end: u64,
     /// The backlog's newest records, on their way to the store.
     pub(super) pending: Vec<u8>,
+    /// The transaction that is replayed.
+    xid: u32,
+    doubts: Doubts,
 }
 
 impl Load {
@@ -34,7 +41,41 @@ impl Load {
             replay_offset: 0,
             backlog_end: init.backlog_end,
             pending: Vec::new(),
+            xid: 0,
+            doubts: Doubts::default(),
         }
+    }
+
+    /// A row moves from one key to the other, or stays; `untold` columns are as they were.
+    pub(super) fn updated(
+        &mut self,
+        (from, to): (RowKey, RowKey),
+        lsn: Lsn,
+        old: Option<&Entry>,
+        untold: &[usize],
+        batch: &mut Batch,
+    ) {
+        // A version that this replay has written is of the moment, any other may be newer.
+        let replayed = |old: &Entry| self.from < old.lsn() && old.lsn() <= lsn;
+        let old = match old {
+            None => Old::Missing,
+            Some(old) if replayed(old) && !self.doubts.is_borrowed(&from) => Old::Known,
+            Some(_) => Old::Borrowed,
+        };
+        let known = !self.doubts.is_any_unknown();
+        self.doubts.updated(&from, to, old, untold, self.xid);
+        if known && self.doubts.is_any_unknown() {
+            // The store does not know what is unknown: a restart loads anew.
+            batch.remove_fact(LOAD_FACT);
+        }
+    }
+
+    pub(super) fn forget(&mut self, row: &RowKey) {
+        self.doubts.forget(row);
+    }
+
+    pub(super) fn truncated(&mut self, is_there: impl Fn(&RowKey) -> bool) {
+        self.doubts.retain(is_there);
     }
 }
 
@@ -44,7 +85,7 @@ pub enum Replayed {
     /// All of it.
     Whole,
     /// The row of this table under `Machine::wanted_key` has to be read from the source, by a snapshot
-    /// in which `xid` has ended: its unchanged columns are in no chunk. Then the same piece goes on.
+    /// in which `xid` has ended: values of it are in no chunk.
     NeedsRow { table: usize, xid: u32 },
 }
 
@@ -96,46 +137,57 @@ impl Machine {
     }
 
     /// The place of the backlog's next piece, once the load's rows are all there: the piece from the
-    /// store, or `None` when what is left has not gone there yet.
+    /// store, or `None` when there is nothing to do before the stream goes on.
     pub fn replay_at(&self) -> Option<u64> {
-        self.load.as_ref().filter(|load| load.chunks_left == 0).map(|load| load.replay_at)
+        let load = self.load.as_ref()?;
+        let pieces = load.replay_at < load.backlog_end;
+        (load.chunks_left == 0 && (pieces || self.has_reached_bound())).then_some(load.replay_at)
+    }
+
+    /// Chunks hold rows as new as the bound: before the stream has reached it, the changes between
+    /// still meet such rows, and have to be replayed with care.
+    fn has_reached_bound(&self) -> bool {
+        self.load.as_ref().is_some_and(|load| self.position.lsn >= load.bound)
     }
 
     /// Replays a piece that came from the store.
-    pub fn replay(&mut self, piece: &[u8]) -> Result<Replayed, Fault> {
-        let Some(mut load) = self.load.take() else { return Ok(Replayed::Whole) };
-        let outcome = self.replay_from(piece, &mut load.replay_offset);
-        if matches!(outcome, Ok(Replayed::Whole)) {
+    pub fn replay(&mut self, piece: &[u8]) -> Result<(), Fault> {
+        let Some(load) = &self.load else { return Ok(()) };
+        self.replay_from(piece, load.replay_offset)?;
+        if let Some(load) = &mut self.load {
             load.replay_at += 1;
             load.replay_offset = 0;
         }
-        self.load = Some(load);
-        outcome
+        Ok(())
     }
 
-    fn replay_from(&mut self, piece: &[u8], offset: &mut usize) -> Result<Replayed, Fault> {
+    fn replay_from(&mut self, piece: &[u8], mut offset: usize) -> Result<(), Fault> {
         let mut last = Lsn::ZERO;
-        while *offset < piece.len() {
-            let Some((record, len)) = backlog::read(&piece[*offset..]) else {
-                return Err(Fault::Backlog { at: *offset });
+        while offset < piece.len() {
+            let Some((record, len)) = backlog::read(&piece[offset..]) else {
+                return Err(Fault::Backlog { at: offset });
             };
-            if let Some(table) = self.replay_record(&record)? {
-                (self.wanted_len, self.waiting_for_row) = (len, true);
-                return Ok(Replayed::NeedsRow { table, xid: record.xid });
-            }
+            self.replay_record(&record)?;
             last = last.max(record.commit_lsn);
-            *offset += len;
+            offset += len;
         }
         if last > Lsn::ZERO {
-            let loading = self.tables.iter().filter(|table| table.stage == Stage::Loading);
-            let loading: Vec<_> = loading.map(|table| table.id).collect();
-            self.engine.commit_of(&loading, last)?;
+            self.commit_loading(last)?;
         }
-        Ok(Replayed::Whole)
+        Ok(())
     }
 
-    /// Some table: its row under `wanted_key` is missing.
-    fn replay_record(&mut self, record: &Record<'_>) -> Result<Option<usize>, Fault> {
+    fn commit_loading(&mut self, lsn: Lsn) -> Result<(), Fault> {
+        let loading = self.tables.iter().filter(|table| table.stage == Stage::Loading);
+        let loading: Vec<_> = loading.map(|table| table.id).collect();
+        self.engine.commit_of(&loading, lsn)?;
+        Ok(())
+    }
+
+    fn replay_record(&mut self, record: &Record<'_>) -> Result<(), Fault> {
+        if let Some(load) = &mut self.load {
+            load.xid = record.xid;
+        }
         let change = match decode(record.body)? {
             Message::Relation(described) => {
                 let described = Relation::from(described);
@@ -145,10 +197,10 @@ impl Machine {
                     route.forget();
                     self.describe(described.oid, &described);
                 }
-                return Ok(None);
+                return Ok(());
             }
             Message::Change(change) => change,
-            _ => return Ok(None),
+            _ => return Ok(()),
         };
         if let Change::Truncate { relations, .. } = &change {
             for relation in relations.iter() {
@@ -156,16 +208,14 @@ impl Machine {
                     self.truncate(relation, record.commit_lsn)?;
                 }
             }
-            return Ok(None);
+            return Ok(());
         }
         let relation = relation_of(&change);
         if !self.is_loading(relation) {
-            return Ok(None);
+            return Ok(());
         }
-        match self.apply(relation, record.commit_lsn, &change) {
-            Err(RowError::Missing(_)) => Ok(self.routes.get(&relation).map(|route| route.table)),
-            outcome => self.refuse(relation, outcome).map(|()| None),
-        }
+        let outcome = self.apply(relation, record.commit_lsn, &change);
+        self.refuse(relation, outcome)
     }
 
     fn is_loading(&self, relation: u32) -> bool {
@@ -173,9 +223,9 @@ impl Machine {
         route.is_some_and(|route| self.tables[route.table].stage == Stage::Loading)
     }
 
-    /// A replay stands still until `fetched`.
+    /// The end of the load stands still until `fetched`.
     pub fn is_waiting_for_row(&self) -> bool {
-        self.waiting_for_row
+        self.wanted.is_some()
     }
 
     /// The texts of the key of the row that `Replayed::NeedsRow` asks for.
@@ -183,7 +233,8 @@ impl Machine {
         let layout = self.engine.layout(self.tables[table].id);
         let columns: Vec<_> =
             layout.identity.iter().map(|&at| layout.columns[at].clone()).collect();
-        let datums = value::columns(&columns, &self.wanted_key).zip(&columns);
+        let key = self.wanted.as_ref().map_or(&[][..], |(_, key)| key);
+        let datums = value::columns(&columns, key).zip(&columns);
         let texts = datums.map(|(datum, column)| {
             let mut text = Vec::new();
             value::write_text(&column.ty, datum?, &mut text)?;
@@ -192,41 +243,58 @@ impl Machine {
         texts.collect()
     }
 
-    /// The row that a replay needed, as a snapshot up to `bound` shows it. Without one it is gone at the
-    /// source: the change is passed over, the row's deletion follows in the stream.
-    pub fn fetched(&mut self, table: usize, entry: Option<Entry>, bound: Lsn) -> Result<(), Fault> {
-        self.waiting_for_row = false;
-        let Some(load) = &mut self.load else { return Ok(()) };
-        load.bound = load.bound.max(bound);
-        let Some(entry) = entry else {
-            load.replay_offset += self.wanted_len;
-            return Ok(());
-        };
-        let id = self.tables[table].id;
-        let rows_of = self.rows_of[self.engine.table_arrangement(id)];
-        self.batch.entries.push((rows_of, entry.clone()));
-        Ok(self.engine.load(id, entry)?)
+    /// The row that was asked for, as a snapshot up to `bound` shows it.
+    pub fn fetched(&mut self, entry: Option<Entry>, bound: Lsn) {
+        if let (Some(row), Some(load)) = (self.wanted.take(), &mut self.load) {
+            load.bound = load.bound.max(bound);
+            load.doubts.answered(&row, Answer(entry));
+        }
     }
 
     /// Replays what has not gone to the store yet and ends the load, when nothing else is left.
     pub fn finish_load(&mut self) -> Result<Option<Replayed>, Fault> {
+        let reached = self.has_reached_bound();
         let Some(load) = &mut self.load else { return Ok(None) };
-        if load.chunks_left > 0 || load.replay_at < load.backlog_end {
+        if load.chunks_left > 0 || load.replay_at < load.backlog_end || !reached {
             return Ok(None);
         }
         let pending = std::mem::take(&mut load.pending);
-        let mut offset = load.replay_offset;
-        let outcome = self.replay_from(&pending, &mut offset);
-        let load = self.load.as_mut().expect("a load is under way");
-        load.pending = pending;
-        load.replay_offset = offset;
-        match outcome? {
-            Replayed::Whole => {
-                self.end_load();
-                Ok(Some(Replayed::Whole))
-            }
-            needs => Ok(Some(needs)),
+        let offset = load.replay_offset;
+        let outcome = self.replay_from(&pending, offset);
+        if let Some(load) = &mut self.load {
+            load.replay_offset = pending.len();
+            load.pending = pending;
         }
+        outcome?;
+        self.fill_unknown()?;
+        let unasked = self.load.as_ref().and_then(|load| load.doubts.unasked());
+        if let Some((row, xid)) = unasked {
+            let table = row.0;
+            self.wanted = Some(row.clone());
+            return Ok(Some(Replayed::NeedsRow { table, xid }));
+        }
+        self.end_load();
+        Ok(Some(Replayed::Whole))
+    }
+
+    /// Puts the source's answers in the place of what was unknown.
+    fn fill_unknown(&mut self) -> Result<(), Fault> {
+        let Some(load) = &mut self.load else { return Ok(()) };
+        let answered = load.doubts.take_answered();
+        if answered.is_empty() {
+            return Ok(());
+        }
+        for ((table, key), columns, answer) in answered {
+            let id = self.tables[table].id;
+            let Some(old) = self.engine.get(id, &key) else { continue };
+            let layout = self.engine.layout(id);
+            let row = combine(&layout.columns, old, &columns, &answer)?;
+            let entry = Entry::row_in(old.leaf(), old.lsn(), &key, &row);
+            let rows_of = self.rows_of[self.engine.table_arrangement(id)];
+            self.batch.entries.push((rows_of, entry.clone()));
+            self.engine.load(id, entry)?;
+        }
+        self.commit_loading(Lsn(self.position.lsn.0 - 1))
     }
 
     fn end_load(&mut self) {
@@ -254,6 +322,28 @@ impl Machine {
         // A restart before the stream has reached it must wait for it, too.
         self.batch.fact(BOUND_FACT, load.bound.0.to_be_bytes().to_vec());
         self.batch.backlog_dropped = true;
-        self.batch.remove_fact("load");
+        self.batch.remove_fact(LOAD_FACT);
     }
+}
+
+/// The row of `old`, with these columns from `other`.
+fn combine(
+    columns: &[Column],
+    old: &Entry,
+    from_other: &[usize],
+    other: &Entry,
+) -> Result<Vec<u8>, ValueError> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (old, other) = (old.value().unwrap_or_default(), other.value().unwrap_or_default());
+    value::split(columns, old, &mut ours)?;
+    value::split(columns, other, &mut theirs)?;
+    let mut row = Vec::with_capacity(old.len());
+    for at in 0..columns.len() {
+        let part = match from_other.contains(&at) {
+            true => &other[theirs[at].clone()],
+            false => &old[ours[at].clone()],
+        };
+        row.extend_from_slice(part);
+    }
+    Ok(row)
 }

@@ -8,6 +8,7 @@
 //! * A projection is ready when all its tables are live and the applied position has passed every
 //!   snapshot that their load read; before, no sink is told of it (P1).
 
+use super::doubt::RowKey;
 use super::letters::Letters;
 use super::load::Load;
 use super::table::{Route, Routes, Stage, Table};
@@ -149,10 +150,8 @@ pub struct Machine {
     pub(super) tombstone_bytes_max: usize,
     pub(super) buffer: RowBuffer,
     pub(super) old_key: Vec<u8>,
-    pub(super) wanted_key: Vec<u8>,
-    /// Bytes of the record that waits for `wanted_key`'s row.
-    pub(super) wanted_len: usize,
-    pub(super) waiting_for_row: bool,
+    /// The row that the source is asked for.
+    pub(super) wanted: Option<RowKey>,
     pub(super) conflicts: Vec<KeyConflict>,
 }
 
@@ -244,9 +243,7 @@ impl Machine {
             tombstone_bytes_max: init.tombstone_bytes_max,
             buffer: RowBuffer::default(),
             old_key: Vec::new(),
-            wanted_key: Vec::new(),
-            wanted_len: 0,
-            waiting_for_row: false,
+            wanted: None,
             conflicts: Vec::new(),
         })
     }
@@ -362,6 +359,13 @@ impl Machine {
     pub fn quarantine(&mut self, table: usize, why: String) {
         self.stale(table);
         self.tables[table].stage = Stage::Quarantined(why);
+        for sink in &mut self.sinks {
+            for (lane, &projection) in sink.projections.iter().enumerate() {
+                if self.projections[projection].tables.contains(&table) {
+                    sink.feed.halt(lane);
+                }
+            }
+        }
     }
 
     /// The table's rows lie in another file now, with the same values.
@@ -397,7 +401,12 @@ impl Machine {
         let table = &self.tables[route.table];
         self.counts[route.table].truncate += 1;
         let leaf = table.partitioned.then_some(route.leaf);
-        Ok(self.engine.truncate(table.id, lsn, leaf)?)
+        self.engine.truncate(table.id, lsn, leaf)?;
+        let (engine, tables) = (&self.engine, &self.tables);
+        if let Some(load) = &mut self.load {
+            load.truncated(|(table, key)| engine.get(tables[*table].id, key).is_some());
+        }
+        Ok(())
     }
 
     /// Applies one change of a row.
@@ -417,27 +426,35 @@ impl Machine {
         match change {
             Change::Insert { new, .. } => {
                 counts.insert += 1;
-                route.encode(new, layout, None, buffer)?;
+                route.encode(new, None, layout, None, buffer)?;
+                if let Some(load) = &mut self.load {
+                    load.forget(&(route.table, buffer.key.clone()));
+                }
                 let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
                 self.engine.put(id, entry)?;
             }
             Change::Update { before, new, .. } => {
                 counts.update += 1;
                 let key = &mut self.old_key;
-                match before {
-                    Some(before) => route.encode_key(&before.tuple(), layout, key)?,
-                    None => route.encode_key(new, layout, key)?,
+                let before = before.as_ref().map(|before| before.tuple());
+                route.encode_key(before.as_ref().unwrap_or(new), layout, key)?;
+                let is_untold = |cell| cell == crate::pgoutput::Cell::UnchangedToast;
+                let untold = new.cells().any(is_untold);
+                let old = untold.then(|| self.engine.get(id, key).cloned()).flatten();
+                let at = route.table;
+                let loading = self.load.as_mut().filter(|_| self.tables[at].stage == Stage::Loading);
+                let mut old_row = old.as_ref().and_then(Entry::value);
+                let nulls;
+                if loading.is_some() && old_row.is_none() {
+                    nulls = vec![crate::value::NULL; layout.columns.len()];
+                    old_row = Some(&nulls);
                 }
-                let unchanged =
-                    new.cells().any(|cell| cell == crate::pgoutput::Cell::UnchangedToast);
-                let old = unchanged.then(|| self.engine.get(id, key).cloned()).flatten();
-                if let Err(error) =
-                    route.encode(new, layout, old.as_ref().and_then(Entry::value), buffer)
-                {
-                    if matches!(error, RowError::Missing(_)) {
-                        self.wanted_key.clone_from(key);
-                    }
-                    return Err(error);
+                route.encode(new, before.as_ref(), layout, old_row, buffer)?;
+                if let Some(load) = loading {
+                    let columns =
+                        if untold { route.untouched(new, before.as_ref()) } else { Vec::new() };
+                    let keys = ((at, key.clone()), (at, buffer.key.clone()));
+                    load.updated(keys, lsn, old.as_ref(), &columns, &mut self.batch);
                 }
                 if before.is_some() && *key != buffer.key {
                     self.engine.delete(id, lsn, key)?;
@@ -448,6 +465,9 @@ impl Machine {
             Change::Delete { before, .. } => {
                 counts.delete += 1;
                 route.encode_key(&before.tuple(), layout, &mut self.old_key)?;
+                if let Some(load) = &mut self.load {
+                    load.forget(&(route.table, self.old_key.clone()));
+                }
                 self.engine.delete(id, lsn, &self.old_key)?;
             }
             Change::Truncate { .. } => unreachable!("a TRUNCATE is not a row's change"),

@@ -3,6 +3,7 @@
 mod backlog;
 mod checkpoint;
 mod deliver;
+mod doubt;
 mod inspect;
 mod letters;
 mod load;
@@ -12,7 +13,7 @@ mod table;
 
 pub use checkpoint::Checkpoint;
 pub use letters::{Refused, letter_key};
-pub use load::{BOUND_FACT, Replayed};
+pub use load::{BOUND_FACT, LOAD_FACT, Replayed};
 pub use machine::{
     Counts, Fault, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts, TableInit,
 };

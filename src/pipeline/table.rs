@@ -87,20 +87,39 @@ impl Route {
         Ok(())
     }
 
-    /// Encodes a tuple's row and key into `out`.
+    /// Encodes a tuple's row and key into `out`. What the change left as it was is taken from `before`,
+    /// where the stream has sent it, else from the row `old`.
     pub(super) fn encode(
         &self,
         tuple: &Tuple<'_>,
+        before: Option<&Tuple<'_>>,
         layout: &TableLayout,
         old: Option<&[u8]>,
         out: &mut RowBuffer,
     ) -> Result<(), RowError> {
-        match self.columns.as_ref().expect("described before its first row") {
-            Columns::Same => layout.encode(tuple.cells().map(cell), old, out),
-            Columns::At(places) => {
-                let cells: Vec<_> = tuple.cells().map(cell).collect();
+        match (self.columns.as_ref().expect("described before its first row"), before) {
+            (Columns::Same, None) => layout.encode(tuple.cells().map(cell), old, out),
+            (Columns::Same, Some(before)) => layout.encode(over(tuple, before), old, out),
+            (Columns::At(places), _) => {
+                let cells: Vec<_> = match before {
+                    None => tuple.cells().map(cell).collect(),
+                    Some(before) => over(tuple, before).collect(),
+                };
                 layout.encode(places.iter().map(|&place| at(&cells, place)), old, out)
             }
+        }
+    }
+
+    /// The layout's columns that the change left as they were and the stream does not tell.
+    pub(super) fn untouched(&self, tuple: &Tuple<'_>, before: Option<&Tuple<'_>>) -> Vec<usize> {
+        let cells: Vec<_> = match before {
+            None => tuple.cells().map(cell).collect(),
+            Some(before) => over(tuple, before).collect(),
+        };
+        let untold = |place: usize| matches!(cells.get(place), Some(engine::Cell::Unchanged));
+        match self.columns.as_ref().expect("described before its first row") {
+            Columns::Same => (0..cells.len()).filter(|&place| untold(place)).collect(),
+            Columns::At(places) => (0..places.len()).filter(|&at| untold(places[at])).collect(),
         }
     }
 
@@ -117,6 +136,14 @@ impl Route {
             Columns::At(places) => layout.encode_key(|column| at(&cells, places[column]), key),
         }
     }
+}
+
+/// The cells of `new`, with the values of `before` where it has any and `new` leaves them out.
+fn over<'a>(new: &Tuple<'a>, before: &Tuple<'a>) -> impl Iterator<Item = engine::Cell<'a>> {
+    new.cells().zip(before.cells()).map(|(new, before)| match (new, before) {
+        (pgoutput::Cell::UnchangedToast, pgoutput::Cell::Text(_)) => cell(before),
+        _ => cell(new),
+    })
 }
 
 /// A tuple that is too short for its relation was refused before; NULL stands for no cell here.

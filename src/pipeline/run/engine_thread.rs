@@ -70,7 +70,6 @@ pub(super) enum Command {
         room: oneshot::Sender<()>,
     },
     Fetched {
-        table: usize,
         entry: Option<Entry>,
         bound: Lsn,
     },
@@ -94,7 +93,7 @@ pub(super) enum Command {
 
 pub(super) type Facts = Vec<(String, Option<Vec<u8>>)>;
 
-/// A row that a replay needs from the source.
+/// A row that the end of a load needs from the source.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub table: usize,
@@ -264,9 +263,7 @@ impl EngineThread {
                 self.load_room = Some(room);
                 self.machine.replanned(dropped, planned, facts);
             }
-            Command::Fetched { table, entry, bound } => {
-                self.machine.fetched(table, entry, bound)?
-            }
+            Command::Fetched { entry, bound } => self.machine.fetched(entry, bound),
             Command::Quarantine { table, why } => self.machine.quarantine(table, why),
             Command::Reshaped { table, live, stale } => self.machine.reshaped(table, live, stale),
             Command::Stale { table } => self.machine.stale(table),
@@ -281,20 +278,19 @@ impl EngineThread {
         if self.machine.is_waiting_for_row() {
             return Ok(());
         }
-        let outcome = match self.reader.backlog_from(at)? {
-            Some((found, piece)) if found == at => Some(self.machine.replay(&piece)?),
-            _ => {
-                let outcome = self.machine.finish_load()?;
-                if outcome == Some(Replayed::Whole) {
-                    self.report.load_ended();
-                }
-                outcome
+        if let Some((found, piece)) = self.reader.backlog_from(at)?
+            && found == at
+        {
+            return Ok(self.machine.replay(&piece)?);
+        }
+        match self.machine.finish_load()? {
+            None => {}
+            Some(Replayed::Whole) => self.report.load_ended(),
+            Some(Replayed::NeedsRow { table, xid }) => {
+                let key = self.machine.wanted_key(table)?;
+                // One at a time: the next is asked for when it is answered.
+                self.wanted.blocking_send(Wanted { table, key, xid }).map_err(|_| End::Gone)?;
             }
-        };
-        if let Some(Replayed::NeedsRow { table, xid }) = outcome {
-            let key = self.machine.wanted_key(table)?;
-            // One at a time: a replay stands still until it is answered.
-            self.wanted.blocking_send(Wanted { table, key, xid }).map_err(|_| End::Gone)?;
         }
         Ok(())
     }

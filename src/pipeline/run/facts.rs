@@ -24,7 +24,7 @@ use crate::state::Store;
 pub(super) const POSITION: &str = "position";
 pub(super) const SOURCE: &str = "source";
 pub(super) const ROWS_OF: &str = "rows-of";
-pub(super) const LOAD: &str = "load";
+pub(super) const LOAD: &str = crate::pipeline::LOAD_FACT;
 
 /// Where the state stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
