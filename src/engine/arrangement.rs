@@ -46,11 +46,12 @@ impl Arrangement {
         position: Lsn,
         tombstone_floor: Lsn,
     ) -> Self {
-        let mut this =
-            Self { recent_floor: position, last: position, tombstone_floor, ..Self::default() };
+        let mut this = Self { recent_floor: position, tombstone_floor, ..Self::default() };
+        let mut newest = Lsn::ZERO;
         // Collecting a sorted iterator builds the tree bottom-up, with full nodes.
         this.map = entries
             .inspect(|entry| {
+                newest = newest.max(entry.lsn());
                 this.bytes += entry.bytes();
                 this.last = this.last.max(entry.lsn());
                 this.recent_floor = this.recent_floor.max(Lsn(entry.lsn().0 + 1));
@@ -64,6 +65,11 @@ impl Arrangement {
             .map(Slot::new)
             .collect();
         this.tombstones.make_contiguous().sort_by_key(Entry::lsn);
+        // Rows of a transaction that was not whole at `position` are not in `recent` either.
+        this.last = newest;
+        if newest >= position {
+            this.recent_floor = Lsn(newest.0 + 1);
+        }
         this
     }
 

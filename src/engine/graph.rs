@@ -204,6 +204,77 @@ impl Engine {
         self.arrangements[self.tables[table].arrangement].get(key)
     }
 
+    /// Makes the rows of an output that has none from those that its table has, as changes that nobody is
+    /// told of: whoever needs them scans.
+    pub fn rebuild(&mut self, output: OutputId, lsn: Lsn) -> Result<(), ValueError> {
+        self.for_rows_below(output, |operator, rows, arrangement| {
+            operator.make(rows, lsn, arrangement)
+        })
+    }
+
+    /// An output's rows come from the store: which keys are claimed by several rows, and so not shown,
+    /// is found again.
+    pub fn restored(&mut self, output: OutputId) -> Result<(), ValueError> {
+        self.for_rows_below(output, |operator, rows, arrangement| {
+            operator.remember(rows, arrangement)
+        })
+    }
+
+    /// Hands an output all rows of its input, some at a time.
+    fn for_rows_below(
+        &mut self,
+        output: OutputId,
+        mut take: impl FnMut(&mut Output, &Deltas, &mut Arrangement) -> Result<(), ValueError>,
+    ) -> Result<(), ValueError> {
+        let is_output =
+            |node: &Node| matches!(node.kind, Kind::Output { output: of, .. } if of == output);
+        // A table under its own identity is its own output.
+        let Some(at) = self.nodes.iter().position(is_output) else { return Ok(()) };
+        let mut path = Vec::new();
+        let mut node = at;
+        let table = loop {
+            match self.nodes[node].plan {
+                plan::Node::Scan { table } => break table,
+                plan::Node::Project { input, .. } | plan::Node::Output { input, .. } => {
+                    path.push(node);
+                    node = input;
+                }
+            }
+        };
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let mut rows = Deltas::default();
+            let below = &self.arrangements[self.tables[table].arrangement];
+            let mut last = None;
+            for entry in below.scan_after(after.as_deref()) {
+                if let Some(row) = entry.value() {
+                    rows.push(row, 1);
+                }
+                last = Some(entry.key().to_vec());
+                if rows.bytes() > PENDING_BYTES_MAX {
+                    break;
+                }
+            }
+            if last.is_none() {
+                return Ok(());
+            }
+            after = last;
+            for &node in path.iter().rev() {
+                match &mut self.nodes[node].kind {
+                    Kind::Scan => {}
+                    Kind::Project { input, chosen } => {
+                        let mut out = Deltas::default();
+                        project(&rows, input, chosen, &mut out)?;
+                        rows = out;
+                    }
+                    Kind::Output { operator, arrangement, .. } => {
+                        take(operator, &rows, &mut self.arrangements[*arrangement])?;
+                    }
+                }
+            }
+        }
+    }
+
     /// Inserts a row or replaces the one under the same identity.
     pub fn put(&mut self, table: TableId, entry: Entry) -> Result<(), ValueError> {
         let arrangement = self.tables[table].arrangement;
