@@ -170,7 +170,8 @@ impl Feed {
     }
 
     /// The next work, or `None` when there is nothing to do before more is applied. `ready` tells
-    /// which lanes' projections are loaded; `idle` asks for a step even when only the position moved.
+    /// which lanes' projections are loaded and followed: the others stay where they are. `idle` asks
+    /// for a step even when only the position moved.
     pub fn next(
         &mut self,
         engine: &Engine,
@@ -192,7 +193,7 @@ impl Feed {
         {
             return Some(work);
         }
-        match self.next_step(engine, progress, idle) {
+        match self.next_step(engine, progress, &ready, idle) {
             Taken::Step(step) => {
                 self.step_under_way = true;
                 return Some(Work::Step(step));
@@ -277,15 +278,25 @@ impl Feed {
         None
     }
 
-    fn next_step(&mut self, engine: &Engine, progress: Progress, idle: bool) -> Taken {
+    fn next_step(
+        &mut self,
+        engine: &Engine,
+        progress: Progress,
+        ready: &impl Fn(usize) -> bool,
+        idle: bool,
+    ) -> Taken {
         if self.round.is_none() {
-            self.round = self.begin_round(engine, progress, idle);
+            self.round = self.begin_round(engine, progress, ready, idle);
         }
         let whole_from = self.lanes.iter().map(Lane::whole_from).max().unwrap_or(Lsn::ZERO);
         let cut = self.lanes.iter().any(|lane| lane.is_cut(engine));
         if let Some(round) = self.round.as_mut() {
             // A scan shows what is current: no position before the present one can be whole.
             if cut || round.until < whole_from {
+                // One that is no longer followed has no present position.
+                if !round.members.iter().chain(&round.finishing).all(|&at| ready(at)) {
+                    return Taken::Broken;
+                }
                 (round.until, round.committed_at) = (progress.applied, progress.committed_at);
             }
             if round.until < whole_from {
@@ -398,11 +409,20 @@ impl Feed {
         parts
     }
 
-    fn begin_round(&self, engine: &Engine, progress: Progress, idle: bool) -> Option<Round> {
+    fn begin_round(
+        &self,
+        engine: &Engine,
+        progress: Progress,
+        ready: &impl Fn(usize) -> bool,
+        idle: bool,
+    ) -> Option<Round> {
         let until = progress.applied;
         let mut finishing = Vec::new();
         let mut worth = false;
         for (at, lane) in self.lanes.iter().enumerate() {
+            if !ready(at) {
+                continue;
+            }
             let arrangement = &engine.arrangements()[lane.arrangement];
             match &lane.stage {
                 Stage::Live(cursor) => {
@@ -421,7 +441,8 @@ impl Feed {
                 _ => {}
             }
         }
-        let members = (0..self.lanes.len()).filter(|&at| self.lanes[at].is_live()).collect();
+        let is_member = |&at: &usize| self.lanes[at].is_live() && ready(at);
+        let members = (0..self.lanes.len()).filter(is_member).collect();
         worth.then_some(Round { until, committed_at: progress.committed_at, members, finishing })
     }
 
