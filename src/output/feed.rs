@@ -116,7 +116,14 @@ impl Feed {
                 filled_from: Lsn::ZERO,
             })
             .collect();
-        Self { lanes, step_rows, round: None, fill_next: true, step_under_way: false, broken: false }
+        Self {
+            lanes,
+            step_rows,
+            round: None,
+            fill_next: true,
+            step_under_way: false,
+            broken: false,
+        }
     }
 
     /// The sink was opened, for the first time or again, and says where it stands.

@@ -61,7 +61,8 @@ impl Machine {
             batch.backlog = Some((load.backlog_end, std::mem::take(&mut load.pending)));
             load.backlog_end += 1;
         }
-        Checkpoint { batch, position: self.position, committed_at: self.progress.committed_at }
+        let committed_at = self.progress.committed_at;
+        Checkpoint { batch, position: self.position, committed_at }
     }
 
     /// Forgets changes that the store and all sinks have, and those that the slowest would have to

@@ -1,8 +1,9 @@
 //! The machine's part in delivery: which sink is told what.
 
 use super::letters::Refused;
-use super::machine::Machine;
+use super::machine::{Machine, Sink};
 use super::table::Stage;
+use crate::engine::KeyConflict;
 use crate::lsn::Lsn;
 use crate::output::{Delivered, LaneState, Standing, Step, Work};
 
@@ -20,16 +21,13 @@ impl Machine {
     /// What the sink is to do next, or `None` before more is applied. With `idle` also a step that
     /// moves nothing but the watermarks.
     pub fn next_work(&mut self, sink: usize, idle: bool) -> Option<Work> {
-        let (projections, progress) = (&self.projections, self.progress);
-        let tables = &self.tables;
-        let ready = |projection: usize| {
-            let projection: &super::machine::Projection = &projections[projection];
-            projection.bound <= progress.applied
-                && projection.tables.iter().all(|&table| tables[table].stage != Stage::Loading)
-        };
+        let (projections, tables, progress) = (&self.projections, &self.tables, self.progress);
         let sink = &mut self.sinks[sink];
-        let of_sink = &sink.projections;
-        sink.feed.next(&self.engine, progress, |lane| ready(of_sink[lane]), idle)
+        let follows = |lane: usize| {
+            let of = &projections[sink.projections[lane]].tables;
+            of.iter().all(|&table| tables[table].stage == Stage::Live)
+        };
+        sink.feed.next(&self.engine, progress, follows, idle)
     }
 
     /// The sink has done what it was told, but for the rows that it refuses.
@@ -44,7 +42,9 @@ impl Machine {
                     letters.accepted(part.lane, &part.entries, facts);
                 }
             }
-            Work::BeginFill { .. } | Work::EndFill { .. } | Work::Reopen => {}
+            // Whatever is still refused will be refused again.
+            Work::BeginFill { lane, .. } => letters.clear(*lane, facts),
+            Work::EndFill { .. } | Work::Reopen => {}
         }
         for refused in refused {
             if self.sinks[sink].halts[refused.lane] {
@@ -66,21 +66,36 @@ impl Machine {
         }
     }
 
+    /// Keys that came to be claimed by several rows, so that none of them is shown: the projection, and
+    /// how many rows there were.
+    pub fn take_conflicts(&mut self) -> Vec<(String, usize)> {
+        let found = std::mem::take(&mut self.conflicts);
+        let of = |output| self.projections.iter().find(|projection| projection.output == output);
+        let told = found.into_iter().filter_map(|KeyConflict { output, conflict }| {
+            Some((of(output)?.name.clone(), conflict.rows))
+        });
+        told.collect()
+    }
+
     /// Rows of this lane that the sink refuses for good.
     pub fn dead_letters(&self, sink: usize, lane: usize) -> usize {
         self.sinks[sink].letters.count(lane)
     }
 
-    /// Its tables are loaded and its first consistent position is reached.
+    /// Its tables are loaded: its first consistent position is reached.
     pub fn is_ready(&self, projection: usize) -> bool {
-        let projection = &self.projections[projection];
-        projection.bound <= self.progress.applied
-            && projection.tables.iter().all(|&table| self.tables[table].stage != Stage::Loading)
+        self.projections[projection].tables.iter().all(|&table| self.tables[table].whole)
     }
 
     /// How far the sink is with the projection of this lane.
     pub fn delivered(&self, sink: usize, lane: usize) -> Delivered {
-        self.sinks[sink].feed.delivered(lane, &self.engine, self.progress.applied)
+        let Sink { feed, projections, .. } = &self.sinks[sink];
+        let of = &self.projections[projections[lane]].tables;
+        if of.iter().all(|&table| self.tables[table].stage == Stage::Live) {
+            feed.delivered(lane, &self.engine, self.progress.applied)
+        } else {
+            feed.watermark(lane)
+        }
     }
 
     pub fn lane_state(&self, sink: usize, lane: usize) -> LaneState {
@@ -92,11 +107,9 @@ impl Machine {
         self.sinks[sink].feed.generation(lane)
     }
 
-    /// The position that somebody waits for but nothing has reached: a load's bound beyond what the
-    /// source has sent.
+    /// The position that a load waits for and nothing has reached: it may lie beyond what the source has
+    /// sent.
     pub fn wanted_position(&self) -> Option<Lsn> {
-        let ended = self.projections.iter().map(|projection| projection.bound).max()?;
-        let bound = self.load.as_ref().map_or(ended, |load| ended.max(load.bound));
-        (bound > self.progress.applied).then_some(bound)
+        self.load.as_ref()?.wanted_position().filter(|&bound| bound > self.progress.applied)
     }
 }

@@ -58,6 +58,19 @@ impl Letters {
         }
     }
 
+    /// The lane is filled anew.
+    pub(super) fn clear(&mut self, lane: usize, facts: &mut Facts) {
+        let gone: Vec<Vec<u8>> = (self.by_key.range((lane, Vec::new())..))
+            .take_while(|((of, _), ())| *of == lane)
+            .map(|((_, key), ())| key.clone())
+            .collect();
+        for key in gone {
+            facts.push((self.fact(lane, &key), None));
+            self.by_key.remove(&(lane, key));
+        }
+        self.counts[lane] = 0;
+    }
+
     pub(super) fn refused(&mut self, refused: Refused, facts: &mut Facts) {
         let Refused { lane, entry, error } = refused;
         let mut letter = entry.lsn().0.to_be_bytes().to_vec();

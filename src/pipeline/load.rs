@@ -1,4 +1,9 @@
 //! The machine's part in a load: rows that chunks bring, and the backlog of changes that follows them.
+//!
+//! While a table is loading its routes belong to the replay: the stream describes relations for the
+//! changes that it brings now, the backlog for those that it brought then.
+
+use std::collections::BTreeMap;
 
 use super::backlog::{self, Record};
 use super::doubt::{Answer, Doubts, Old, RowKey};
@@ -9,26 +14,40 @@ use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, decode};
 use crate::value::{self, Column, ValueError};
 
-/// The position that the stream must reach before a load's rows can be shown.
-pub const BOUND_FACT: &str = "bound";
-
-/// A load that is under way.
+/// Where a load is remembered that is not over.
 pub const LOAD_FACT: &str = "load";
 
 pub(super) struct Load {
     from: Lsn,
-    pub(super) bound: Lsn,
-    pub(super) chunks_left: usize,
+    bound: Lsn,
+    /// Chunks that are still to be read, each with its table.
+    chunks_left: BTreeMap<u32, usize>,
+    /// A table has dropped out: what is stored of the load must not be gone on with after a restart.
+    broken: bool,
     /// The place of the backlog's next piece to replay; the last piece is `pending`.
     replay_at: u64,
-    /// Bytes of that piece which are replayed.
-    replay_offset: usize,
+    replay: Replay,
     pub(super) backlog_end: u64,
     /// The backlog's newest records, on their way to the store.
     pub(super) pending: Vec<u8>,
     /// The transaction that is replayed.
     xid: u32,
     doubts: Doubts,
+}
+
+/// The version of rows that a load reads: they hold all that was committed before its consistent point,
+/// so they are part of the state at that very position.
+pub fn rows_lsn(from: Lsn) -> Lsn {
+    Lsn(from.0.saturating_sub(1))
+}
+
+/// How far the backlog's next piece is replayed.
+#[derive(Clone, Copy)]
+struct Replay {
+    /// So many bytes of it.
+    offset: usize,
+    /// The newest commit of which anything is replayed.
+    newest: Lsn,
 }
 
 impl Load {
@@ -38,7 +57,8 @@ impl Load {
             bound: init.bound,
             chunks_left: init.chunks_left,
             replay_at: 0,
-            replay_offset: 0,
+            replay: Replay { offset: 0, newest: rows_lsn(init.from) },
+            broken: false,
             backlog_end: init.backlog_end,
             pending: Vec::new(),
             xid: 0,
@@ -56,7 +76,7 @@ impl Load {
         batch: &mut Batch,
     ) {
         // A version that this replay has written is of the moment, any other may be newer.
-        let replayed = |old: &Entry| self.from < old.lsn() && old.lsn() <= lsn;
+        let replayed = |old: &Entry| self.from <= old.lsn() && old.lsn() <= lsn;
         let old = match old {
             None => Old::Missing,
             Some(old) if replayed(old) && !self.doubts.is_borrowed(&from) => Old::Known,
@@ -76,6 +96,11 @@ impl Load {
 
     pub(super) fn truncated(&mut self, is_there: impl Fn(&RowKey) -> bool) {
         self.doubts.retain(is_there);
+    }
+
+    /// What the stream has to reach, once that is known.
+    pub(super) fn wanted_position(&self) -> Option<Lsn> {
+        self.chunks_left.is_empty().then_some(self.bound)
     }
 }
 
@@ -98,90 +123,110 @@ impl Machine {
         }
     }
 
-    /// Rows of a chunk; `bound` comes with its last ones, with the facts that make it durable.
+    /// Rows of a chunk of the table. With its last ones comes its number, and the position beyond which
+    /// its snapshot had seen nothing; `facts` make both durable.
     pub fn loaded(
         &mut self,
         table: usize,
         entries: Vec<Entry>,
-        bound: Option<Lsn>,
+        ended: Option<(u32, Lsn)>,
         facts: Vec<(String, Option<Vec<u8>>)>,
     ) -> Result<(), Fault> {
         let Some(load) = &mut self.load else { return Ok(()) };
+        // Rows of a chunk that was planned again may still come when all that counts is there: the
+        // backlog's changes must not be undone by them.
+        if load.chunks_left.is_empty() || self.tables[table].stage != Stage::Loading {
+            return Ok(());
+        }
         let id = self.tables[table].id;
         let rows_of = self.rows_of[self.engine.table_arrangement(id)];
-        let from = load.from;
-        if let Some(bound) = bound {
+        let lsn = rows_lsn(load.from);
+        if let Some((chunk, bound)) = ended
+            && load.chunks_left.remove(&chunk).is_some()
+        {
             load.bound = load.bound.max(bound);
-            load.chunks_left -= 1;
         }
         for entry in entries {
             self.batch.entries.push((rows_of, entry.clone()));
             self.engine.load(id, entry)?;
         }
-        self.engine.commit_of(&[id], from)?;
+        self.commit_of(&[id], lsn)?;
         self.batch.facts.extend(facts);
         Ok(())
     }
 
-    /// A table's chunks were planned again.
+    /// Chunks of the table, loaded or not, are replaced by others.
     pub fn replanned(
         &mut self,
-        dropped: usize,
-        planned: usize,
+        table: usize,
+        dropped: &[u32],
+        planned: &[u32],
         facts: Vec<(String, Option<Vec<u8>>)>,
     ) {
-        if let Some(load) = &mut self.load {
-            load.chunks_left = load.chunks_left - dropped + planned;
+        let Some(load) = &mut self.load else { return };
+        if self.tables[table].stage != Stage::Loading {
+            return;
+        }
+        load.chunks_left.retain(|chunk, _| !dropped.contains(chunk));
+        load.chunks_left.extend(planned.iter().map(|&chunk| (chunk, table)));
+        if !load.broken {
             self.batch.facts.extend(facts);
         }
     }
 
-    /// The place of the backlog's next piece, once the load's rows are all there: the piece from the
-    /// store, or `None` when there is nothing to do before the stream goes on.
-    pub fn replay_at(&self) -> Option<u64> {
-        let load = self.load.as_ref()?;
-        let pieces = load.replay_at < load.backlog_end;
-        (load.chunks_left == 0 && (pieces || self.has_reached_bound())).then_some(load.replay_at)
+    /// A table drops out of the load: the others do not wait for it. Its changes are not kept from now
+    /// on, so a restart must load it anew rather than go on.
+    pub(super) fn drop_from_load(&mut self, table: usize) {
+        let Some(load) = &mut self.load else { return };
+        load.chunks_left.retain(|_, of| *of != table);
+        load.broken = true;
+        self.batch.remove_fact(LOAD_FACT);
+        load.doubts.retain(|row| row.0 != table);
+        if self.wanted.as_ref().is_some_and(|row| row.0 == table) {
+            self.wanted = None;
+        }
     }
 
-    /// Chunks hold rows as new as the bound: before the stream has reached it, the changes between
-    /// still meet such rows, and have to be replayed with care.
-    fn has_reached_bound(&self) -> bool {
-        self.load.as_ref().is_some_and(|load| self.position.lsn >= load.bound)
+    /// The place of the backlog's next piece, when it can be replayed: the load's rows are all there and
+    /// no row is waited for. What has not gone to the store yet has its turn when the stream has reached
+    /// the load's bound: chunks hold rows as new as that, and the changes between still meet them.
+    pub fn replay_at(&self) -> Option<u64> {
+        let load = self.load.as_ref().filter(|load| load.chunks_left.is_empty())?;
+        let stands_still = self.wanted.is_some()
+            || (load.replay_at == load.backlog_end && self.progress.applied < load.bound);
+        (!stands_still).then_some(load.replay_at)
     }
 
     /// Replays a piece that came from the store.
     pub fn replay(&mut self, piece: &[u8]) -> Result<(), Fault> {
-        let Some(load) = &self.load else { return Ok(()) };
-        self.replay_from(piece, load.replay_offset)?;
+        self.replay_from(piece)?;
         if let Some(load) = &mut self.load {
             load.replay_at += 1;
-            load.replay_offset = 0;
+            load.replay.offset = 0;
         }
         Ok(())
     }
 
-    fn replay_from(&mut self, piece: &[u8], mut offset: usize) -> Result<(), Fault> {
-        let mut last = Lsn::ZERO;
-        while offset < piece.len() {
-            let Some((record, len)) = backlog::read(&piece[offset..]) else {
-                return Err(Fault::Backlog { at: offset });
+    fn replay_from(&mut self, piece: &[u8]) -> Result<(), Fault> {
+        let Some(Load { mut replay, .. }) = self.load else { return Ok(()) };
+        while replay.offset < piece.len() {
+            let at = replay.offset;
+            let Some((record, len)) = backlog::read(&piece[at..]) else {
+                return Err(Fault::Backlog { at });
             };
+            replay.newest = replay.newest.max(record.commit_lsn);
             self.replay_record(&record)?;
-            last = last.max(record.commit_lsn);
-            offset += len;
+            replay.offset += len;
         }
-        if last > Lsn::ZERO {
-            self.commit_loading(last)?;
+        if let Some(load) = &mut self.load {
+            load.replay = replay;
         }
-        Ok(())
+        self.commit_loading(replay.newest)
     }
 
     fn commit_loading(&mut self, lsn: Lsn) -> Result<(), Fault> {
-        let loading = self.tables.iter().filter(|table| table.stage == Stage::Loading);
-        let loading: Vec<_> = loading.map(|table| table.id).collect();
-        self.engine.commit_of(&loading, lsn)?;
-        Ok(())
+        let loading = self.tables_that(|stage| *stage == Stage::Loading);
+        self.commit_of(&loading, lsn)
     }
 
     fn replay_record(&mut self, record: &Record<'_>) -> Result<(), Fault> {
@@ -223,11 +268,6 @@ impl Machine {
         route.is_some_and(|route| self.tables[route.table].stage == Stage::Loading)
     }
 
-    /// The end of the load stands still until `fetched`.
-    pub fn is_waiting_for_row(&self) -> bool {
-        self.wanted.is_some()
-    }
-
     /// The texts of the key of the row that `Replayed::NeedsRow` asks for.
     pub fn wanted_key(&self, table: usize) -> Result<Vec<String>, Fault> {
         let layout = self.engine.layout(self.tables[table].id);
@@ -251,18 +291,20 @@ impl Machine {
         }
     }
 
-    /// Replays what has not gone to the store yet and ends the load, when nothing else is left.
+    /// Replays what has not gone to the store yet and ends the load, when nothing else is left and the
+    /// stream has reached the newest row that the load has read. Before, a change might still come that
+    /// needs a row which no chunk has shown, and the rows are of different positions.
     pub fn finish_load(&mut self) -> Result<Option<Replayed>, Fault> {
-        let reached = self.has_reached_bound();
-        let Some(load) = &mut self.load else { return Ok(None) };
-        if load.chunks_left > 0 || load.replay_at < load.backlog_end || !reached {
-            return Ok(None);
-        }
+        let applied = self.progress.applied;
+        let ripe = |load: &Load| {
+            load.chunks_left.is_empty()
+                && load.replay_at == load.backlog_end
+                && applied >= load.bound
+        };
+        let Some(load) = self.load.as_mut().filter(|load| ripe(load)) else { return Ok(None) };
         let pending = std::mem::take(&mut load.pending);
-        let offset = load.replay_offset;
-        let outcome = self.replay_from(&pending, offset);
+        let outcome = self.replay_from(&pending);
         if let Some(load) = &mut self.load {
-            load.replay_offset = pending.len();
             load.pending = pending;
         }
         outcome?;
@@ -273,6 +315,7 @@ impl Machine {
             self.wanted = Some(row.clone());
             return Ok(Some(Replayed::NeedsRow { table, xid }));
         }
+        // A table that has dropped out on the way may have been the last one.
         self.end_load();
         Ok(Some(Replayed::Whole))
     }
@@ -298,29 +341,27 @@ impl Machine {
     }
 
     fn end_load(&mut self) {
-        let Some(load) = self.load.take() else { return };
-        for (at, table) in self.tables.iter_mut().enumerate() {
-            if table.stage == Stage::Loading {
-                table.stage = Stage::Live;
-                self.batch.fact(table.facts.name.clone(), table.facts.live.clone());
-                for projection in &mut self.projections {
-                    if projection.tables.contains(&at) {
-                        projection.bound = load.bound;
-                    }
-                }
-            }
+        self.load = None;
+        let loading: Vec<usize> =
+            (0..self.tables.len()).filter(|&at| self.tables[at].stage == Stage::Loading).collect();
+        for &at in &loading {
+            let table = &mut self.tables[at];
+            (table.stage, table.whole) = (Stage::Live, true);
+            self.batch.fact(table.facts.name.clone(), table.facts.live.clone());
+        }
+        // From here on the connection's own descriptions count, not the backlog's last ones.
+        for route in self.routes.values_mut().filter(|route| loading.contains(&route.table)) {
+            route.forget();
         }
         // Deletions before this position are in the load's rows, and no log tells of them: who stands
         // below it is filled anew.
         for projection in &self.projections {
-            if projection.bound == load.bound {
+            if projection.tables.iter().any(|table| loading.contains(table)) {
                 let arrangement = self.engine.output_arrangement(projection.output);
-                let floor = self.progress.applied.max(load.bound);
+                let floor = self.progress.applied;
                 self.engine.arrangement_mut(arrangement).raise_tombstone_floor(floor);
             }
         }
-        // A restart before the stream has reached it must wait for it, too.
-        self.batch.fact(BOUND_FACT, load.bound.0.to_be_bytes().to_vec());
         self.batch.backlog_dropped = true;
         self.batch.remove_fact(LOAD_FACT);
     }

@@ -5,15 +5,20 @@
 //! * A checkpoint's entries, backlog and position belong together: a restart from it and the stream
 //!   from its position give the same state (P2).
 //! * A table is `Live` or its changes are in the backlog, never both, never neither.
-//! * A projection is ready when all its tables are live and the applied position has passed every
-//!   snapshot that their load read; before, no sink is told of it (P1).
+//! * A table is live when the applied position has passed every snapshot that its load read: before,
+//!   its rows are of different positions, and no sink is told of its projections (P1).
+//! * What is known of a quarantined table is of no position that is still to come: its projections stay
+//!   where they are in every sink.
+
+use std::collections::BTreeMap;
 
 use super::doubt::RowKey;
 use super::letters::Letters;
-use super::load::Load;
+use super::load::{LOAD_FACT, Load, rows_lsn};
 use super::table::{Route, Routes, Stage, Table};
 use crate::engine::{
-    Batch, Engine, Entry, KeyConflict, Leaf, OutputId, RowBuffer, RowError, RowsOf, TableLayout,
+    Batch, Engine, Entry, KeyConflict, Leaf, OutputId, RowBuffer, RowError, RowsOf, TableId,
+    TableLayout,
 };
 use crate::lsn::Lsn;
 use crate::output::{Feed, Progress};
@@ -23,6 +28,9 @@ use crate::pgoutput::{
 };
 use crate::sql::plan::Plan;
 use crate::value::ValueError;
+
+/// Of keys that several rows claim so many are told at once.
+const CONFLICTS_MAX: usize = 100;
 
 /// What ends the machine: it is built anew from the store after it.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +95,8 @@ pub struct LoadInit {
     pub from: Lsn,
     /// The greatest position that a snapshot of the load has seen so far.
     pub bound: Lsn,
-    pub chunks_left: usize,
+    /// Chunks that are still to be read, each with its table.
+    pub chunks_left: BTreeMap<u32, usize>,
     /// Where the backlog's next piece goes.
     pub backlog_end: u64,
 }
@@ -98,8 +107,6 @@ pub struct MachineInit {
     pub sinks: Vec<SinkInit>,
     pub position: Position,
     pub committed_at: i64,
-    /// Rows of a load that is over may be as new as this.
-    pub bound: Lsn,
     pub load: Option<LoadInit>,
     pub tombstone_bytes_max: usize,
 }
@@ -108,8 +115,6 @@ pub(super) struct Projection {
     pub(super) name: String,
     pub(super) output: OutputId,
     pub(super) tables: Vec<usize>,
-    /// Its tables' loads had been read up to here.
-    pub(super) bound: Lsn,
 }
 
 pub(super) struct Sink {
@@ -173,6 +178,7 @@ impl Machine {
             tables.push(Table {
                 name: table.name,
                 id,
+                whole: table.stage == Stage::Live,
                 stage: table.stage,
                 partitioned: table.partitioned,
                 facts: table.facts,
@@ -194,17 +200,12 @@ impl Machine {
             let its_tables = engine.output_tables(output).to_vec();
             let loading = its_tables.iter().any(|&at: &usize| tables[at].stage == Stage::Loading);
             let lsn = match (&init.load, position.inside) {
-                (Some(load), _) if loading => load.from,
+                (Some(load), _) if loading => rows_lsn(load.from),
                 (_, Some(inside)) => inside.commit_lsn,
                 _ => Lsn(position.lsn.0.saturating_sub(1)),
             };
             engine.reconcile(output, lsn)?;
-            projections.push(Projection {
-                name: projection.name,
-                output,
-                tables: its_tables,
-                bound: init.bound,
-            });
+            projections.push(Projection { name: projection.name, output, tables: its_tables });
         }
         let sinks = init.sinks.into_iter().map(|sink| {
             let outputs = sink.projections.iter().map(|&at| projections[at].output);
@@ -251,7 +252,11 @@ impl Machine {
     /// A new connection streams; returns where it has to begin.
     pub fn connected(&mut self) -> Lsn {
         self.transactions = Transactions::new(self.position);
-        self.routes.values_mut().for_each(Route::forget);
+        for route in self.routes.values_mut() {
+            if self.tables[route.table].stage != Stage::Loading {
+                route.forget();
+            }
+        }
         self.position.lsn
     }
 
@@ -281,9 +286,9 @@ impl Machine {
             Some(Event::Begin { xid, .. }) => self.xid = xid,
             Some(Event::Relation(relation)) => {
                 if let Some(route) = self.routes.get_mut(&relation.oid) {
-                    route.forget();
-                    if self.tables[route.table].stage == Stage::Loading {
-                        self.defer(Lsn::ZERO, body);
+                    match self.tables[route.table].stage {
+                        Stage::Loading => self.defer(Lsn::ZERO, body),
+                        Stage::Live | Stage::Quarantined(_) => route.forget(),
                     }
                 }
             }
@@ -293,20 +298,26 @@ impl Machine {
             }
             Some(Event::Message { .. }) => {}
             Some(Event::Commit { commit_lsn, end_lsn, commit_time }) => {
-                let conflicts = if self.load.is_none() {
-                    self.engine.commit(commit_lsn)?
-                } else {
-                    // What a replay has gathered is of other commits.
-                    let live = self.tables.iter().filter(|table| table.stage != Stage::Loading);
-                    let live: Vec<_> = live.map(|table| table.id).collect();
-                    self.engine.commit_of(&live, commit_lsn)?
-                };
-                self.conflicts.extend(conflicts);
+                let live = self.tables_that(|stage| *stage != Stage::Loading);
+                // What a replay has gathered is of other commits.
+                self.commit_of(&live, commit_lsn)?;
                 self.position = Position { lsn: end_lsn, inside: None };
                 self.progress = Progress { applied: end_lsn, committed_at: commit_time };
                 self.transactions_total += 1;
             }
         }
+        Ok(())
+    }
+
+    pub(super) fn tables_that(&self, are: impl Fn(&Stage) -> bool) -> Vec<TableId> {
+        self.tables.iter().filter(|table| are(&table.stage)).map(|table| table.id).collect()
+    }
+
+    /// What depends on these tables follows.
+    pub(super) fn commit_of(&mut self, tables: &[TableId], lsn: Lsn) -> Result<(), Fault> {
+        let found = self.engine.commit_of(tables, lsn)?;
+        let room = CONFLICTS_MAX.saturating_sub(self.conflicts.len());
+        self.conflicts.extend(found.into_iter().take(room));
         Ok(())
     }
 
@@ -358,14 +369,10 @@ impl Machine {
     /// Its last good state stays; the next start loads it anew.
     pub fn quarantine(&mut self, table: usize, why: String) {
         self.stale(table);
-        self.tables[table].stage = Stage::Quarantined(why);
-        for sink in &mut self.sinks {
-            for (lane, &projection) in sink.projections.iter().enumerate() {
-                if self.projections[projection].tables.contains(&table) {
-                    sink.feed.halt(lane);
-                }
-            }
+        if self.tables[table].stage == Stage::Loading {
+            self.drop_from_load(table);
         }
+        self.tables[table].stage = Stage::Quarantined(why);
     }
 
     /// The table's rows lie in another file now, with the same values.
@@ -381,6 +388,10 @@ impl Machine {
     pub fn stale(&mut self, table: usize) {
         let TableFacts { name, stale, .. } = &self.tables[table].facts;
         self.batch.fact(name.clone(), stale.clone());
+        if self.tables[table].stage == Stage::Loading {
+            // What its chunks have read is not to be trusted either.
+            self.batch.remove_fact(LOAD_FACT);
+        }
     }
 
     /// A row that cannot be made quarantines its table: everything else goes on.
@@ -442,7 +453,8 @@ impl Machine {
                 let untold = new.cells().any(is_untold);
                 let old = untold.then(|| self.engine.get(id, key).cloned()).flatten();
                 let at = route.table;
-                let loading = self.load.as_mut().filter(|_| self.tables[at].stage == Stage::Loading);
+                let loading =
+                    self.load.as_mut().filter(|_| self.tables[at].stage == Stage::Loading);
                 let mut old_row = old.as_ref().and_then(Entry::value);
                 let nulls;
                 if loading.is_some() && old_row.is_none() {

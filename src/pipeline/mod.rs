@@ -10,10 +10,12 @@ mod load;
 mod machine;
 pub mod run;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use checkpoint::Checkpoint;
 pub use letters::{Refused, letter_key};
-pub use load::{BOUND_FACT, LOAD_FACT, Replayed};
+pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{
     Counts, Fault, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts, TableInit,
 };

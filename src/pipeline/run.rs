@@ -46,6 +46,9 @@ const COMMANDS: usize = 256;
 /// How long tasks may take to end before they are left behind.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
+/// One that ends sooner than this may do so again and again: the pauses grow.
+const LONG_LIFE: Duration = Duration::from_secs(60);
+
 /// Runs until SIGTERM or SIGINT, or until something that only a human can mend.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -175,10 +178,13 @@ async fn pipeline(
         started = start::prepare(config, params, &store, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
     };
-    backoff.reset();
+    let begun = std::time::Instant::now();
     let mut pipeline = Pipeline::new(config, params, shared, store, cancel.child_token())?;
     let ended = pipeline.run(started).await;
     pipeline.take_down().await;
+    if begun.elapsed() >= LONG_LIFE {
+        backoff.reset();
+    }
     ended
 }
 

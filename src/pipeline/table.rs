@@ -23,6 +23,8 @@ pub struct Table {
     pub name: String,
     pub id: TableId,
     pub stage: Stage,
+    /// Its rows were once those of one position.
+    pub(super) whole: bool,
     /// Rows know their leaf.
     pub partitioned: bool,
     pub(super) facts: TableFacts,

@@ -6,9 +6,9 @@
 mod harness;
 
 mod harness_smoke;
-mod push;
 mod oracle;
 mod pg_connections;
+mod push;
 mod replication_stream;
 mod sink_elasticsearch;
 mod sink_postgres;

@@ -58,14 +58,16 @@ pub(super) enum Command {
     Loaded {
         table: usize,
         entries: Vec<Entry>,
-        bound: Option<Lsn>,
+        /// With the last rows of a chunk: its number, and its bound.
+        ended: Option<(u32, Lsn)>,
         facts: Facts,
         /// Answered when there is room for more.
         room: oneshot::Sender<()>,
     },
     Replanned {
-        dropped: usize,
-        planned: usize,
+        table: usize,
+        dropped: Vec<u32>,
+        planned: Vec<u32>,
         facts: Facts,
         room: oneshot::Sender<()>,
     },
@@ -183,8 +185,8 @@ fn turn(
     select! {
         recv(gulps) -> gulp => match gulp {
             Ok(gulp) => thread.machine.gulp(&gulp.bytes)?,
-            // The stream's task only ends with the pipeline.
-            Err(_) => return Err(End::Gone),
+            // The stream's task only ends with the pipeline, which may not have said so yet.
+            Err(_) => return Ok(Turn::Stop),
         },
         recv(thread.commands) -> command => {
             let mut next = Some(command.map_err(|_| End::Gone)?);
@@ -208,6 +210,13 @@ fn turn(
         let _ = room.send(());
     }
     thread.replay()?;
+    for (projection, rows) in thread.machine.take_conflicts() {
+        tracing::error!(
+            projection,
+            rows,
+            "a key is claimed by several rows: none of them is shown"
+        );
+    }
     thread.serve(places);
     checkpoints.take_if_due(thread)?;
     thread.report.positions(&thread.machine);
@@ -250,18 +259,18 @@ impl EngineThread {
                 });
                 self.machine.done(sink, &work, refused.collect());
             }
-            Command::Loaded { table, entries, bound, facts, room } => {
+            Command::Loaded { table, entries, ended, facts, room } => {
                 self.load_room = Some(room);
                 let total =
-                    self.report.loaded(&self.machine, table, entries.len(), bound.is_some());
+                    self.report.loaded(&self.machine, table, entries.len(), ended.is_some());
                 let mut facts = facts;
                 let name = facts::loaded(&self.machine.tables()[table].name);
                 facts.push((name, Some(total.to_be_bytes().to_vec())));
-                self.machine.loaded(table, entries, bound, facts)?;
+                self.machine.loaded(table, entries, ended, facts)?;
             }
-            Command::Replanned { dropped, planned, facts, room } => {
+            Command::Replanned { table, dropped, planned, facts, room } => {
                 self.load_room = Some(room);
-                self.machine.replanned(dropped, planned, facts);
+                self.machine.replanned(table, &dropped, &planned, facts);
             }
             Command::Fetched { entry, bound } => self.machine.fetched(entry, bound),
             Command::Quarantine { table, why } => self.machine.quarantine(table, why),
@@ -275,9 +284,6 @@ impl EngineThread {
     /// Works off a piece of the backlog once the load's rows are there.
     fn replay(&mut self) -> Result<(), End> {
         let Some(at) = self.machine.replay_at() else { return Ok(()) };
-        if self.machine.is_waiting_for_row() {
-            return Ok(());
-        }
         if let Some((found, piece)) = self.reader.backlog_from(at)?
             && found == at
         {
@@ -343,8 +349,9 @@ impl Checkpoints {
 
     /// How long a turn may wait for something to happen.
     fn patience(&self, machine: &Machine) -> Duration {
-        if machine.replay_at().is_some() && !machine.is_waiting_for_row() {
-            return Duration::ZERO;
+        if machine.replay_at().is_some() {
+            // The piece may still be on its way to the store.
+            return if self.in_flight { Duration::from_millis(1) } else { Duration::ZERO };
         }
         if self.in_flight { REPORT_PAUSE } else { CHECKPOINT_PAUSE }
     }

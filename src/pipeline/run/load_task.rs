@@ -12,6 +12,7 @@ use super::report::Shared;
 use super::start::{LoadedTable, StartedLoad};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params};
+use crate::pipeline::rows_lsn;
 use crate::sink::Backoff;
 use crate::sink::delivery::chain;
 use crate::source::APPLICATION_NAME;
@@ -44,7 +45,7 @@ pub(super) async fn run(
         plan: plan.clone(),
         done: done.into_iter().collect(),
         window: window.clone(),
-        lsn: from,
+        lsn: rows_lsn(from),
         rows_per_second,
         workers: WORKERS,
     };
@@ -73,7 +74,7 @@ pub(super) async fn run(
     // Rows that the replay of the backlog misses.
     while let Some(row) = wanted.recv().await {
         let Some(table) = tables.iter().find(|table| table.machine == row.table) else { continue };
-        let fetched = fetch(&params, &table.of_source, &row, from, &cancel).await;
+        let fetched = fetch(&params, &table.of_source, &row, rows_lsn(from), &cancel).await;
         let Some(Fetched { entry, bound }) = fetched else { return Ok(()) };
         let fetched = Command::Fetched { entry, bound };
         if commands.send(fetched).await.is_err() {
@@ -132,19 +133,18 @@ fn commands_of(
         LoadEvent::Rows { table, entries, .. } => Command::Loaded {
             table: tables[table].machine,
             entries,
-            bound: None,
+            ended: None,
             facts: Vec::new(),
             room,
         },
         LoadEvent::Loaded { chunk, table, bound, .. } => Command::Loaded {
             table: tables[table].machine,
             entries: Vec::new(),
-            bound: Some(bound),
+            ended: Some((chunk, bound)),
             facts: vec![(facts::chunk(chunk), Some(bound.0.to_be_bytes().to_vec()))],
             room,
         },
-        LoadEvent::Replanned { dropped, chunks, .. } => {
-            let (gone, planned) = (dropped.len(), chunks.len());
+        LoadEvent::Replanned { table, dropped, chunks, .. } => {
             plan.replace(&dropped, &chunks);
             let fact = LoadFact {
                 from: from.0,
@@ -153,8 +153,9 @@ fn commands_of(
                 plan: plan.clone(),
             };
             Command::Replanned {
-                dropped: gone,
-                planned,
+                table: tables[table].machine,
+                dropped,
+                planned: chunks.iter().map(|chunk| chunk.id).collect(),
                 facts: vec![(facts::LOAD.to_owned(), Some(facts::write(&fact)))],
                 room,
             }

@@ -18,8 +18,7 @@ use crate::lsn::Lsn;
 use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
 use crate::pipeline::{
-    BOUND_FACT, LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit,
-    letter_key,
+    LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit, letter_key,
 };
 use crate::sink::SinkProjection;
 use crate::source::catalog::{Catalog, Scope, Table, TableName};
@@ -124,18 +123,22 @@ pub(super) async fn prepare(
     }
     let stored = keep_or_forget(config, params, store, &catalog, cancel).await?;
     let used = used_tables(config, &catalog)?;
+    forget_unused(config, &used, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
     let load = match kept.unfinished_load(store, &used)? {
         Some(load) => Some(load),
         None if kept.to_load(&used).is_empty() => None,
-        None => Some(begin_load(params, &session, store, &mut kept, &used, cancel).await?),
+        None => {
+            let slot = &scope.slot;
+            Some(begin_load(params, &session, store, &mut kept, &used, slot, cancel).await?)
+        }
     };
     let position = match (&load, stored) {
         // Before the load's consistent point there is nothing to follow, unless other tables do.
-        (Some((load, _)), stored) if !kept.any_live() => Position {
-            lsn: stored.map_or(load.from, |at| at.position().lsn.max(load.from)),
-            inside: None,
-        },
+        (Some((load, _)), Some(stored)) if !kept.any_live() => {
+            let from = Position { lsn: load.from, inside: None };
+            Some(stored.position()).filter(|at| at.lsn >= load.from).unwrap_or(from)
+        }
         (_, Some(stored)) => stored.position(),
         (Some((load, _)), None) => Position { lsn: load.from, inside: None },
         (None, None) => unreachable!("without a state everything is loaded"),
@@ -165,7 +168,6 @@ pub(super) async fn prepare(
             sinks: sinks(config, store)?,
             position,
             committed_at,
-            bound: Lsn(facts::number(store.fact(BOUND_FACT)?.as_deref())),
             load: load_init,
             tombstone_bytes_max: usize::try_from(config.state.tombstones).unwrap_or(usize::MAX),
         },
@@ -278,6 +280,29 @@ fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>
     Ok(used)
 }
 
+/// What no projection follows is not kept up, so it must not be found when one does again.
+fn forget_unused(config: &Config, used: &[Used<'_>], store: &Store) -> Result<(), StartError> {
+    let mut batch = Batch::default();
+    for (name, _) in store.facts(&facts::table(""))? {
+        if used.iter().all(|used| used.name != name) {
+            let fact: Option<TableFact> = facts::read(store, &facts::table(&name))?;
+            batch.dropped.extend(fact.map(|fact| fact.rows_of));
+            batch.remove_fact(facts::table(&name));
+        }
+    }
+    for (name, _) in store.facts(&facts::output(""))? {
+        if config.projections.iter().all(|projection| projection.name != name) {
+            let fact: Option<OutputFact> = facts::read(store, &facts::output(&name))?;
+            batch.dropped.extend(fact.map(|fact| fact.rows_of));
+            batch.remove_fact(facts::output(&name));
+        }
+    }
+    for rows_of in &batch.dropped {
+        batch.facts.push((format!("floor/{rows_of}"), None));
+    }
+    if batch.is_empty() { Ok(()) } else { Ok(store.write(&batch)?) }
+}
+
 /// The layout in words: equal words, equal encoding.
 fn describe(layout: &TableLayout) -> String {
     let columns = layout.columns.iter().map(|column| {
@@ -339,11 +364,16 @@ impl Kept {
             done.extend(id.parse::<u32>().ok());
             bound = bound.max(Lsn(facts::number(Some(&bytes))));
         }
-        let left = fact.plan.chunks.iter().filter(|chunk| !done.contains(&chunk.id)).count();
-        tracing::info!(chunks_done = done.len(), chunks_left = left, "the load goes on");
-        let from = Lsn(fact.from);
-        let init = LoadInit { from, bound, chunks_left: left, backlog_end: store.backlog_end()? };
         let tables = loaded_tables(used, &to_load);
+        let mut chunks_left = chunks_of(&fact.plan, &tables);
+        chunks_left.retain(|chunk, _| !done.contains(chunk));
+        tracing::info!(
+            chunks_done = done.len(),
+            chunks_left = chunks_left.len(),
+            "the load goes on"
+        );
+        let from = Lsn(fact.from);
+        let init = LoadInit { from, bound, chunks_left, backlog_end: store.backlog_end()? };
         Ok(Some((StartedLoad { plan: fact.plan, done, window, from, tables }, init)))
     }
 }
@@ -362,6 +392,12 @@ fn loaded_tables(used: &[Used<'_>], to_load: &[usize]) -> Vec<LoadedTable> {
     to_load.iter().map(table).collect()
 }
 
+/// The plan's chunks, each with the machine's number of its table.
+fn chunks_of(plan: &LoadPlan, tables: &[LoadedTable]) -> BTreeMap<u32, usize> {
+    let of = |at: usize| tables.get(at).map(|table| table.machine);
+    plan.chunks.iter().filter_map(|chunk| Some((chunk.id, of(chunk.table)?))).collect()
+}
+
 /// Plans a load of every table that the state does not have, from a starting point of its own.
 async fn begin_load(
     params: &Params,
@@ -369,12 +405,11 @@ async fn begin_load(
     store: &Store,
     kept: &mut Kept,
     used: &[Used<'_>],
+    slot_name: &str,
     cancel: &CancellationToken,
 ) -> Result<(StartedLoad, LoadInit), StartError> {
     let to_load = kept.to_load(used);
-    let slot_name = format!("readside_load_{}", std::process::id());
-    let opened =
-        slot::create(params, APPLICATION_NAME, &slot_name, Lifetime::Temporary, cancel).await?;
+    let opened = slot::open_window(params, APPLICATION_NAME, slot_name, cancel).await?;
     let (from, window) = (opened.consistent_point, opened.window.clone());
     drop(opened);
     let loaded = loaded_tables(used, &to_load);
@@ -398,7 +433,8 @@ async fn begin_load(
     facts::set(&mut batch, facts::LOAD, &fact);
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     store.write(&batch)?;
-    let init = LoadInit { from, bound: from, chunks_left: plan.chunks.len(), backlog_end: 0 };
+    let chunks_left = chunks_of(&plan, &loaded);
+    let init = LoadInit { from, bound: from, chunks_left, backlog_end: 0 };
     let load = StartedLoad { plan, done: BTreeSet::new(), window, from, tables: loaded };
     Ok((load, init))
 }
@@ -499,7 +535,7 @@ fn output_init(
             rows: Vec::new(),
             tombstone_floor: Lsn::ZERO,
         });
-    }
+    };
     let described = format!("{plan:?}");
     let fact: Option<OutputFact> = facts::read(store, &facts::output(&name))?;
     let (rows_of, tombstone_floor) = match fact {

@@ -17,6 +17,7 @@ use crate::sink::delivery::chain;
 use crate::source::APPLICATION_NAME;
 use crate::source::catalog::{Catalog, CatalogChange, Scope, TableName};
 use crate::source::replication::ReplicationConnection;
+use crate::source::slot;
 use crate::source::stream::{GulpSender, StreamConfig, run_stream};
 use crate::source::watch as catalog_watch;
 use crate::state::Store;
@@ -109,6 +110,12 @@ pub(super) async fn watch_catalog(
                 shared.retained(slot.retained_bytes);
             }
             let mut restart = Vec::new();
+            match slot::state(&reading.catalog) {
+                slot::State::Usable(_) => {}
+                slot::State::Missing => restart.push("the slot is gone".to_owned()),
+                slot::State::Lost(why) => restart.push(format!("the slot is lost: {why}")),
+                slot::State::Foreign(why) => restart.push(format!("the slot {why}")),
+            }
             for change in &reading.changes {
                 let what = format!("{change:?}");
                 let table = table_of(change).and_then(|name| {

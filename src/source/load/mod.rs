@@ -50,7 +50,7 @@ pub struct LoadJob {
     /// Chunks that are durable already.
     pub done: HashSet<u32>,
     pub window: Window,
-    /// The stream begins here; the version that rows of the load carry.
+    /// The version that rows of the load carry: before all that the stream brings.
     pub lsn: Lsn,
     /// Of all workers together.
     pub rows_per_second: Option<u64>,

@@ -57,7 +57,8 @@ impl History {
         let before: Vec<(i64, Lsn)> = commits.iter().map(|c| (c.n, c.before)).collect();
         let mut open: Vec<Open> = Vec::new();
         for reading in readings.drain(..) {
-            let first = answered.iter().filter(|(_, end)| *end <= reading.lsn).map(|(n, _)| *n).max();
+            let first =
+                answered.iter().filter(|(_, end)| *end <= reading.lsn).map(|(n, _)| *n).max();
             let last = before.iter().find(|(_, before)| *before >= reading.lsn).map(|(n, _)| n - 1);
             let first = first.unwrap_or(self.at).max(self.at);
             let last = last.unwrap_or(i64::MAX);
@@ -84,7 +85,10 @@ impl History {
         let difference = wrong.nearest.as_deref().unwrap_or("  no such commit");
         Err(format!(
             "{} ({} readings are wrong): it shows no state of the source in commits {}..={}; against the last of them:\n{difference}",
-            wrong.reading, open.len(), wrong.first, wrong.last
+            wrong.reading,
+            open.len(),
+            wrong.first,
+            wrong.last
         ))
     }
 

@@ -24,9 +24,7 @@ use self::picture::Sink;
 use self::reader::{Observation, Store};
 use self::schema::TABLES;
 use self::workload::{Shared, write};
-use crate::harness::{
-    self, Daemon, Postgres, PostgresOptions, Redis, RedisOptions, unique, wait,
-};
+use crate::harness::{self, Daemon, Postgres, PostgresOptions, Redis, RedisOptions, unique, wait};
 
 /// For all sinks to catch up, on a machine that does other things, too.
 const CATCH_UP_BOUND: Duration = Duration::from_secs(240);
@@ -83,7 +81,8 @@ impl Trial {
         client.batch_execute(sequence).await.unwrap();
         let reporting = Postgres::start(&PostgresOptions::default()).await;
         reader::prepare_postgres(&reporting, "postgres").await;
-        let cache = Redis::start(&RedisOptions { appendonly: true, ..RedisOptions::default() }).await;
+        let cache =
+            Redis::start(&RedisOptions { appendonly: true, ..RedisOptions::default() }).await;
         let mut sinks = vec![Sink::Reporting, Sink::Cache];
         sinks.extend(search.as_ref().map(|_| Sink::Search));
         Trial {
@@ -120,7 +119,8 @@ impl Trial {
         let cache = Store::Cache { url: &cache_url };
         let pause = Duration::from_millis(30);
         let (source, database) = (&self.source, self.database.as_str());
-        let writing = join_all(writers.into_iter().map(|rng| write(source, database, rng, &shared)));
+        let writing =
+            join_all(writers.into_iter().map(|rng| write(source, database, rng, &shared)));
         let reading =
             join(reader::read(&reporting, &shared, pause), reader::read(&cache, &shared, pause));
         let mut targets = Targets {

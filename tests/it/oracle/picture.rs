@@ -170,8 +170,10 @@ fn filled(template: &str, row: &Row) -> Option<String> {
 /// The table whose template made this key of Redis.
 pub(super) fn table_of_key<'t>(tables: &'t [Table], key: &str) -> Option<&'t Table> {
     let fixed = |target: &Target| {
-        let (Target::Hash(key) | Target::Json(key) | Target::Set(key, _) | Target::SortedSet(key, _)) =
-            target;
+        let (Target::Hash(key)
+        | Target::Json(key)
+        | Target::Set(key, _)
+        | Target::SortedSet(key, _)) = target;
         key.split('{').next().unwrap_or_default()
     };
     let of = |table: &&Table| {

@@ -228,7 +228,8 @@ async fn read_redis(url: &str) -> Result<Reading, Refused> {
             _ => panic!("{key} in Redis is a {kind}"),
         }
         if table.name == SEQUENCE {
-            reading.number = pairs().find(|(field, _)| *field == "n").map(|(_, n)| n.parse()).transpose()?;
+            reading.number =
+                pairs().find(|(field, _)| *field == "n").map(|(_, n)| n.parse()).transpose()?;
         }
     }
     Ok(reading)

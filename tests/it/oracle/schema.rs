@@ -126,7 +126,10 @@ pub(super) const TABLES: &[Table] = &[
         ..Table::new(
             "visits",
             &["region", "day", "id"],
-            &[Target::Hash("visit:{region}:{day}:{id}"), Target::Json("visit-json:{id}:{day}:{region}")],
+            &[
+                Target::Hash("visit:{region}:{day}:{id}"),
+                Target::Json("visit-json:{id}:{day}:{region}"),
+            ],
         )
     },
     Table::new("kinds", &["id"], &[Target::Hash("kind:{id}"), Target::Json("kind-json:{id}")]),
@@ -273,7 +276,12 @@ END $$;
 "#;
 
 /// `index`: what the names of the search server's indexes begin with; `None`: no such sink.
-pub(super) fn config(source: &str, reporting: &str, cache: &str, search: Option<&Search>) -> String {
+pub(super) fn config(
+    source: &str,
+    reporting: &str,
+    cache: &str,
+    search: Option<&Search>,
+) -> String {
     let mut toml = format!(
         "[source]\nurl = {source:?}\n\
          [sink.reporting.postgres]\nurl = {reporting:?}\n\

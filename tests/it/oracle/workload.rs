@@ -27,11 +27,7 @@ pub(super) struct Counts {
 
 impl Shared {
     pub(super) fn new() -> Shared {
-        Shared {
-            stop: Cell::new(false),
-            answered: RefCell::default(),
-            counts: RefCell::default(),
-        }
+        Shared { stop: Cell::new(false), answered: RefCell::default(), counts: RefCell::default() }
     }
 }
 
@@ -77,7 +73,10 @@ enum End {
     Commit,
     Rollback,
     /// In two phases, under this name.
-    Prepare { name: String, commit: bool },
+    Prepare {
+        name: String,
+        commit: bool,
+    },
 }
 
 impl Draft {
@@ -208,7 +207,11 @@ fn accounts(rng: &mut Rng) -> String {
         0..6 => format!(
             "INSERT INTO accounts VALUES ({id}, {}, {}, {}, {}, {}) ON CONFLICT (id) DO UPDATE
              SET owner = excluded.owner, balance = excluded.balance",
-            text(rng), number(rng), large(rng), large_json(rng), timestamp(rng)
+            text(rng),
+            number(rng),
+            large(rng),
+            large_json(rng),
+            timestamp(rng)
         ),
         6..11 => format!("UPDATE accounts SET balance = {} WHERE id = {id}", number(rng)),
         11..13 => {
@@ -225,8 +228,10 @@ fn accounts(rng: &mut Rng) -> String {
              UPDATE accounts SET id = id - 1000 WHERE id = {id} + 1000",
             text(rng)
         ),
-        _ => format!("DELETE FROM accounts WHERE id = {id};
-             INSERT INTO accounts VALUES ({id}, 'again')"),
+        _ => format!(
+            "DELETE FROM accounts WHERE id = {id};
+             INSERT INTO accounts VALUES ({id}, 'again')"
+        ),
     }
 }
 
@@ -240,16 +245,20 @@ fn pairs(rng: &mut Rng) -> String {
         5..7 => format!("UPDATE pairs SET quantity = quantity + 1 WHERE a = {a}"),
         7 => format!("UPDATE pairs SET quantity = NULL WHERE a = {a} AND b = {b}"),
         8 => format!("DELETE FROM pairs WHERE a = {a} AND b > {b}"),
-        9 => format!("UPDATE pairs SET a = a + 100 WHERE a = {a};
-             UPDATE pairs SET a = a - 100, quantity = quantity - 1 WHERE a > 100"),
+        9 => format!(
+            "UPDATE pairs SET a = a + 100 WHERE a = {a};
+             UPDATE pairs SET a = a - 100, quantity = quantity - 1 WHERE a > 100"
+        ),
         10 => {
             let other = key(rng, 5);
             swapped("pairs", "a", a, other, -1)
         }
         _ => {
             let other = word(rng);
-            format!("UPDATE pairs SET b = {other} WHERE a = {a} AND b = {b} AND NOT EXISTS
-                 (SELECT FROM pairs WHERE a = {a} AND b = {other})")
+            format!(
+                "UPDATE pairs SET b = {other} WHERE a = {a} AND b = {b} AND NOT EXISTS
+                 (SELECT FROM pairs WHERE a = {a} AND b = {other})"
+            )
         }
     }
 }
@@ -275,7 +284,11 @@ fn groups(rng: &mut Rng) -> String {
         0..3 => format!(
             "INSERT INTO \"Group\" VALUES ({id}, {}, {}, {}, ARRAY[{}, NULL, {}])
              ON CONFLICT (id) DO UPDATE SET \"select\" = excluded.\"select\"",
-            rng.u32(0..9), text(rng), boolean(rng), text(rng), text(rng)
+            rng.u32(0..9),
+            text(rng),
+            boolean(rng),
+            text(rng),
+            text(rng)
         ),
         3 => format!("UPDATE \"Group\" SET \"quo\"\"te\" = {} WHERE id = {id}", boolean(rng)),
         4 => format!("UPDATE \"Group\" SET \"select\" = NULL WHERE id = {id}"),
@@ -306,7 +319,8 @@ fn aliased(rng: &mut Rng) -> String {
         0..5 => format!(
             "INSERT INTO aliased SELECT {id}, {code}, {}, {} WHERE NOT EXISTS
              (SELECT FROM aliased WHERE id = {id} OR code = {code})",
-            large(rng), number(rng)
+            large(rng),
+            number(rng)
         ),
         5..7 => format!("UPDATE aliased SET rank = {} WHERE id = {id}", number(rng)),
         7 => moved("aliased", "id", id, other),
@@ -318,11 +332,15 @@ fn aliased(rng: &mut Rng) -> String {
             "UPDATE aliased SET code = {code} WHERE id = {id}
              AND NOT EXISTS (SELECT FROM aliased WHERE code = {code})"
         ),
-        11 => format!("UPDATE aliased SET id = {other}, code = code || '!' WHERE id = {id}
-             AND NOT EXISTS (SELECT FROM aliased WHERE id = {other})"),
-        12 => format!("DELETE FROM aliased WHERE id = {id};
+        11 => format!(
+            "UPDATE aliased SET id = {other}, code = code || '!' WHERE id = {id}
+             AND NOT EXISTS (SELECT FROM aliased WHERE id = {other})"
+        ),
+        12 => format!(
+            "DELETE FROM aliased WHERE id = {id};
              INSERT INTO aliased SELECT {id}, {code}, 'small', 1
-             WHERE NOT EXISTS (SELECT FROM aliased WHERE code = {code})"),
+             WHERE NOT EXISTS (SELECT FROM aliased WHERE code = {code})"
+        ),
         _ => format!("DELETE FROM aliased WHERE code = {code}"),
     }
 }
@@ -333,7 +351,8 @@ fn full_key(rng: &mut Rng) -> String {
         0..3 => format!(
             "INSERT INTO full_key SELECT {id}, {}, {} WHERE NOT EXISTS
              (SELECT FROM full_key WHERE id = {id})",
-            text(rng), double(rng)
+            text(rng),
+            double(rng)
         ),
         3..5 => format!("UPDATE full_key SET size = {} WHERE id = {id}", double(rng)),
         5 => format!(
@@ -352,7 +371,8 @@ fn full_bare(rng: &mut Rng) -> String {
         0..3 => format!(
             "INSERT INTO full_bare SELECT {k}, {}, {} WHERE NOT EXISTS
              (SELECT FROM full_bare WHERE k = {k})",
-            word(rng), large(rng)
+            word(rng),
+            large(rng)
         ),
         3..5 => format!("UPDATE full_bare SET s = {} WHERE k = {k}", word(rng)),
         5 => format!(
@@ -367,13 +387,17 @@ fn full_bare(rng: &mut Rng) -> String {
 fn families(rng: &mut Rng) -> String {
     let (parent, other, child) = (key(rng, 6), key(rng, 6), key(rng, 20));
     match rng.u32(0..12) {
-        0..2 => format!("INSERT INTO parents VALUES ({parent}, {}) ON CONFLICT DO NOTHING", text(rng)),
+        0..2 => {
+            format!("INSERT INTO parents VALUES ({parent}, {}) ON CONFLICT DO NOTHING", text(rng))
+        }
         2..5 => format!(
             "INSERT INTO children SELECT {child}, id, {} FROM parents WHERE id = {parent}
              ON CONFLICT DO NOTHING;
              INSERT INTO grandchildren SELECT {}, id, {} FROM children WHERE id = {child}
              ON CONFLICT DO NOTHING",
-            rng.i32(0..5), key(rng, 40), text(rng)
+            rng.i32(0..5),
+            key(rng, 40),
+            text(rng)
         ),
         5 => moved("parents", "id", parent, other),
         6..8 => format!(
@@ -381,7 +405,10 @@ fn families(rng: &mut Rng) -> String {
              WHERE parent = {parent} AND EXISTS (SELECT FROM parents WHERE id = {other})"
         ),
         8 => moved("children", "id", child, key(rng, 20)),
-        9 => format!("UPDATE grandchildren SET child = NULL, text = {} WHERE id < {child}", text(rng)),
+        9 => format!(
+            "UPDATE grandchildren SET child = NULL, text = {} WHERE id < {child}",
+            text(rng)
+        ),
         10 => format!("DELETE FROM children WHERE id = {child}"),
         _ => format!("DELETE FROM parents WHERE id = {parent}"),
     }
@@ -392,8 +419,10 @@ fn visits(rng: &mut Rng) -> String {
     let (day, other) = (day(rng), day(rng));
     let note = if rng.u32(0..4) == 0 { large(rng) } else { text(rng) };
     let free = |region: &str, day: &str| {
-        format!("NOT EXISTS (SELECT FROM visits f
-                 WHERE f.region = '{region}' AND f.day = '{day}' AND f.id = v.id)")
+        format!(
+            "NOT EXISTS (SELECT FROM visits f
+                 WHERE f.region = '{region}' AND f.day = '{day}' AND f.id = v.id)"
+        )
     };
     match rng.u32(0..10) {
         0..4 => format!(
@@ -423,7 +452,10 @@ fn kinds(rng: &mut Rng) -> String {
         ("\"double\"", double(rng)),
         ("exact", format!("{}", rng.i32(-999_999..999_999))),
         ("bytes", format!("'\\x{:08x}'", rng.u32(..))),
-        ("day", format!("'{}'", pick(rng, &["2024-02-29", "infinity", "0044-03-15 BC", "12345-01-01"]))),
+        (
+            "day",
+            format!("'{}'", pick(rng, &["2024-02-29", "infinity", "0044-03-15 BC", "12345-01-01"])),
+        ),
         ("clock", "'23:59:59.999999'".into()),
         ("at", format!("'{}'", pick(rng, &["2001-01-01 00:00:00.1", "-infinity", "0001-01-01"]))),
         ("zoned", timestamp(rng)),
@@ -486,8 +518,16 @@ fn word(rng: &mut Rng) -> String {
 
 fn text(rng: &mut Rng) -> String {
     let texts = [
-        "''", "'plain'", "'O''Brien'", "E'tab\\tnew\\nline\\\\'", "'{braces}'", "'\"quoted\"'",
-        "'ünï — 漢字 🦉'", "'NULL'", "' padded '", "'a:b|c'",
+        "''",
+        "'plain'",
+        "'O''Brien'",
+        "E'tab\\tnew\\nline\\\\'",
+        "'{braces}'",
+        "'\"quoted\"'",
+        "'ünï — 漢字 🦉'",
+        "'NULL'",
+        "' padded '",
+        "'a:b|c'",
     ];
     match rng.u32(0..4) {
         0 => format!("'{:x}'", rng.u32(..)),
@@ -501,14 +541,17 @@ fn large(rng: &mut Rng) -> String {
 
 fn large_json(rng: &mut Rng) -> String {
     let (first, count) = (rng.u32(..), rng.u32(800..1_200));
-    format!("(SELECT jsonb_object_agg('key' || i, {first} + i * 1.50) FROM generate_series(1, {count}) i)")
+    format!(
+        "(SELECT jsonb_object_agg('key' || i, {first} + i * 1.50) FROM generate_series(1, {count}) i)"
+    )
 }
 
 fn number(rng: &mut Rng) -> String {
     match rng.u32(0..6) {
         0 => "NULL".into(),
         1 => format!("{}.{:03}", rng.i64(-1_000_000_000_000..1_000_000_000_000), rng.u32(0..1000)),
-        2 => pick(rng, &["0.00", "1e20", "12345678901234567890.123456789012345678901234567890"]).into(),
+        2 => pick(rng, &["0.00", "1e20", "12345678901234567890.123456789012345678901234567890"])
+            .into(),
         _ => rng.i32(-1000..1000).to_string(),
     }
 }
@@ -522,7 +565,8 @@ fn double(rng: &mut Rng) -> String {
 
 /// Some of them equal, and printed differently.
 fn amount(rng: &mut Rng) -> String {
-    let amounts = ["1", "1.0", "1.00", "2.5", "2.50", "0", "0.000", "100", "-7.10", "-7.1", "'NaN'"];
+    let amounts =
+        ["1", "1.0", "1.00", "2.5", "2.50", "0", "0.000", "100", "-7.10", "-7.1", "'NaN'"];
     pick(rng, &amounts).into()
 }
 
