@@ -102,8 +102,10 @@ pub(super) fn lines(table: &Table, sink: Sink, row: &Row) -> Vec<String> {
                 let text = row.fields[*name].as_deref().unwrap_or_default();
                 text.replace('\\', "\\\\").replace('|', "\\|")
             };
-            let id: Vec<_> = table.key.iter().map(escaped).collect();
-            vec![document_line(&id.join("|"), &row.document)]
+            let id = table.key.iter().map(escaped).collect::<Vec<_>>().join("|");
+            // An empty id is a dead letter.
+            let line = (!id.is_empty()).then(|| document_line(&id, &row.document));
+            line.into_iter().collect()
         }
     }
 }
