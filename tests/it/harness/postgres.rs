@@ -168,7 +168,7 @@ async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
 }
 
 fn launch(scratch: &Scratch) -> Process {
-    let mut command = run_as().command(&binary("postgres"));
+    let mut command = run_as().command(&program("postgres"));
     command.arg("-D").arg(scratch.path().join("data")).current_dir(scratch.path());
     Process::start("PostgreSQL", command, &scratch.path().join("log"))
 }
@@ -234,7 +234,7 @@ fn template() -> &'static Path {
         fs::create_dir(&parent).expect("the root is ours");
         run_as().own(&parent);
         let data = parent.join("data");
-        let mut initdb = run_as().command(&binary("initdb"));
+        let mut initdb = run_as().command(&program("initdb"));
         initdb.arg("-D").arg(&data).current_dir(&parent).args([
             "--username=postgres",
             "--auth=trust",
@@ -248,7 +248,7 @@ fn template() -> &'static Path {
 }
 
 /// `READSIDE_TEST_PG_BIN`, else the newest of Debian's, else the PATH.
-fn binary(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     let dir = DIR.get_or_init(|| {
         if let Some(dir) = std::env::var_os("READSIDE_TEST_PG_BIN") {

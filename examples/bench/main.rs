@@ -1,0 +1,111 @@
+//! The benchmarks: how fast Readside is beside its peers, and what it costs. `./bench` builds and runs
+//! them. Every limit is a ratio to a peer on the same machine in the same run, or a figure.
+//!
+//! Both Postgres servers sync their commits, as users' do. Automatic vacuums are off: they would come
+//! upon one peer and not upon the other.
+
+#![allow(clippy::print_stdout, reason = "it is there to be read")]
+
+#[path = "../../tests/it/harness/mod.rs"]
+mod harness;
+
+mod catch_up;
+mod latency;
+mod load;
+mod memory;
+mod peers;
+mod pipe;
+mod report;
+mod servers;
+mod shop;
+mod usage;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use harness::scratch;
+use report::Report;
+use servers::Servers;
+use shop::Scale;
+
+#[derive(Parser)]
+#[command(about = "How fast Readside is beside its peers, and what it costs")]
+struct Options {
+    /// Of the standard data (100 k customers, 10 k products, 1 M orders, 3 M items) and of the standard
+    /// WAL (200 k transactions, 840 k row changes).
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// All without one.
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A table's first load into Postgres, beside COPY into COPY.
+    Load,
+    /// Catching up into Postgres, beside a native subscription and bare readers.
+    Postgres,
+    /// Catching up into Redis, beside a raw client.
+    Redis,
+    /// Catching up into a search server, beside a raw client.
+    Search,
+    /// From the commit's answer to the row in each store.
+    Latency,
+    /// With ten thousand rows in the state.
+    Memory,
+}
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = bench(&options) => ended,
+            stopped = stopped() => stopped,
+        }
+    });
+    // The servers went with the future that owned them.
+    scratch::remove_root();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn stopped() -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    println!("\nStopped; what the benchmarks started is removed.");
+    Ok(())
+}
+
+async fn bench(options: &Options) -> Result<()> {
+    let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
+    let scale = Scale(options.scale);
+    let mut report = Report::default();
+    let servers = Servers::start(scale).await?;
+    if wanted(Part::Load) {
+        load::run(&servers, &mut report).await?;
+    }
+    if wanted(Part::Postgres) {
+        catch_up::postgres(&servers, &mut report).await?;
+    }
+    if wanted(Part::Redis) {
+        catch_up::redis(&servers, &mut report).await?;
+    }
+    if wanted(Part::Search) {
+        catch_up::search(&servers, &mut report).await?;
+    }
+    if wanted(Part::Latency) {
+        latency::run(&servers, &mut report).await?;
+    }
+    if wanted(Part::Memory) {
+        memory::run(&servers, &mut report).await?;
+    }
+    report.summary();
+    Ok(())
+}

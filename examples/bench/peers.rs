@@ -1,0 +1,181 @@
+//! What Readside is measured against.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use reqwest::header::CONTENT_TYPE;
+use tokio_postgres::Client;
+
+use crate::harness::postgres::program;
+use crate::harness::process::{RunAs, run};
+use crate::harness::{Postgres, http, wait};
+use crate::servers::Servers;
+use crate::shop::TABLES;
+
+/// Far beyond what any of these takes.
+const BOUND: Duration = Duration::from_secs(1_800);
+
+/// `COPY … TO STDOUT | COPY … FROM STDIN`.
+pub(crate) async fn copy_pipe(
+    source: (&Postgres, &str),
+    target: (&Postgres, &str),
+    table: &str,
+) -> Result<Duration> {
+    let psql = program("psql").display().to_string();
+    let (from, to) = (source.0.url(source.1), target.0.url(target.1));
+    let pipe = format!(
+        "{psql} -qXc 'COPY {table} TO STDOUT' {from} | {psql} -qXc 'COPY {table} FROM STDIN' {to}"
+    );
+    let begun = Instant::now();
+    tokio::task::spawn_blocking(move || {
+        let mut command = RunAs::Ourselves.command("/bin/sh".as_ref());
+        command.args(["-c", &pipe]);
+        run("COPY into COPY", command)
+    })
+    .await?;
+    Ok(begun.elapsed())
+}
+
+/// pg_recvlogical to nothing.
+pub(crate) async fn recvlogical(
+    source: &Postgres,
+    database: &str,
+    slot: &str,
+    end: &str,
+) -> Result<Duration> {
+    let (url, slot, end) = (source.url(database), slot.to_owned(), end.to_owned());
+    let begun = Instant::now();
+    tokio::task::spawn_blocking(move || {
+        let mut command = RunAs::Ourselves.command(&program("pg_recvlogical"));
+        command.args(["--start", "--no-loop", "--file=/dev/null", "--option=proto_version=1"]);
+        command.args(["--option=publication_names=bench", "--dbname", &url, "--slot", &slot]);
+        command.args(["--endpos", &end]);
+        run("pg_recvlogical", command)
+    })
+    .await?;
+    Ok(begun.elapsed())
+}
+
+/// A native subscription over tables that are filled already.
+pub(crate) struct Subscription {
+    client: Client,
+    name: &'static str,
+}
+
+impl Subscription {
+    pub(crate) async fn create(
+        servers: &Servers,
+        source: &str,
+        target: &str,
+        name: &'static str,
+        publication: &str,
+    ) -> Result<Subscription> {
+        let client = servers.target.client(target).await;
+        let create = format!(
+            "CREATE SUBSCRIPTION {name} CONNECTION '{}' PUBLICATION {publication}
+             WITH (copy_data = false, enabled = false)",
+            servers.source.url(source)
+        );
+        client.batch_execute(&create).await?;
+        // What a first load would have marked as read.
+        Ok(Subscription { client, name })
+    }
+
+    pub(crate) async fn enable(&self) -> Result<()> {
+        Ok(self.client.batch_execute(&format!("ALTER SUBSCRIPTION {} ENABLE", self.name)).await?)
+    }
+
+    /// Until the source has heard that everything before `end` was applied.
+    pub(crate) async fn applied(&self, source: &Client, end: &str) -> Result<()> {
+        let sql = "SELECT coalesce(max(replay_lsn) >= $1::text::pg_lsn, false)
+                   FROM pg_stat_replication WHERE application_name = $2";
+        let begun = Instant::now();
+        while !source.query_one(sql, &[&end, &self.name]).await?.try_get::<_, bool>(0)? {
+            ensure!(begun.elapsed() < BOUND, "the subscription does not get there");
+            wait::delay(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn drop(self) -> Result<()> {
+        Ok(self.client.batch_execute(&format!("DROP SUBSCRIPTION {}", self.name)).await?)
+    }
+}
+
+/// The rows as they are after the changes: (table, key, columns with their text).
+pub(crate) struct ChangedRows(Vec<(&'static str, Vec<(String, String)>)>);
+
+impl ChangedRows {
+    /// Those that a transaction after `xid` has written last.
+    pub(crate) async fn read(source: &Client, xid: i64) -> Result<ChangedRows> {
+        source.batch_execute("SET TimeZone = 'UTC'").await?;
+        let mut rows = Vec::new();
+        for table in TABLES {
+            let sql = format!("SELECT * FROM {table} WHERE xmin::text::bigint > {xid}");
+            for message in source.simple_query(&sql).await? {
+                let tokio_postgres::SimpleQueryMessage::Row(row) = message else { continue };
+                let columns = row.columns().iter().enumerate().map(|(at, column)| {
+                    (column.name().to_owned(), row.get(at).unwrap_or_default().to_owned())
+                });
+                rows.push((table, columns.collect()));
+            }
+        }
+        Ok(ChangedRows(rows))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// HSET of each row, for an order ZADD as well, five hundred rows in a pipeline.
+    pub(crate) async fn to_redis(
+        &self,
+        redis: &mut redis::aio::MultiplexedConnection,
+    ) -> Result<Duration> {
+        let begun = Instant::now();
+        for rows in self.0.chunks(500) {
+            let mut pipeline = redis::pipe();
+            for (table, columns) in rows {
+                let key = format!("raw:{table}:{}", columns[0].1);
+                pipeline.hset_multiple(key, columns).ignore();
+                if *table == "orders" {
+                    let key = format!("raw:customer:{}:orders", columns[1].1);
+                    pipeline.zadd(key, &columns[0].1, columns[0].1.parse::<f64>()?).ignore();
+                }
+            }
+            pipeline.query_async::<()>(redis).await?;
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// NDJSON by two thousand documents a request.
+    pub(crate) async fn to_search(&self, url: &str) -> Result<Duration> {
+        let http = http();
+        for table in TABLES {
+            http.put(format!("{url}/raw_{table}")).send().await?.error_for_status()?;
+        }
+        let begun = Instant::now();
+        for rows in self.0.chunks(2_000) {
+            let mut body = String::new();
+            for (table, columns) in rows {
+                let id = &columns[0].1;
+                writeln!(body, r#"{{"index":{{"_index":"raw_{table}","_id":"{id}"}}}}"#)?;
+                for (at, (name, value)) in columns.iter().enumerate() {
+                    body.push(if at == 0 { '{' } else { ',' });
+                    match value.parse::<i64>() {
+                        Ok(number) => write!(body, r#""{name}":{number}"#)?,
+                        Err(_) => write!(body, r#""{name}":"{}""#, value.replacen(' ', "T", 1))?,
+                    }
+                }
+                body.push_str("}\n");
+            }
+            let request = http.post(format!("{url}/_bulk")).header(CONTENT_TYPE, "application/x-ndjson");
+            let answer = request.body(body).send().await?.error_for_status()?.text().await?;
+            let answer: serde_json::Value = serde_json::from_str(&answer)?;
+            let errors = answer["errors"].as_bool().context("the answer of a bulk request")?;
+            ensure!(!errors, "a document was refused: {answer}");
+        }
+        Ok(begun.elapsed())
+    }
+}
