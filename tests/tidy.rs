@@ -20,7 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("pg", &["config", "metrics"]),
     ("source", &["pg", "pgoutput", "engine", "value", "config", "metrics"]),
     ("state", &["output", "engine", "value", "config", "metrics"]),
-    ("sink", &["output", "engine", "pg", "value", "config", "metrics"]),
+    ("sink", &["output", "engine", "sql", "pg", "value", "config", "metrics"]),
     ("http", ALL),
     ("cli", ALL),
     ("main", ALL),

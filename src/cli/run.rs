@@ -1,16 +1,34 @@
-//! `readside run`: the daemon, when the tests of `check` find no fault.
+//! `readside run`: the daemon, when the tests of `check` on configuration, SQL and source find no fault.
 
 use std::path::Path;
 
 use super::{Outcome, check};
-use crate::config::Environment;
+use crate::config::{Config, Environment};
+use crate::pipeline::run::check::before_run;
 
 pub(super) fn run(path: &Path, environment: &Environment) -> anyhow::Result<Outcome> {
-    match check::faults(path, environment) {
-        Ok(config) => {
-            crate::pipeline::run::run(config)?;
-            Ok(Outcome::Done)
-        }
-        Err(faults) => check::report(path, &faults),
+    let config = match check::read(path, environment) {
+        Ok(config) => config,
+        Err(faults) => return check::report(path, &faults),
+    };
+    let found = check::ask(before_run(&config))?;
+    if found.faults.is_empty() {
+        crate::pipeline::run::run(config)?;
+        return Ok(Outcome::Done);
     }
+    if !(found.source_away && has_run(&config)) {
+        return check::report(path, &found.faults);
+    }
+    // P2: a daemon that has worked comes back before its source does. The same tests are made again
+    // when the source answers, before anything is created there.
+    for fault in &found.faults {
+        tracing::warn!("{}; waiting for it", fault.what);
+    }
+    crate::pipeline::run::run(config)?;
+    Ok(Outcome::Done)
+}
+
+/// There is a state: these settings have worked before.
+fn has_run(config: &Config) -> bool {
+    std::fs::read_dir(&config.state.dir).is_ok_and(|mut entries| entries.next().is_some())
 }

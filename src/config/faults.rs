@@ -45,13 +45,21 @@ impl Faults {
             faults.retain(|fault| line(fault).is_none_or(|line| !broken.contains(&line)));
             faults.extend(self.syntax);
         }
-        let position = |fault: &Diagnostic| match &fault.place {
-            Some(place) if place.file.is_some() => (0, place.span.start),
-            Some(_) => (1, 0),
-            None => (2, 0),
-        };
-        faults.sort_by_key(position);
-        faults.dedup();
+        sort(&mut faults);
         faults
     }
+
+    pub(super) fn has_syntax(&self) -> bool {
+        !self.syntax.is_empty()
+    }
+}
+
+/// In the order of the file, those without a place in it last; each once.
+pub(super) fn sort(faults: &mut Vec<Diagnostic>) {
+    faults.sort_by_key(|fault| match &fault.place {
+        Some(place) if place.file.is_some() => (0, place.span.start),
+        Some(_) => (1, 0),
+        None => (2, 0),
+    });
+    faults.dedup();
 }

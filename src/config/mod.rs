@@ -57,8 +57,7 @@ pub fn load(
     environment: &Environment,
     check: PostgresUrlCheck<'_>,
 ) -> Result<Config, Vec<Diagnostic>> {
-    let text = read_file(path).map_err(|fault| vec![fault])?;
-    parse(&path.display().to_string(), &text, environment, check)
+    whole(load_partly(path, environment, check))
 }
 
 /// As `load`, of a text that is already there; `path` is what messages call it.
@@ -68,6 +67,44 @@ pub fn parse(
     environment: &Environment,
     check: PostgresUrlCheck<'_>,
 ) -> Result<Config, Vec<Diagnostic>> {
+    whole(parse_partly(path, text, environment, check))
+}
+
+/// What of the file is valid, beside its faults: `check` asks the servers about that all the same.
+/// `None` where source, state or HTTP are not known, or where the syntax is broken, after which much is
+/// a guess.
+pub fn load_partly(
+    path: &Path,
+    environment: &Environment,
+    check: PostgresUrlCheck<'_>,
+) -> (Option<Config>, Vec<Diagnostic>) {
+    match read_file(path) {
+        Ok(text) => parse_partly(&path.display().to_string(), &text, environment, check),
+        Err(fault) => (None, vec![fault]),
+    }
+}
+
+fn whole(read: (Option<Config>, Vec<Diagnostic>)) -> Result<Config, Vec<Diagnostic>> {
+    match read {
+        (Some(config), faults) if faults.is_empty() => Ok(config),
+        (_, faults) => {
+            assert!(!faults.is_empty(), "what cannot be read has been told as a fault");
+            Err(faults)
+        }
+    }
+}
+
+/// Faults from more than one stage, in the order of the file, those without a place in it last.
+pub fn in_file_order(faults: &mut Vec<Diagnostic>) {
+    faults::sort(faults);
+}
+
+fn parse_partly(
+    path: &str,
+    text: &str,
+    environment: &Environment,
+    check: PostgresUrlCheck<'_>,
+) -> (Option<Config>, Vec<Diagnostic>) {
     let mut faults = Faults::default();
     let root = root(path, text, environment, &mut faults);
     check_sections(&root, &mut faults);
@@ -76,6 +113,7 @@ pub fn parse(
     let http = daemon::http(&root, &mut faults);
     let sinks = sinks::read(&root, check, &mut faults);
     let projections = projections::read(&root, &sinks, &mut faults);
+    let broken = faults.has_syntax();
     let faults = faults.into_sorted();
     let entries = |key| root.get(key).map_or(0, |node| node.entries().len());
     assert!(
@@ -83,15 +121,13 @@ pub fn parse(
             || (entries("sink"), entries("projection")) == (sinks.valid.len(), projections.len()),
         "what cannot be read has been told as a fault"
     );
-    match (source, state, http) {
-        (Some(source), Some(state), Some(http)) if faults.is_empty() => {
-            Ok(Config { source, state, http, sinks: sinks.valid, projections })
+    let config = match (source, state, http) {
+        (Some(source), Some(state), Some(http)) if !broken => {
+            Some(Config { source, state, http, sinks: sinks.valid, projections })
         }
-        _ => {
-            assert!(!faults.is_empty(), "what cannot be read has been told as a fault");
-            Err(faults)
-        }
-    }
+        _ => None,
+    };
+    (config, faults)
 }
 
 /// `[http]` alone, for commands that only talk to the daemon: they need no other secret.

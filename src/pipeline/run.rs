@@ -9,6 +9,8 @@
 //! the stream cannot be read. Then it is taken down, and built anew from the store. What readers see
 //! stays as it is meanwhile.
 
+mod bind;
+pub(crate) mod check;
 mod engine_thread;
 mod facts;
 mod link;

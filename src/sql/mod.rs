@@ -1,3 +1,4 @@
-//! SQL: from a projection's definition to a plan of delta operators.
+//! SQL: from a projection's definition to a plan of delta operators, and expressions over rows.
 
+pub mod expr;
 pub mod plan;

@@ -198,7 +198,7 @@ fn encode_bool(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-fn bool_of(datum: &[u8]) -> Option<bool> {
+pub(super) fn bool_of(datum: &[u8]) -> Option<bool> {
     match datum {
         [0] => Some(false),
         [1] => Some(true),

@@ -61,6 +61,13 @@ pub(super) fn decode(datum: &[u8]) -> Option<Interval> {
     }
 }
 
+/// The part of a datum by which Postgres compares: what 1 mon and 30 days have in common.
+pub(super) fn length(datum: &[u8]) -> Option<&[u8]> {
+    let (days, rest) = int::take(datum)?;
+    let rest = if matches!(days, i64::MAX | i64::MIN) { rest } else { int::take(rest)?.1 };
+    datum.get(..datum.len() - rest.len())
+}
+
 fn take(bytes: &[u8]) -> Option<(Interval, &[u8])> {
     let (length_days, rest) = int::take(bytes)?;
     match length_days {

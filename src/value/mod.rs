@@ -24,6 +24,7 @@ mod bytea;
 mod catalog;
 mod composite;
 mod datum;
+mod decimal;
 mod document;
 mod escape;
 mod float;
@@ -34,6 +35,7 @@ mod json;
 mod number;
 mod numeric;
 mod row;
+mod scalar;
 mod score;
 mod text;
 mod time;
@@ -41,9 +43,11 @@ mod uuid;
 
 pub use catalog::{PgType, resolve};
 pub use datum::{datum_len, encode, encode_null, is_null, write_json, write_text};
+pub use decimal::{Decimal, DecimalError};
 pub use document::{DocumentWriter, write_document};
 pub use row::{Columns, columns, split};
-pub use score::score;
+pub use scalar::{Scalar, scalar};
+pub use score::{epoch, score};
 
 pub use escape::write_string as write_json_string;
 

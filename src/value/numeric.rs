@@ -135,19 +135,19 @@ fn put_scale(scale: usize, out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// A datum taken apart.
-enum Parts<'a> {
+pub(super) enum Parts<'a> {
     NegativeInfinity,
     Infinity,
     NaN,
     Finite(Finite<'a>),
 }
 
-struct Finite<'a> {
-    negative: bool,
-    exponent: i32,
+pub(super) struct Finite<'a> {
+    pub(super) negative: bool,
+    pub(super) exponent: i32,
     /// As they lie in the datum; none for zero.
-    pairs: &'a [u8],
-    scale: usize,
+    pub(super) pairs: &'a [u8],
+    pub(super) scale: usize,
 }
 
 /// Reads the datum at the start of `bytes`; also how long it is.
@@ -193,8 +193,13 @@ fn take(bytes: &[u8]) -> Option<(Parts<'_>, usize)> {
     Some((parts, bytes.len() - rest.len()))
 }
 
-fn pair_of(byte: u8, negative: bool) -> u8 {
+/// The number below 100 that the byte of a pair is.
+pub(super) fn pair_of(byte: u8, negative: bool) -> u8 {
     (if negative { !byte } else { byte }) >> 1
+}
+
+pub(super) fn decode(datum: &[u8]) -> Option<Parts<'_>> {
+    take(datum).filter(|(_, len)| *len == datum.len()).map(|(parts, _)| parts)
 }
 
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
@@ -206,11 +211,7 @@ pub(super) fn is_finite(datum: &[u8]) -> bool {
 }
 
 pub(super) fn write_text(datum: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let (parts, len) = take(datum)?;
-    if len != datum.len() {
-        return None;
-    }
-    match parts {
+    match decode(datum)? {
         Parts::NaN => out.extend_from_slice(b"NaN"),
         Parts::Infinity => out.extend_from_slice(b"Infinity"),
         Parts::NegativeInfinity => out.extend_from_slice(b"-Infinity"),

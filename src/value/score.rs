@@ -1,9 +1,10 @@
 //! Values as floating point numbers: what a sorted set is sorted by.
 
+use super::decimal::Decimal;
 use super::float::decode as decode_float;
 use super::interval::{self, Interval};
 use super::time::{self, DAY, EPOCH_DAYS, SECOND};
-use super::{Type, int, numeric};
+use super::{Type, int};
 
 /// A number as it is; dates, times and intervals in seconds, as `extract(epoch from …)` counts them.
 /// `None` for NULL, for NaN and for the types without a number.
@@ -15,36 +16,76 @@ pub fn score(ty: &Type, datum: &[u8]) -> Option<f64> {
         Type::Int2 | Type::Int4 | Type::Int8 | Type::Oid => int::decode(datum)? as f64,
         Type::Float4 => f64::from(decode_float::<f32>(datum)?),
         Type::Float8 => decode_float::<f64>(datum)?,
-        Type::Numeric => {
-            let mut text = Vec::new();
-            numeric::write_text(datum, &mut text)?;
-            // Reads `NaN` and `Infinity` too.
-            std::str::from_utf8(&text).ok()?.parse().ok()?
+        Type::Numeric => Decimal::of_datum(datum)?.to_f64(),
+        _ => match epoch_of(ty, datum)? {
+            Epoch::Infinite { negative: true } => f64::NEG_INFINITY,
+            Epoch::Infinite { negative: false } => f64::INFINITY,
+            Epoch::Micros(micros) => seconds(micros),
+        },
+    };
+    (!score.is_nan()).then_some(score)
+}
+
+/// `extract(epoch from …)` of a date, time or interval, digit for digit; `None` for other types, NULL
+/// and what cannot be read.
+pub fn epoch(ty: &Type, datum: &[u8]) -> Option<Decimal> {
+    Some(match (ty, epoch_of(ty, datum)?) {
+        (_, Epoch::Infinite { negative }) => Decimal::infinite(negative),
+        (Type::Date, Epoch::Micros(micros)) => {
+            Decimal::of_int(i64::try_from(micros / i128::from(SECOND)).ok()?)
         }
-        Type::Date => match finite_or_infinity(int::decode(datum)?) {
-            Ok(days) => days.checked_add(EPOCH_DAYS)?.checked_mul(DAY / SECOND)? as f64,
-            Err(infinity) => infinity,
-        },
-        Type::Timestamp | Type::TimestampTz => match finite_or_infinity(int::decode(datum)?) {
-            // Wider than the microseconds of 294276 AD are when counted from 1970.
-            Ok(micros) => seconds(i128::from(micros) + i128::from(EPOCH_DAYS) * i128::from(DAY)),
-            Err(infinity) => infinity,
-        },
-        Type::Time => seconds(int::decode(datum)?.into()),
-        Type::TimeTz => seconds(time::decode_time_tz(datum)?.0.into()),
+        // Beyond 64 bits Postgres divides as numerics are divided, to four digits.
+        (Type::Timestamp | Type::TimestampTz, Epoch::Micros(micros @ LAST_EXACT_MICROS..)) => {
+            Decimal::of_micros((micros + 50) / 100 * 100)
+        }
+        (_, Epoch::Micros(micros)) => Decimal::of_micros(micros),
+    })
+}
+
+const LAST_EXACT_MICROS: i128 = i64::MAX as i128;
+
+enum Epoch {
+    Infinite {
+        negative: bool,
+    },
+    /// Of a moment, since 1970; of a time, since midnight in UTC. Wider than what 294276 AD is when
+    /// counted from there.
+    Micros(i128),
+}
+
+fn epoch_of(ty: &Type, datum: &[u8]) -> Option<Epoch> {
+    let moment = |value: i64, unit: i64| match value {
+        time::INFINITY => Epoch::Infinite { negative: false },
+        time::NEGATIVE_INFINITY => Epoch::Infinite { negative: true },
+        value => Epoch::Micros(
+            i128::from(value) * i128::from(unit) + i128::from(EPOCH_DAYS) * i128::from(DAY),
+        ),
+    };
+    Some(match ty {
+        Type::Date => moment(int::decode(datum)?, DAY),
+        Type::Timestamp | Type::TimestampTz => moment(int::decode(datum)?, 1),
+        Type::Time => Epoch::Micros(int::decode(datum)?.into()),
+        Type::TimeTz => Epoch::Micros(time::decode_time_tz(datum)?.0.into()),
         Type::Interval => match interval::decode(datum)? {
-            Interval::NegativeInfinity => f64::NEG_INFINITY,
-            Interval::Infinity => f64::INFINITY,
+            Interval::NegativeInfinity => Epoch::Infinite { negative: true },
+            Interval::Infinity => Epoch::Infinite { negative: false },
             Interval::Finite(fields) => {
                 let (years, months) =
                     (i128::from(fields.months / 12), i128::from(fields.months % 12));
                 let day = i128::from(DAY);
                 // A year counts 365.25 days here.
                 let days = months * 30 + i128::from(fields.days);
-                seconds(years * (day * 1_461 / 4) + days * day + i128::from(fields.micros))
+                Epoch::Micros(years * (day * 1_461 / 4) + days * day + i128::from(fields.micros))
             }
         },
         Type::Bool
+        | Type::Int2
+        | Type::Int4
+        | Type::Int8
+        | Type::Oid
+        | Type::Float4
+        | Type::Float8
+        | Type::Numeric
         | Type::Text
         | Type::Bpchar
         | Type::Bytea
@@ -54,16 +95,7 @@ pub fn score(ty: &Type, datum: &[u8]) -> Option<f64> {
         | Type::Hstore
         | Type::Array(..)
         | Type::Composite(_) => return None,
-    };
-    (!score.is_nan()).then_some(score)
-}
-
-fn finite_or_infinity(value: i64) -> Result<i64, f64> {
-    match value {
-        time::INFINITY => Err(f64::INFINITY),
-        time::NEGATIVE_INFINITY => Err(f64::NEG_INFINITY),
-        value => Ok(value),
-    }
+    })
 }
 
 /// The nearest number, also where the microseconds are more than a float counts exactly.

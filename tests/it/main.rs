@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod expressions;
 mod harness_smoke;
 mod oracle;
 mod pg_connections;

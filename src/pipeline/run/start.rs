@@ -4,15 +4,12 @@
 //! by DDL, a lost slot) comes down to this one question for each table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
-use crate::config::resolve::{self, Relation};
-use crate::config::{
-    Config, Definition, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, Target,
-};
+use super::{bind, check};
+use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params, Session};
@@ -21,10 +18,10 @@ use crate::pipeline::{
     LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit, letter_key,
 };
 use crate::sink::SinkProjection;
-use crate::source::catalog::{Catalog, Scope, Table, TableName};
+use crate::source::catalog::{Catalog, Scope, Table};
 use crate::source::load::{LoadLeaf, LoadPlan, LoadTable, Window};
 use crate::source::replication::{Lifetime, ReplicationConnection};
-use crate::source::{APPLICATION_NAME, publication, slot};
+use crate::source::{APPLICATION_NAME, check as source_check, publication, slot};
 use crate::sql::plan::Plan;
 use crate::state::{self, Store};
 use crate::value::Column;
@@ -49,7 +46,7 @@ pub(super) enum StartError {
     SlotLost { slot: String, why: String },
     #[error("slot {slot} {why}: choose another name for source.slot")]
     SlotForeign { slot: String, why: String },
-    /// Found before by `check`, or come up since.
+    /// What `check` tells; they have come up since the start, or the source was away then.
     #[error("{}", .0.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; "))]
     Faults(Vec<Diagnostic>),
     #[error("table {0} does not exist or cannot be followed")]
@@ -62,8 +59,7 @@ impl StartError {
         match self {
             StartError::OtherSystem { .. }
             | StartError::SlotLost { .. }
-            | StartError::SlotForeign { .. }
-            | StartError::Faults(_) => true,
+            | StartError::SlotForeign { .. } => true,
             StartError::State(error) => error.is_final(),
             _ => false,
         }
@@ -113,8 +109,14 @@ pub(super) async fn prepare(
     cancel: &CancellationToken,
 ) -> Result<Started, StartError> {
     let session = pg::connect(params, APPLICATION_NAME).await?;
-    let scope = scope(config);
+    let scope = source_check::scope(config);
     let mut catalog = Catalog::read(&session, &scope).await?;
+    // Publishing a table that has no identity would make the application's own changes fail.
+    let mut faults = source_check::of_catalog(&catalog, config, params);
+    faults.extend(bind::bind(config, &catalog).1);
+    if !faults.is_empty() {
+        return Err(StartError::Faults(faults));
+    }
     let ensured = publication::ensure(&session, &catalog, &scope).await?;
     if ensured.created || !ensured.added.is_empty() {
         let added: Vec<String> = ensured.added.iter().map(ToString::to_string).collect();
@@ -149,13 +151,13 @@ pub(super) async fn prepare(
         publication: scope.publication.clone(),
         database: catalog.server.database.clone(),
     };
-    let owner = format!("{}/{}", source.system_id, source.slot);
+    let owner = check::owner(config, &catalog);
     let mut batch = Batch::default();
     facts::set(&mut batch, facts::SOURCE, &source);
     let committed_at = stored.map_or(0, |stored| stored.committed_at);
     batch.fact(facts::POSITION, Stored::at(position, committed_at).to_bytes());
     let (projections, sink_projections) =
-        projections(config, &used, position, &mut kept, store, &mut batch)?;
+        projections(config, &catalog, &used, position, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     store.write(&batch)?;
     let tables = tables(&used, &kept, store)?;
@@ -177,23 +179,6 @@ pub(super) async fn prepare(
         sinks: sink_projections,
         owner,
     })
-}
-
-pub(super) fn scope(config: &Config) -> Scope {
-    let mut tables: Vec<TableName> = Vec::new();
-    for projection in &config.projections {
-        if let Definition::Table { schema, name, .. } = &projection.definition {
-            let table = TableName::new(schema, name);
-            if !tables.contains(&table) {
-                tables.push(table);
-            }
-        }
-    }
-    Scope {
-        publication: config.source.publication.clone(),
-        slot: config.source.slot.clone(),
-        tables,
-    }
 }
 
 /// Makes sure that slot and state belong together: what is left of the state, or `None` when all is to
@@ -264,7 +249,7 @@ fn forget(stored: Option<Stored>, why: &str) -> Option<Stored> {
 
 fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>>, StartError> {
     let mut used = Vec::new();
-    for name in scope(config).tables {
+    for name in source_check::scope(config).tables {
         let missing = || StartError::Table(name.to_string());
         let table = catalog.table(&name).ok_or_else(missing)?;
         let columns: Vec<Column> = table.columns.iter().map(|c| c.column.clone()).collect();
@@ -467,53 +452,26 @@ type Projections = (Vec<ProjectionInit>, Vec<Vec<SinkProjection>>);
 
 fn projections(
     config: &Config,
+    catalog: &Catalog,
     used: &[Used<'_>],
     position: Position,
     kept: &mut Kept,
     store: &Store,
     batch: &mut Batch,
 ) -> Result<Projections, StartError> {
-    let mut inits = Vec::new();
-    let mut of_sinks: Vec<Vec<SinkProjection>> = vec![Vec::new(); config.sinks.len()];
-    let mut faults = Vec::new();
-    for projection in &config.projections {
-        let Definition::Table { schema, name, .. } = &projection.definition else { continue };
-        let wanted = format!("{schema}.{name}");
-        let at = used.iter().position(|used| used.name == wanted);
-        let at = at.ok_or_else(|| StartError::Table(wanted.clone()))?;
-        let columns = &used[at].layout.columns;
-        let primary = used[at].table.primary_key.as_ref().map(|key| {
-            key.iter()
-                .filter_map(|key| columns.iter().position(|c| c.name == *key))
-                .collect::<Vec<_>>()
-        });
-        let relation = Relation { columns, key: primary.as_deref() };
-        let resolved = match resolve::resolve(projection, relation) {
-            Ok(resolved) => resolved,
-            Err(found) => {
-                faults.extend(found);
-                continue;
-            }
-        };
-        let plan = Plan::table(at, resolved.key.clone());
-        let own = used[at].layout.identity != resolved.key;
-        inits.push(output_init(projection, plan, own, position, kept, store, batch)?);
-        let columns: Arc<[Column]> = columns.as_slice().into();
-        for (sink, of_sink) in config.sinks.iter().zip(&mut of_sinks) {
-            let targets = projection.targets.iter().filter(|(name, _)| *name == sink.name);
-            let targets: Vec<Target> = targets.map(|(_, target)| target.clone()).collect();
-            if !targets.is_empty() {
-                of_sink.push(SinkProjection {
-                    name: projection.name.clone(),
-                    fingerprint: fingerprint(&columns, &resolved.key, &targets),
-                    columns: Arc::clone(&columns),
-                    key: resolved.key.clone(),
-                    targets,
-                });
-            }
-        }
+    let (bound, faults) = bind::bind(config, catalog);
+    if !faults.is_empty() {
+        return Err(StartError::Faults(faults));
     }
-    if faults.is_empty() { Ok((inits, of_sinks)) } else { Err(StartError::Faults(faults)) }
+    let mut inits = Vec::new();
+    for bound in &bound {
+        let at = used.iter().position(|used| used.table.name == bound.table);
+        let at = at.ok_or_else(|| StartError::Table(bound.table.to_string()))?;
+        let plan = Plan::table(at, bound.key.clone());
+        let own = used[at].layout.identity != bound.key;
+        inits.push(output_init(bound.projection, plan, own, position, kept, store, batch)?);
+    }
+    Ok((inits, bind::of_sinks(config, &bound)))
 }
 
 /// A projection under another key than its table's identity has rows of its own in the store.
@@ -554,16 +512,6 @@ fn output_init(
     };
     let rows = store.rows(rows_of).collect::<Result<Vec<Entry>, _>>()?;
     Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor })
-}
-
-/// Names the shape of the rows and targets; it is compared, never read.
-fn fingerprint(columns: &[Column], key: &[usize], targets: &[Target]) -> String {
-    let columns: Vec<String> =
-        columns.iter().map(|column| format!("{} {}", column.name, column.sql_type)).collect();
-    let shapes: Vec<String> = targets.iter().map(Target::shape).collect();
-    let text = format!("1;{};{key:?};{}", columns.join(","), shapes.join(";"));
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn sinks(config: &Config, store: &Store) -> Result<Vec<SinkInit>, StartError> {

@@ -55,6 +55,16 @@ pub async fn check(
     faults
 }
 
+/// What two urls of one cluster have in common, where that can be asked.
+pub async fn store(config: &SinkConfig) -> Option<String> {
+    let client = Client::new(config);
+    let path = "_cluster/state/version?filter_path=cluster_uuid";
+    let answer = tokio::time::timeout(PATIENCE, client.send(Method::Get, path, Content::None));
+    let answer = answer.await.ok()?.ok()?;
+    let state: Value = serde_json::from_slice(&answer.body).ok()?;
+    state["cluster_uuid"].as_str().map(str::to_owned)
+}
+
 /// Who answers; a fault with a hint when it is none of ours.
 async fn greet(client: &Client) -> Result<Option<(String, &'static str)>, SinkError> {
     #[derive(Deserialize)]

@@ -42,7 +42,7 @@ use swap::Names;
 use target::CompiledTarget;
 use watermark::{Document, Record};
 
-pub use check::check;
+pub use check::{check, store};
 
 use crate::config::SinkConfig;
 use crate::engine::Entry;

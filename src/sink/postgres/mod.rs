@@ -28,7 +28,7 @@ mod target;
 mod tests;
 mod watermark;
 
-pub use check::check;
+pub use check::{check, store};
 
 use apply::{Frame, Part, Verb};
 use connection::{Connection, Pipeline};

@@ -100,6 +100,14 @@ pub async fn check(
     found
 }
 
+/// What two urls of one database have in common, where that can be asked.
+pub async fn store(config: &SinkConfig) -> Option<String> {
+    let server = Server::new(config).ok()?;
+    let mut connection = server.connect().await.ok()?;
+    let run_id = info(&mut connection).await.ok()?.remove("run_id")?;
+    Some(format!("{run_id}/{}", server.database()))
+}
+
 fn from_sink_error(
     diagnostic: &impl Fn(String, String) -> Diagnostic,
     error: SinkError,

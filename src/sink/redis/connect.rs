@@ -46,6 +46,11 @@ impl Server {
         Ok(Self { info, ca_file: config.ca_file.clone(), address })
     }
 
+    /// The number of the database.
+    pub(super) fn database(&self) -> i64 {
+        self.info.redis_settings().db()
+    }
+
     pub(super) async fn connect(&self) -> Result<MultiplexedConnection, SinkError> {
         let doing = format!("cannot connect to {}", self.address);
         let info = self.info.clone();

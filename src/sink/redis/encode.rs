@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::engine::Entry;
 use crate::sink::{Outcome, Poison};
+use crate::sql::expr::EvalError;
 use crate::value::{self, ValueError};
 
 use super::pattern::{Pattern, Piece, Rendered, shown};
@@ -432,19 +433,24 @@ pub(super) fn leave(moves: &mut Args, structure: Structure, key: &[u8], member: 
     }
 }
 
-/// Whether there is a score; none for a NULL. A plain column: a compiled expression over the row
-/// goes here.
+/// Whether there is a score; none for a NULL.
 fn write_score(score: &Score, row: &Row<'_>, out: &mut Vec<u8>) -> Result<bool, Refusal> {
-    let Score::Column(at) = *score;
-    if row.is_null(at) {
-        return Ok(false);
-    }
-    let column = &row.columns[at];
-    let number = value::score(&column.ty, row.datum(at)).ok_or_else(|| {
-        Refusal::Words(format!(
-            "the score {:?} is not a number, which Redis does not take",
-            column.name
-        ))
+    let number = match score {
+        Score::Column(at) if row.is_null(*at) => return Ok(false),
+        Score::Column(at) => value::score(&row.columns[*at].ty, row.datum(*at)),
+        Score::Expression { sql, expr } => match expr.eval_number(row.datums()) {
+            Ok(None) => return Ok(false),
+            Ok(number) => number.filter(|number| !number.is_nan()),
+            Err(EvalError::Value(error)) => return Err(Refusal::Value(error)),
+            Err(error) => return Err(Refusal::Words(format!("the score {sql:?}: {error}"))),
+        },
+    };
+    let number = number.ok_or_else(|| {
+        let name = match score {
+            Score::Column(at) => &row.columns[*at].name,
+            Score::Expression { sql, .. } => sql,
+        };
+        Refusal::Words(format!("the score {name:?} is not a number, which Redis does not take"))
     })?;
     // The shortest text that reads back as the same number.
     if number.is_finite() {

@@ -42,7 +42,7 @@ use error::fatal;
 use swap::{Fill, FillPart};
 use target::Plan;
 
-pub use check::check;
+pub use check::{check, store};
 
 /// See `Sink`.
 pub struct RedisSink {

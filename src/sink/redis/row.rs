@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::sql::expr;
 use crate::value::{self, Column, ValueError};
 
 /// A row's datums, found.
@@ -19,6 +20,11 @@ impl<'a> Row<'a> {
     ) -> Result<Self, ValueError> {
         value::split(columns, bytes, ranges)?;
         Ok(Self { columns, bytes, ranges })
+    }
+
+    /// For expressions.
+    pub(super) fn datums(&self) -> expr::Row<'a> {
+        expr::Row { bytes: self.bytes, ranges: self.ranges }
     }
 
     pub(super) fn datum(&self, column: usize) -> &'a [u8] {

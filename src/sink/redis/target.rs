@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::config::{self, RedisStructure, RedisTarget};
 use crate::sink::SinkProjection;
+use crate::sql::expr::{Expr, Scope};
 use crate::value::{Column, DocumentWriter, Type};
 
 use super::pattern::Pattern;
@@ -84,10 +85,11 @@ impl Location {
     }
 }
 
-/// Where a sorted set's score comes from. The place to plug a compiled expression in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a sorted set's score comes from.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Score {
     Column(usize),
+    Expression { sql: String, expr: Arc<Expr> },
 }
 
 /// How the location of a row's older version is known.
@@ -214,21 +216,25 @@ fn bind_target(projection: &SinkProjection, target: &RedisTarget) -> Result<Targ
     };
     let score = match score {
         None => None,
-        Some(text) => {
-            let at = columns.iter().position(|column| column.name == *text).ok_or_else(|| {
-                fault(
-                    format!("the score {text:?} is no column"),
-                    "a score is the name of a column of the projection",
-                )
-            })?;
-            if !can_score(&columns[at].ty) {
+        Some(text) => Some(match columns.iter().position(|column| column.name == *text) {
+            Some(at) if can_score(&columns[at].ty) => Score::Column(at),
+            Some(at) => {
                 return Err(fault(
                     format!("the score {text:?} is of type {}", columns[at].sql_type),
                     "a score is a column of numbers or of times",
                 ));
             }
-            Some(Score::Column(at))
-        }
+            None => {
+                // Collations are the catalog's matter, which has been asked before.
+                let scope = Scope { columns, byte_equality: &|_| true };
+                let expr = Expr::compile_number(text, &scope).map_err(|refused| {
+                    let hint = "a score is a column or a numeric expression over the row";
+                    let hint = refused.hint.as_deref().unwrap_or(hint);
+                    fault(format!("the score {text:?}: {}", refused.what), hint)
+                })?;
+                Score::Expression { sql: text.clone(), expr: Arc::new(expr) }
+            }
+        }),
     };
     let location = Location { key: bind(key)?, member: member.map(bind).transpose()? };
     let fixed = location.rebind(|at| projection.key.iter().position(|&key| key == at));

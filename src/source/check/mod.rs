@@ -9,6 +9,7 @@ mod table;
 use super::APPLICATION_NAME;
 use super::catalog::{self, Catalog, Scope, TableName};
 use super::replication::ReplicationConnection;
+use super::transient::is_transient;
 use crate::config::{Config, Definition, Diagnostic, Place};
 use crate::pg::{self, Params};
 
@@ -20,6 +21,8 @@ pub struct Checked {
     /// As far as it could be read.
     pub catalog: Option<Catalog>,
     pub faults: Vec<Diagnostic>,
+    /// The source could not be asked, and trying again may help.
+    pub away: bool,
 }
 
 /// A table that a projection names, and where.
@@ -44,20 +47,22 @@ pub fn scope(config: &Config) -> Scope {
 pub async fn check(config: &Config, params: &Params) -> Checked {
     let url = config.source.place.entry("url");
     let application_name = application_name(params);
-    let alone = |fault: Diagnostic| Checked { catalog: None, faults: vec![fault] };
+    let alone = |fault: Diagnostic, away| Checked { catalog: None, faults: vec![fault], away };
     let session = match pg::connect(params, application_name).await {
         Ok(session) => session,
-        Err(error) => return alone(connection::fault(&error, params, &url)),
+        Err(error) => {
+            return alone(connection::fault(&error, params, &url), is_transient(&error));
+        }
     };
     if session.version() < VERSION_MIN {
         let what = format!("the source is PostgreSQL {}", session.version() / 10_000);
         let fault = Diagnostic::new(what).at(&url).hint("upgrade it to PostgreSQL 14 or later");
-        return alone(fault);
+        return alone(fault, false);
     }
     let scope = scope(config);
     let catalog = match Catalog::read(&session, &scope).await {
         Ok(catalog) => catalog,
-        Err(error) => return alone(connection::unreadable(&error, &url)),
+        Err(error) => return alone(connection::unreadable(&error, &url), is_transient(&error)),
     };
     let mut faults = server::faults(&catalog, config, application_name);
     if faults.is_empty()
@@ -74,7 +79,15 @@ pub async fn check(config: &Config, params: &Params) -> Checked {
     }
     publication::faults(&catalog, &scope, &config.source.place, &mut faults);
     session.close().await;
-    Checked { catalog: Some(catalog), faults }
+    Checked { catalog: Some(catalog), faults, away: false }
+}
+
+/// The faults that a catalog shows by itself.
+pub fn of_catalog(catalog: &Catalog, config: &Config, params: &Params) -> Vec<Diagnostic> {
+    let mut faults = server::faults(catalog, config, application_name(params));
+    table::faults(catalog, &wanted(config), &[], &mut faults);
+    publication::faults(catalog, &scope(config), &config.source.place, &mut faults);
+    faults
 }
 
 /// How our connections to the source call themselves.
