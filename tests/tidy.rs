@@ -396,7 +396,8 @@ fn files_named_in(markdown: &str) -> Vec<String> {
     let quoted = markdown.split('`').skip(1).step_by(2).filter(|name| {
         let top = name.split_once('/').map(|(top, _)| top);
         let plain = |c: char| is_name(c) || "./-".contains(c);
-        name.chars().all(plain) && top.is_some_and(|t| t == "." || !t.is_empty() && root().join(t).is_dir())
+        name.chars().all(plain)
+            && top.is_some_and(|t| t == "." || !t.is_empty() && root().join(t).is_dir())
     });
     let linked = markdown.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
     let linked = linked.filter(|target| !target.is_empty() && !target.contains(':'));

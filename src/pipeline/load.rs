@@ -283,9 +283,12 @@ impl Machine {
         texts.collect()
     }
 
-    /// The row that was asked for, as a snapshot up to `bound` shows it.
-    pub fn fetched(&mut self, entry: Option<Entry>, bound: Lsn) {
-        if let (Some(row), Some(load)) = (self.wanted.take(), &mut self.load) {
+    /// The row that was asked for, as a snapshot up to `bound` shows it. One of a table that has dropped
+    /// out meanwhile is nobody's answer.
+    pub fn fetched(&mut self, table: usize, entry: Option<Entry>, bound: Lsn) {
+        if let Some(row) = self.wanted.take_if(|row| row.0 == table)
+            && let Some(load) = &mut self.load
+        {
             load.bound = load.bound.max(bound);
             load.doubts.answered(&row, Answer(entry));
         }

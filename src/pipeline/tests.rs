@@ -399,7 +399,7 @@ fn a_load_is_not_over_before_the_stream_has_reached_its_rows() {
     let needs = Some(Replayed::NeedsRow { table: 0, xid: 7 });
     assert_eq!(world.replay(), needs);
     assert_eq!(world.machine.wanted_key(0).expect("a key"), ["2"]);
-    world.machine.fetched(Some(entry(49, ["2", "20", "long"])), Lsn(99));
+    world.machine.fetched(0, Some(entry(49, ["2", "20", "long"])), Lsn(99));
     assert_eq!(world.replay(), None);
     assert!(world.machine.is_ready(0));
     assert_eq!(world.deliver().0[0], ["1 10 newer", "2 20 long"]);
@@ -427,7 +427,7 @@ fn a_bound_that_a_fetched_row_has_raised_is_waited_for() {
     world.chunk(1, 1, &[], 50);
     world.gulp(&transaction(60, &[relation(A), update(A, ["2", "20", "-"])]));
     assert!(world.replay().is_some());
-    world.machine.fetched(Some(entry(49, ["2", "20", "long"])), Lsn(70));
+    world.machine.fetched(0, Some(entry(49, ["2", "20", "long"])), Lsn(70));
     assert_eq!(world.replay(), None);
     assert!(!world.machine.is_ready(0));
     // What was replayed goes to the store meanwhile, and is not replayed again.
@@ -449,7 +449,7 @@ fn a_moved_row_is_asked_for_under_its_new_key() {
     world.gulp(&transaction(72, &[]));
     assert_eq!(world.replay(), Some(Replayed::NeedsRow { table: 0, xid: 7 }));
     assert_eq!(world.machine.wanted_key(0).expect("a key"), ["2"]);
-    world.machine.fetched(Some(entry(49, ["2", "20", "its own"])), Lsn(70));
+    world.machine.fetched(0, Some(entry(49, ["2", "20", "its own"])), Lsn(70));
     assert_eq!(world.replay(), None);
     assert_eq!(world.rows(0), ["1 11 another row", "2 20 its own"]);
     assert_eq!(world.rows(2), ["1 11 another row", "2 20 its own"]);
@@ -463,13 +463,35 @@ fn a_moved_row_that_is_gone_at_the_source_leaves_its_old_key() {
     world.gulp(&transaction(60, &[relation(A), rekey(A, "1", ["2", "10", "-"])]));
     assert!(world.replay().is_some());
     // The source's answer is of a position beyond the row's deletion, which is on its way.
-    world.machine.fetched(None, Lsn(70));
+    world.machine.fetched(0, None, Lsn(70));
     assert_eq!(world.replay(), None);
     assert!(!world.machine.is_ready(0));
     world.gulp(&transaction(75, &[delete(A, "2")]));
     assert_eq!(world.replay(), None);
     assert_eq!(world.rows(0), [""; 0]);
     assert_eq!(world.rows(2), [""; 0]);
+}
+
+#[test]
+fn an_answer_for_a_table_that_has_dropped_out_is_no_other_rows() {
+    let mut world = World::loading(&[(0, 0), (1, 1)]);
+    world.chunk(0, 0, &[], 50);
+    world.chunk(1, 1, &[], 50);
+    let changes =
+        [relation(A), relation(B), update(A, ["1", "10", "-"]), update(B, ["2", "20", "-"])];
+    world.gulp(&transaction(60, &changes));
+    let Some(Replayed::NeedsRow { table: first, .. }) = world.replay() else {
+        panic!("two rows are unknown");
+    };
+    let second = 1 - first;
+    world.machine.quarantine(first, "it is gone".to_owned());
+    assert_eq!(world.replay(), Some(Replayed::NeedsRow { table: second, xid: 7 }));
+    world.machine.fetched(first, Some(entry(49, ["9", "90", "another row"])), Lsn(60));
+    let key = ["1", "2"][second];
+    let row = [key, ["10", "20"][second], "its own"];
+    world.machine.fetched(second, Some(entry(49, row)), Lsn(60));
+    assert_eq!(world.replay(), None);
+    assert_eq!(world.rows(second), [row.join(" ")]);
 }
 
 #[test]

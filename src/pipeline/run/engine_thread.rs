@@ -72,6 +72,7 @@ pub(super) enum Command {
         room: oneshot::Sender<()>,
     },
     Fetched {
+        table: usize,
         entry: Option<Entry>,
         bound: Lsn,
     },
@@ -272,7 +273,7 @@ impl EngineThread {
                 self.load_room = Some(room);
                 self.machine.replanned(table, &dropped, &planned, facts);
             }
-            Command::Fetched { entry, bound } => self.machine.fetched(entry, bound),
+            Command::Fetched { table, entry, bound } => self.machine.fetched(table, entry, bound),
             Command::Quarantine { table, why } => self.machine.quarantine(table, why),
             Command::Reshaped { table, live, stale } => self.machine.reshaped(table, live, stale),
             Command::Stale { table } => self.machine.stale(table),

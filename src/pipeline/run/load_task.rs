@@ -76,7 +76,7 @@ pub(super) async fn run(
         let Some(table) = tables.iter().find(|table| table.machine == row.table) else { continue };
         let fetched = fetch(&params, &table.of_source, &row, rows_lsn(from), &cancel).await;
         let Some(Fetched { entry, bound }) = fetched else { return Ok(()) };
-        let fetched = Command::Fetched { entry, bound };
+        let fetched = Command::Fetched { table: row.table, entry, bound };
         if commands.send(fetched).await.is_err() {
             return Ok(());
         }
