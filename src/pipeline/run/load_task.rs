@@ -16,7 +16,9 @@ use crate::pipeline::rows_lsn;
 use crate::sink::Backoff;
 use crate::sink::delivery::chain;
 use crate::source::APPLICATION_NAME;
-use crate::source::load::{self, Error, Fetched, LoadEvent, LoadJob, LoadPlan, LoadTable};
+use crate::source::load::{
+    self, Error, FetchError, Fetched, LoadEvent, LoadJob, LoadPlan, LoadTable,
+};
 
 const EVENTS: usize = 4;
 const WORKERS: usize = 2;
@@ -75,23 +77,27 @@ pub(super) async fn run(
     while let Some(row) = wanted.recv().await {
         let Some(table) = tables.iter().find(|table| table.machine == row.table) else { continue };
         let fetched = fetch(&params, &table.of_source, &row, rows_lsn(from), &cancel).await;
-        let Some(Fetched { entry, bound }) = fetched else { return Ok(()) };
-        let fetched = Command::Fetched { table: row.table, entry, bound };
-        if commands.send(fetched).await.is_err() {
+        let table = row.table;
+        let command = match fetched {
+            None => return Ok(()),
+            Some(Ok(Fetched { entry, bound })) => Command::Fetched { table, entry, bound },
+            Some(Err(error)) => Command::Quarantine { table, why: chain(&error) },
+        };
+        if commands.send(command).await.is_err() {
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// Reads one row, for as long as it takes; `None` when cancelled.
+/// Reads one row, as often as the connection breaks; `None` when cancelled.
 async fn fetch(
     params: &Params,
     table: &LoadTable,
     row: &Wanted,
     from: Lsn,
     cancel: &CancellationToken,
-) -> Option<Fetched> {
+) -> Option<Result<Fetched, FetchError>> {
     let mut backoff = Backoff::default();
     loop {
         let attempt = async {
@@ -102,8 +108,8 @@ async fn fetch(
         let error = tokio::select! {
             () = cancel.cancelled() => return None,
             fetched = attempt => match fetched {
-                Ok(fetched) => return Some(fetched),
-                Err(error) => error,
+                Err(error) if error.is_transient() => error,
+                fetched => return Some(fetched),
             },
         };
         let pause = backoff.pause();

@@ -8,6 +8,7 @@ use super::{LoadTable, quote};
 use crate::engine::{Cell, Entry, RowBuffer, RowError};
 use crate::lsn::Lsn;
 use crate::pg::{self, Session};
+use crate::source::transient::is_transient;
 
 const DELAY_FIRST: Duration = Duration::from_millis(2);
 const DELAY_MAX: Duration = Duration::from_millis(500);
@@ -24,6 +25,13 @@ pub enum FetchError {
     Key { found: usize, expected: usize },
     #[error("the server's answer makes no sense")]
     Answer,
+}
+
+impl FetchError {
+    /// Whether trying again later can help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, FetchError::Pg(error) if is_transient(error))
+    }
 }
 
 /// What a transaction saw that had seen nothing beyond `bound`.
