@@ -173,6 +173,44 @@ fn documents_name_files_that_exist() {
 }
 
 #[test]
+fn the_architecture_names_what_is_there() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    assert!(text.lines().count() <= 200, "a map, not a book");
+    let mut faults = Vec::new();
+    let code: String =
+        ["src", "tests"].into_iter().flat_map(rust_files).map(|file| file.text).collect();
+    let is_test =
+        |name: &&str| name.len() > 24 && name.chars().all(|c| c == '_' || c.is_ascii_lowercase());
+    for test in text.split('`').skip(1).step_by(2).filter(is_test) {
+        if !code.contains(&format!("fn {test}(")) {
+            faults.push(format!("ARCHITECTURE.md names {test}, which does not exist"));
+        }
+    }
+    for (room, allowed) in ROOMS.iter().filter(|(_, allowed)| *allowed != ALL) {
+        let row = text.lines().find(|line| {
+            line.starts_with(&format!("| `{room}/`")) || line.starts_with(&format!("| `{room}.rs`"))
+        });
+        let told = row.and_then(|row| row.trim_end_matches('|').rsplit('|').next());
+        let told = told.unwrap_or("no row").trim();
+        let same = match told {
+            "" | "nothing; all may use it" => allowed.is_empty(),
+            "all above; `run` all" => *room == "pipeline",
+            told => {
+                let (mut told, mut allowed): (Vec<_>, Vec<_>) =
+                    (told.split(", ").collect(), allowed.to_vec());
+                told.sort_unstable();
+                allowed.sort_unstable();
+                told == allowed
+            }
+        };
+        if !same {
+            faults.push(format!("{room} may use {allowed:?}; ARCHITECTURE.md says: {told}"));
+        }
+    }
+    none(&faults);
+}
+
+#[test]
 fn the_scanner_sees_what_it_should() {
     let code = r#"
         use crate::{lsn::Lsn, sink::{self, redis::Step as S}};

@@ -212,6 +212,30 @@ mod tests {
     }
 
     #[test]
+    fn of_what_a_batch_says_twice_the_last_counts() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        {
+            let store = Store::open(dir.path(), 8 << 20).expect("opens");
+            let mut batch = Batch {
+                // A deletion that may be forgotten, and its key again in the same moment.
+                forgotten: vec![(1, Entry::tombstone(Lsn(1), b"a"))],
+                entries: vec![(1, Entry::row(Lsn(2), b"a", b"row"))],
+                ..Batch::default()
+            };
+            batch.fact("x", b"one".to_vec());
+            batch.remove_fact("x");
+            batch.remove_fact("y");
+            batch.fact("y", b"two".to_vec());
+            store.write(&batch).expect("writes");
+            assert_eq!(rows(&store, 1), [b"a"]);
+        }
+        let store = Store::open(dir.path(), 8 << 20).expect("opens again");
+        assert_eq!(rows(&store, 1), [b"a"]);
+        assert_eq!(store.fact("x").expect("reads"), None);
+        assert_eq!(store.fact("y").expect("reads"), Some(b"two".to_vec()));
+    }
+
+    #[test]
     fn a_second_process_and_another_format_are_refused() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = Store::open(dir.path(), 8 << 20).expect("opens");
