@@ -113,12 +113,21 @@ fn streams(daemon: &Daemon) -> usize {
 }
 
 /// The load's end, with what it cost.
-async fn loaded(daemon: &mut Daemon, source: &Client, report: &mut Report, what: &str) -> Result<()> {
+async fn loaded(
+    daemon: &mut Daemon,
+    source: &Client,
+    report: &mut Report,
+    what: &str,
+) -> Result<()> {
     let begun = Instant::now();
     settled(daemon, &shop::position(source).await?).await?;
     report.peer(&format!("{what}: first load of all tables"), begun.elapsed().as_secs_f64(), "s");
     let memory = usage::memory(daemon.pid())?;
-    report.peer(&format!("{what}: memory after it (peak {:.0})", memory.peak_mib), memory.now_mib, "MiB");
+    report.peer(
+        &format!("{what}: memory after it (peak {:.0})", memory.peak_mib),
+        memory.now_mib,
+        "MiB",
+    );
     Ok(())
 }
 
@@ -126,7 +135,12 @@ fn cost(report: &mut Report, what: &str, daemon: &Daemon, caught_up: &CaughtUp) 
     let CaughtUp { restart, cpu, changes, .. } = caught_up;
     report.peer(&format!("{what}: from start to streaming"), restart.as_secs_f64(), "s");
     let per_million = cpu / changes * 1e6;
-    report.figure(&format!("{what}: CPU per million changes"), per_million, "s", Limit::AtMost(10.0));
+    report.figure(
+        &format!("{what}: CPU per million changes"),
+        per_million,
+        "s",
+        Limit::AtMost(10.0),
+    );
     let memory = usage::memory(daemon.pid())?;
     let name = format!("{what}: memory with the data in the state (peak {:.0})", memory.peak_mib);
     report.figure(&name, memory.now_mib, "MiB", Limit::AtMost(1024.0));
@@ -141,7 +155,11 @@ async fn xid(client: &Client) -> Result<i64> {
 pub(crate) async fn postgres(servers: &Servers, report: &mut Report) -> Result<()> {
     println!("\nCatching up into Postgres");
     let source = servers.source.client("shop").await;
-    source.batch_execute("CREATE PUBLICATION bench FOR TABLE customers, products, orders, order_items").await?;
+    source
+        .batch_execute(
+            "CREATE PUBLICATION bench FOR TABLE customers, products, orders, order_items",
+        )
+        .await?;
     let copy = servers.new_target("subscribed").await;
     copy.batch_execute(shop::TARGET_TABLES).await?;
     for table in TABLES {
@@ -178,7 +196,10 @@ pub(crate) async fn postgres(servers: &Servers, report: &mut Report) -> Result<(
     subscription.enable().await?;
     subscription.applied(&source, &end).await?;
     let native = begun.elapsed().as_secs_f64();
-    ensure!(shop::sums(&source).await? == shop::sums(&copy).await?, "the subscription is not equal");
+    ensure!(
+        shop::sums(&source).await? == shop::sums(&copy).await?,
+        "the subscription is not equal"
+    );
     subscription.drop().await?;
     let recv = peers::recvlogical(&servers.source, "shop", "bench_recv", &end).await?.as_secs_f64();
     let port = servers.source.port();
@@ -192,9 +213,24 @@ pub(crate) async fn postgres(servers: &Servers, report: &mut Report) -> Result<(
     report.peer("bare reader, eager", rate(eager), "k/s");
     report.peer("bare reader, SO_RCVLOWAT", rate(bare), "k/s");
     report.peer("native subscription", rate(native), "k/s");
-    report.figure("Postgres: time to the native subscription's", ours / native, "x", Limit::AtMost(1.0));
-    report.figure("Postgres: time to the bare eager reader's", ours / eager, "x", Limit::AtMost(1.0));
-    report.figure("Postgres: time to the bare SO_RCVLOWAT reader's", ours / bare, "x", Limit::AtMost(1.6));
+    report.figure(
+        "Postgres: time to the native subscription's",
+        ours / native,
+        "x",
+        Limit::AtMost(1.0),
+    );
+    report.figure(
+        "Postgres: time to the bare eager reader's",
+        ours / eager,
+        "x",
+        Limit::AtMost(1.0),
+    );
+    report.figure(
+        "Postgres: time to the bare SO_RCVLOWAT reader's",
+        ours / bare,
+        "x",
+        Limit::AtMost(1.6),
+    );
     Ok(())
 }
 

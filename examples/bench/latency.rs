@@ -49,7 +49,9 @@ impl Store {
                 get.arg("customer:1").arg("full_name");
                 Ok(get.query_async::<String>(connection).await? == value)
             }
-            Store::Search(http, url) => Ok(http.get(&*url).send().await?.text().await?.contains(value)),
+            Store::Search(http, url) => {
+                Ok(http.get(&*url).send().await?.text().await?.contains(value))
+            }
         }
     }
 }

@@ -170,7 +170,8 @@ impl ChangedRows {
                 }
                 body.push_str("}\n");
             }
-            let request = http.post(format!("{url}/_bulk")).header(CONTENT_TYPE, "application/x-ndjson");
+            let request =
+                http.post(format!("{url}/_bulk")).header(CONTENT_TYPE, "application/x-ndjson");
             let answer = request.body(body).send().await?.error_for_status()?.text().await?;
             let answer: serde_json::Value = serde_json::from_str(&answer)?;
             let errors = answer["errors"].as_bool().context("the answer of a bulk request")?;

@@ -24,8 +24,7 @@ pub(crate) struct Servers {
 impl Servers {
     pub(crate) async fn start(scale: Scale) -> Result<Servers> {
         let options = PostgresOptions { settings: SETTINGS, fsync: true, ..Default::default() };
-        let (source, target) =
-            tokio::join!(Postgres::start(&options), Postgres::start(&options));
+        let (source, target) = tokio::join!(Postgres::start(&options), Postgres::start(&options));
         let servers = Servers { source, target, scale };
         println!("Filling the source (scale {}) ...", scale.0);
         let begun = Instant::now();

@@ -8,7 +8,6 @@ use tokio_postgres::Client;
 pub(crate) struct Scale(pub(crate) f64);
 
 impl Scale {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small counts")]
     fn of(self, standard: u32) -> i64 {
         ((f64::from(standard) * self.0) as i64).max(20)
     }

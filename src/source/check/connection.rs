@@ -69,9 +69,7 @@ pub(super) fn unreadable(error: &Error, url: &Place) -> Diagnostic {
 pub(super) fn replication_fault(error: &Error, url: &Place) -> Diagnostic {
     let hint = match error.code() {
         // too_many_connections
-        Some("53300") => {
-            "raise max_wal_senders there and restart the server, or raise the role's CONNECTION LIMIT"
-        }
+        Some("53300") => "raise max_wal_senders there, and restart the server",
         Some(code) if code.starts_with("28") => {
             "let the role in by a line of pg_hba.conf that names the database; \"all\" will do"
         }
@@ -92,4 +90,36 @@ fn words(error: &Error) -> String {
         cause = error.source();
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::ServerError;
+
+    /// What a server of our own cannot easily be made to say.
+    #[test]
+    fn replication_connections_that_cannot_be_had() {
+        let server = |code: &str, message: &str| {
+            let (severity, code) = ("FATAL".into(), code.into());
+            let error = ServerError { severity, code, message: message.into(), ..<_>::default() };
+            replication_fault(&Error::server("db:5432", error), &Place::default()).to_string()
+        };
+        let exceeded = "number of requested standby connections exceeds max_wal_senders";
+        insta::assert_snapshot!(server("53300", exceeded), @r#"
+    error: the source gives no replication connection: db:5432: FATAL: number of requested standby connections exceeds max_wal_senders (SQLSTATE 53300)
+     |
+    hint: raise max_wal_senders there, and restart the server
+    "#);
+        insta::assert_snapshot!(server("28000", "no pg_hba.conf entry for replication"), @r#"
+    error: the source gives no replication connection: db:5432: FATAL: no pg_hba.conf entry for replication (SQLSTATE 28000)
+     |
+    hint: let the role in by a line of pg_hba.conf that names the database; "all" will do
+    "#);
+        insta::assert_snapshot!(server("08P01", "unsupported startup parameter: replication"), @r#"
+    error: the source gives no replication connection: db:5432: FATAL: unsupported startup parameter: replication (SQLSTATE 08P01)
+     |
+    hint: connect to the server itself: a pooler has no replication connections
+    "#);
+    }
 }

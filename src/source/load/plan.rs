@@ -165,26 +165,27 @@ async fn planner_rows(session: &Session, name: &str) -> Result<u64, pg::Error> {
 mod tests {
     use super::*;
 
-    fn plan(pages: u32, bytes: u64) -> Vec<Range<u32>> {
+    /// Where each chunk begins and ends.
+    fn plan(pages: u32, bytes: u64) -> Vec<(u32, u32)> {
         let mut next_id = 7;
         let size = LeafSize { filenode: 5, pages, bytes, rows: None };
         let chunks = chunks(0, 1, &size, &mut next_id);
         assert_eq!(next_id as usize, 7 + chunks.len());
-        chunks.into_iter().map(|chunk| chunk.pages).collect()
+        chunks.into_iter().map(|chunk| (chunk.pages.start, chunk.pages.end)).collect()
     }
 
     #[test]
     fn ranges_cover_all_pages_and_end_open() {
         const PAGE: u64 = 8192;
-        assert_eq!(plan(0, 0), [0..OPEN_END]);
-        assert_eq!(plan(1, PAGE), [0..OPEN_END]);
-        assert_eq!(plan(2048, 2048 * PAGE), [0..OPEN_END]);
-        assert_eq!(plan(2049, 2049 * PAGE), [0..2048, 2048..OPEN_END]);
+        assert_eq!(plan(0, 0), [(0, OPEN_END)]);
+        assert_eq!(plan(1, PAGE), [(0, OPEN_END)]);
+        assert_eq!(plan(2048, 2048 * PAGE), [(0, OPEN_END)]);
+        assert_eq!(plan(2049, 2049 * PAGE), [(0, 2048), (2048, OPEN_END)]);
         // Much TOAST: fewer pages.
-        assert_eq!(plan(2, 64 << 20), [0..1, 1..OPEN_END]);
+        assert_eq!(plan(2, 64 << 20), [(0, 1), (1, OPEN_END)]);
         let huge = plan(u32::MAX - 1, u64::from(u32::MAX) * PAGE);
-        assert!(huge.windows(2).all(|w| w[0].end == w[1].start));
-        assert_eq!(huge.last().unwrap().end, OPEN_END);
+        assert!(huge.windows(2).all(|w| w[0].1 == w[1].0));
+        assert_eq!(huge.last().unwrap().1, OPEN_END);
     }
 
     #[test]

@@ -136,10 +136,12 @@ impl Binder<'_> {
             Expr::Case { operand, conditions, else_result, .. } => {
                 self.case(expr, operand.as_deref(), conditions, else_result.as_deref())
             }
-            Expr::Cast { kind, expr: of, data_type, format: None } => match kind {
-                CastKind::Cast | CastKind::DoubleColon => self.cast(expr, of, data_type),
-                _ => self.unsupported(expr),
-            },
+            Expr::Cast {
+                kind: CastKind::Cast | CastKind::DoubleColon,
+                expr: of,
+                data_type,
+                format: None,
+            } => self.cast(expr, of, data_type),
             Expr::Extract { field, expr: of, .. } => self.extract(expr, field, of),
             Expr::Function(function) => self.function(expr, function),
             _ => self.unsupported(expr),

@@ -19,7 +19,7 @@ use fastrand::Rng;
 use futures_util::future::{join, join_all};
 use reqwest::StatusCode;
 
-use self::history::{History, present};
+use self::history::{Checked, History, present};
 use self::picture::Sink;
 use self::reader::{Observation, Store};
 use self::schema::TABLES;
@@ -151,9 +151,11 @@ impl Trial {
 
     async fn judge(&mut self, readings: Vec<Observation>) {
         let client = self.source.client(&self.database).await;
-        let answered = self.shared.answered.borrow();
+        let answered = self.shared.answered.borrow().clone();
         match self.history.check(&client, &answered, readings).await {
-            Ok(checked) => eprintln!("oracle: {checked:?}"),
+            Ok(Checked { commits, readings, exact }) => {
+                eprintln!("oracle: {commits} commits, {readings} readings, {exact} of them exact");
+            }
             Err(wrong) => panic!("{wrong}"),
         }
     }
