@@ -30,6 +30,9 @@ pub enum RowError {
     /// The stream left the column out and there is no old row to take it from.
     #[error("the unchanged value of column {0} is not known")]
     Missing(String),
+    /// Under REPLICA IDENTITY FULL without a key only distinct rows can be told apart.
+    #[error("two equal rows, which REPLICA IDENTITY FULL without a key that is unique at any time cannot tell apart")]
+    Equal,
     #[error("the source sent {sent} columns where {expected} were expected")]
     Columns { sent: usize, expected: usize },
 }

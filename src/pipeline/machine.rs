@@ -434,12 +434,18 @@ impl Machine {
         let counts = &mut self.counts[route.table];
         let buffer = &mut self.buffer;
         let layout = self.engine.layout(id);
+        // A load may meet its own rows.
+        let is_whole_row = layout.identity.len() == layout.columns.len()
+            && self.tables[route.table].stage == Stage::Live;
         match change {
             Change::Insert { new, .. } => {
                 counts.insert += 1;
                 route.encode(new, None, layout, None, buffer)?;
                 if let Some(load) = &mut self.load {
                     load.forget(&(route.table, buffer.key.clone()));
+                }
+                if is_whole_row && self.engine.get(id, &buffer.key).is_some() {
+                    return Err(RowError::Equal);
                 }
                 let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
                 self.engine.put(id, entry)?;
@@ -470,6 +476,9 @@ impl Machine {
                 }
                 if before.is_some() && *key != buffer.key {
                     self.engine.delete(id, lsn, key)?;
+                    if is_whole_row && self.engine.get(id, &buffer.key).is_some() {
+                        return Err(RowError::Equal);
+                    }
                 }
                 let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
                 self.engine.put(id, entry)?;

@@ -125,3 +125,55 @@ impl Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::{Type, encode};
+
+    fn column(name: &str) -> Column {
+        let (name, sql_type) = (name.into(), "integer".into());
+        Column { name, ty: Type::Int4, sql_type, type_oid: 23, typmod: -1, not_null: false }
+    }
+
+    fn row(key: &str, value: &str) -> Vec<u8> {
+        let mut row = Vec::new();
+        for text in [key, value] {
+            encode(&Type::Int4, text.as_bytes(), &mut row).expect("an integer");
+        }
+        row
+    }
+
+    fn deltas(rows: &[(&str, &str, i64)]) -> Deltas {
+        let mut deltas = Deltas::default();
+        rows.iter().for_each(|(key, value, weight)| deltas.push(&row(key, value), *weight));
+        deltas
+    }
+
+    fn shown(arrangement: &Arrangement) -> Vec<Vec<u8>> {
+        arrangement.scan_after(None).filter_map(Entry::value).map(<[u8]>::to_vec).collect()
+    }
+
+    #[test]
+    fn what_a_crash_left_is_brought_to_the_tables_rows() {
+        let mut output = Output::new(vec![column("k"), column("v")], vec![0]);
+        let mut kept = Arrangement::default();
+        let before = deltas(&[("1", "10", 1), ("2", "20", 1), ("3", "30", 1)]);
+        output.apply(&before, Lsn(1), &mut kept).expect("rows");
+
+        // The rows 1 and 2 are about to swap their keys, 3 is gone and 4 is new.
+        let mut output = Output::new(vec![column("k"), column("v")], vec![0]);
+        let rows = deltas(&[("2", "10", 1), ("2", "20", 1), ("4", "40", 1)]);
+        output.restore(&rows, Lsn(2), &mut kept).expect("rows");
+        assert_eq!(shown(&kept), [row("4", "40")]);
+        let rest = deltas(&[("2", "20", -1), ("1", "20", 1)]);
+        output.apply(&rest, Lsn(2), &mut kept).expect("rows");
+        assert_eq!(shown(&kept), [row("1", "20"), row("2", "10"), row("4", "40")]);
+
+        let changes = kept.next_seq();
+        output
+            .restore(&deltas(&[("1", "20", 1), ("2", "10", 1), ("4", "40", 1)]), Lsn(3), &mut kept)
+            .expect("rows");
+        assert_eq!(kept.next_seq(), changes, "what is right is left alone");
+    }
+}
