@@ -1,6 +1,7 @@
 //! What the source held at each commit, from the triggers' log.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use readside::lsn::Lsn;
 use tokio_postgres::Client;
@@ -27,12 +28,22 @@ struct Commit {
 }
 
 /// How many readings were held against how many commits.
-#[derive(Default, Debug)]
+#[derive(Default)]
 pub(super) struct Checked {
-    pub(super) commits: usize,
-    pub(super) readings: usize,
-    /// Those that fell between two commits of which the position alone tells nothing.
+    commits: usize,
+    readings: usize,
+    /// Of these only one commit could be meant.
     pub(super) exact: usize,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Checked { commits, readings, exact } = self;
+        write!(
+            f,
+            "{readings} readings ({exact} of one commit each) over {commits} commits are right"
+        )
+    }
 }
 
 impl History {
