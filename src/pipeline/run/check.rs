@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use super::bind;
 use crate::config::{self, Config, Diagnostic, SinkConfig, SinkKind, Target};
 use crate::pg::Params;
-use crate::sink::{SinkProjection, elasticsearch, postgres, redis};
+use crate::sink::{self, SinkProjection};
 use crate::source;
 use crate::source::catalog::{Catalog, Table, TableName};
 
@@ -93,18 +93,18 @@ async fn check_sink(
     projections: &[SinkProjection],
 ) -> Vec<Diagnostic> {
     match sink.kind {
-        SinkKind::Postgres => postgres::check(sink, owner, projections).await,
-        SinkKind::Redis => redis::check(sink, owner, projections).await,
-        SinkKind::Elasticsearch => elasticsearch::check(sink, owner, projections).await,
+        SinkKind::Postgres => sink::postgres::check(sink, owner, projections).await,
+        SinkKind::Redis => sink::redis::check(sink, owner, projections).await,
+        SinkKind::Elasticsearch => sink::elasticsearch::check(sink, owner, projections).await,
     }
 }
 
 /// What each sink's store calls itself, where it can be asked.
 async fn stores(sinks: &[SinkConfig]) -> Vec<Option<String>> {
     join_all(sinks.iter().map(async |sink| match sink.kind {
-        SinkKind::Postgres => postgres::store(sink).await,
-        SinkKind::Redis => redis::store(sink).await,
-        SinkKind::Elasticsearch => elasticsearch::store(sink).await,
+        SinkKind::Postgres => sink::postgres::store(sink).await,
+        SinkKind::Redis => sink::redis::store(sink).await,
+        SinkKind::Elasticsearch => sink::elasticsearch::store(sink).await,
     }))
     .await
 }
