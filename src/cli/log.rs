@@ -6,6 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Filters log lines as RUST_LOG does elsewhere.
 const FILTER_VARIABLE: &str = "READSIDE_LOG";
+/// The libraries' own news is nothing to users.
+const DEFAULT: &str = "warn,readside=info";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
@@ -16,10 +18,10 @@ pub(super) enum Format {
 /// Sets the process's logging up. A filter that cannot be read is told, and the default taken.
 pub(super) fn start(format: Format) {
     let wanted = std::env::var(FILTER_VARIABLE).unwrap_or_default();
-    let wanted = if wanted.is_empty() { "info" } else { &wanted };
+    let wanted = if wanted.is_empty() { DEFAULT } else { &wanted };
     let (filter, refused) = match EnvFilter::try_new(wanted) {
         Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
+        Err(error) => (EnvFilter::new(DEFAULT), Some(error)),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
@@ -33,6 +35,6 @@ pub(super) fn start(format: Format) {
         tracing::debug!(%error, "logging was set up before");
     }
     if let Some(error) = refused {
-        tracing::warn!(%error, "{FILTER_VARIABLE} cannot be read, info is taken");
+        tracing::warn!(%error, "{FILTER_VARIABLE} cannot be read, {DEFAULT} is taken");
     }
 }

@@ -16,6 +16,8 @@ use super::wait;
 /// are set through the environment: the text names sources, sinks and projections.
 pub(crate) struct Daemon {
     process: Process,
+    /// What the starts before this one have printed.
+    log_before: usize,
     scratch: Scratch,
     port: Port,
     environment: Vec<(String, String)>,
@@ -37,7 +39,7 @@ impl Daemon {
         ];
         all.extend(environment.iter().map(|(k, v)| ((*k).into(), (*v).into())));
         let process = launch(&scratch, &all);
-        Daemon { process, scratch, port, environment: all, http: super::http() }
+        Daemon { process, log_before: 0, scratch, port, environment: all, http: super::http() }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -123,6 +125,11 @@ impl Daemon {
         self.process.log()
     }
 
+    /// What it has printed since its present start.
+    pub(crate) fn log_of_this_start(&self) -> String {
+        self.log().split_off(self.log_before)
+    }
+
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
         self.process.exited()
     }
@@ -145,6 +152,7 @@ impl Daemon {
     /// On the same state, port and configuration file; kills first when still running.
     pub(crate) fn restart(&mut self) {
         self.kill9();
+        self.log_before = self.log().len();
         self.process = launch(&self.scratch, &self.environment);
     }
 
