@@ -31,7 +31,9 @@ pub enum RowError {
     #[error("the unchanged value of column {0} is not known")]
     Missing(String),
     /// Under REPLICA IDENTITY FULL without a key only distinct rows can be told apart.
-    #[error("two equal rows, which REPLICA IDENTITY FULL without a key that is unique at any time cannot tell apart")]
+    #[error(
+        "two equal rows, which REPLICA IDENTITY FULL without a key that is unique at any time cannot tell apart"
+    )]
     Equal,
     #[error("the source sent {sent} columns where {expected} were expected")]
     Columns { sent: usize, expected: usize },
