@@ -18,4 +18,5 @@ mod source_catalog;
 mod source_load;
 mod source_slot;
 mod values;
+#[allow(dead_code, reason = "it offers more than the cases of today use")]
 mod world;

@@ -1255,8 +1255,8 @@ async fn check_finds_what_would_fail_and_creates_nothing() {
         [
             "projection.orders: the template names \"id\", which is no column\n\
              name a column of the projection, or write {{ and }} for braces",
-            "projection.orders: the score \"price\" is no column\n\
-             a score is the name of a column of the projection",
+            "projection.orders: the score \"price\": there is no column `price`\n\
+             a score is a column or a numeric expression over the row",
             "projection.orders: the score \"status\" is of type text\n\
              a score is a column of numbers or of times",
         ]
