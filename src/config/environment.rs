@@ -1,6 +1,8 @@
 //! The process's environment: values for `${NAME}`, and overrides of single keys.
 //!
-//!     override = "READSIDE__" segment { "__" segment }
+//! ```text
+//! override = "READSIDE__" segment { "__" segment }
+//! ```
 //!
 //! Environment names are upper case, so segments match keys and the names of sinks and projections
 //! without regard to case, `-` being written `_`. The names must be in the file: an override changes

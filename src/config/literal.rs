@@ -1,7 +1,9 @@
 //! Strings as the file writes them: where each byte of the value stands in the file, and `${NAME}`.
 //!
-//!     string = { character | "$${" (a literal "${") | "${" NAME "}" }
-//!     NAME   = letter or "_", then letters, digits and "_"
+//! ```text
+//! string = { character | "$${" (a literal "${") | "${" NAME "}" }
+//! NAME   = letter or "_", then letters, digits and "_"
+//! ```
 
 use std::ops::Range;
 

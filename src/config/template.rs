@@ -1,6 +1,8 @@
 //! Templates: text with column names in braces; `{{` and `}}` are braces.
 //!
-//!     template = { literal | "{{" | "}}" | "{" column "}" }
+//! ```text
+//! template = { literal | "{{" | "}}" | "{" column "}" }
+//! ```
 
 use std::fmt;
 use std::ops::Range;

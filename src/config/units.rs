@@ -1,7 +1,9 @@
 //! Sizes and durations with their units, as whole numbers: nothing is rounded.
 //!
-//!     size     = number [" "] ("B" | "KiB" | "MiB" | "GiB" | "TiB"), or a plain number of bytes
-//!     duration = { number ("ms" | "s" | "m" | "h" | "d") }, or a plain number of seconds
+//! ```text
+//! size     = number [" "] ("B" | "KiB" | "MiB" | "GiB" | "TiB"), or a plain number of bytes
+//! duration = { number ("ms" | "s" | "m" | "h" | "d") }, or a plain number of seconds
+//! ```
 
 use std::time::Duration;
 

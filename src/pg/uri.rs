@@ -1,6 +1,8 @@
 //! libpq's connection URI (manual, 34.1.1.2) taken apart, with no meaning given to its parts yet:
 //!
-//!     postgres[ql]://[user[:password]@][host[:port][,…]][/dbname][?name=value[&…]]
+//! ```text
+//! postgres[ql]://[user[:password]@][host[:port][,…]][/dbname][?name=value[&…]]
+//! ```
 //!
 //! Every part may be percent-encoded; an IPv6 address stands in brackets.
 

@@ -1,7 +1,9 @@
 //! The backlog: changes of tables that are being loaded, kept until the load's rows are there.
 //!
-//!     piece  = record*
-//!     record = commit-lsn u64 BE, xid u32 BE, length u32 BE, body
+//! ```text
+//! piece  = record*
+//! record = commit-lsn u64 BE, xid u32 BE, length u32 BE, body
+//! ```
 //!
 //! `body` is a pgoutput message: RELATION, INSERT, UPDATE, DELETE or TRUNCATE.
 

@@ -1,9 +1,11 @@
 //! The daemon: everything that the machine decides is done here, by tasks and two threads.
 //!
-//!     stream task -> gulps -> engine's thread -> checkpoints -> store's thread
-//!                              |        ^
-//!                      work    v        |  standings, outcomes, loaded rows
-//!                            delivery tasks, load task
+//! ```text
+//! stream task -> gulps -> engine's thread -> checkpoints -> store's thread
+//!                          |        ^
+//!                  work    v        |  standings, outcomes, loaded rows
+//!                        delivery tasks, load task
+//! ```
 //!
 //! A pipeline lives until something about it is no longer true: the store fails, the catalog changes,
 //! the stream cannot be read. Then it is taken down, and built anew from the store. What readers see

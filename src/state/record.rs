@@ -1,7 +1,9 @@
 //! A row in the store.
 //!
-//!     key   = rows-of u32 BE, key bytes
-//!     value = lsn u64 BE, leaf u16 BE, kind u8 (0 row, 1 tombstone), row bytes
+//! ```text
+//! key   = rows-of u32 BE, key bytes
+//! value = lsn u64 BE, leaf u16 BE, kind u8 (0 row, 1 tombstone), row bytes
+//! ```
 
 use crate::engine::{Entry, RowsOf};
 use crate::lsn::Lsn;

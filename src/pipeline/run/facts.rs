@@ -1,15 +1,17 @@
 //! What the store remembers besides rows: small facts by name, as JSON.
 //!
-//!     position              where the state stands
-//!     source                whose state it is
-//!     rows-of               the next number for an arrangement's rows
-//!     table/NAME            how a table was kept
-//!     output/PROJECTION     where a projection's own rows lie
-//!     load                  a load that is not over
-//!     chunk/ID              a chunk of it that is durable: the position its snapshot had seen
-//!     loaded/NAME           rows that loads have brought, ever
-//!     floor/ROWS-OF         below it deletions may be forgotten
-//!     generation/SINK/PROJECTION, dead/SINK/PROJECTION/KEY
+//! ```text
+//! position              where the state stands
+//! source                whose state it is
+//! rows-of               the next number for an arrangement's rows
+//! table/NAME            how a table was kept
+//! output/PROJECTION     where a projection's own rows lie
+//! load                  a load that is not over
+//! chunk/ID              a chunk of it that is durable: the position its snapshot had seen
+//! loaded/NAME           rows that loads have brought, ever
+//! floor/ROWS-OF         below it deletions may be forgotten
+//! generation/SINK/PROJECTION, dead/SINK/PROJECTION/KEY
+//! ```
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

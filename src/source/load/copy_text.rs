@@ -1,8 +1,10 @@
 //! Reads COPY's text format (manual, COPY, "Text Format") as a server sends it.
 //!
-//!     row   = [ field { TAB field } ] LF      a table without columns has empty lines
-//!     field = `\N` (NULL) | { byte | escape }
-//!     escape = `\` ( b f n r t v | 1-3 octal digits | x 1-2 hex digits | any other byte: itself )
+//! ```text
+//! row   = [ field { TAB field } ] LF      a table without columns has empty lines
+//! field = `\N` (NULL) | { byte | escape }
+//! escape = `\` ( b f n r t v | 1-3 octal digits | x 1-2 hex digits | any other byte: itself )
+//! ```
 //!
 //! Pieces may end anywhere: a row that is cut waits for the next piece. A row without a backslash, the
 //! usual one, is handed on without being copied.

@@ -1,8 +1,10 @@
 //! Cutting the read buffer into gulps: whole CopyData messages, as they came.
 //!
-//!     CopyData   = 'd' Int32(length, itself included) payload
-//!     XLogData   = 'w' Int64(start) Int64(end) Int64(clock) bytes
-//!     Keepalive  = 'k' Int64(end) Int64(clock) Byte1(reply requested)
+//! ```text
+//! CopyData   = 'd' Int32(length, itself included) payload
+//! XLogData   = 'w' Int64(start) Int64(end) Int64(clock) bytes
+//! Keepalive  = 'k' Int64(end) Int64(clock) Byte1(reply requested)
+//! ```
 //!
 //! Only what the connection itself must know is looked at; what the payloads mean is `pgoutput`'s.
 

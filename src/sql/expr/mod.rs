@@ -1,6 +1,8 @@
 //! Scalar expressions over one row, as Postgres computes them.
 //!
-//!     text --parse--> sqlparser's tree --bind--> nodes with types --eval--> a value for each row
+//! ```text
+//! text --parse--> sqlparser's tree --bind--> nodes with types --eval--> a value for each row
+//! ```
 //!
 //! * `parse`: the text in PostgreSQL's dialect, and where in it something stands.
 //! * `types`: the types of expressions, and which one two of them meet in.
