@@ -6,17 +6,24 @@
 mod harness;
 
 mod changes;
+mod expressions;
 mod harness_smoke;
+mod load;
 mod oracle;
+mod partitions;
 mod pg_connections;
 mod push;
 mod replication_stream;
+mod restart;
+mod schema_change;
 mod sink_elasticsearch;
+mod sink_outage;
 mod sink_postgres;
 mod sink_redis;
 mod source_catalog;
+mod source_check;
 mod source_load;
 mod source_slot;
 mod values;
-#[allow(dead_code, reason = "it offers more than the cases of today use")]
+mod wait_endpoint;
 mod world;
