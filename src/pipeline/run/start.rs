@@ -258,8 +258,15 @@ fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>
         let identity: Option<Vec<usize>> = key.iter().map(place).collect();
         let layout = TableLayout { identity: identity.ok_or_else(missing)?, columns };
         let leaves = table.leaves.iter().zip(0..).map(|(leaf, at)| (leaf.oid, at, leaf.filenode));
-        let shape =
-            TableShape { oid: table.oid, layout: describe(&layout), leaves: leaves.collect() };
+        let enums: BTreeSet<u32> =
+            table.columns.iter().flat_map(|column| column.enums.iter().copied()).collect();
+        let labels = enums.iter().filter_map(|oid| catalog.enums.get(oid));
+        let shape = TableShape {
+            oid: table.oid,
+            layout: describe(&layout),
+            leaves: leaves.collect(),
+            labels: labels.flat_map(|found| found.labels.iter().cloned()).collect(),
+        };
         used.push(Used { name: format!("{}.{}", name.schema, name.name), table, layout, shape });
     }
     Ok(used)

@@ -117,7 +117,7 @@ pub(super) async fn watch_catalog(
                 slot::State::Foreign(why) => restart.push(format!("the slot {why}")),
             }
             for change in &reading.changes {
-                let what = format!("{change:?}");
+                let what = change.to_string();
                 let table = table_of(change).and_then(|name| {
                     let name = format!("{}.{}", name.schema, name.name);
                     tables.iter().position(|table| *table == name)
@@ -209,9 +209,9 @@ fn action(change: &CatalogChange) -> Action<'_> {
         | CatalogChange::LeafGone { .. }
         | CatalogChange::ColumnAdded { .. }
         | CatalogChange::TableReplaced { .. }
-        | CatalogChange::EnumLabelRenamed { .. }
         | CatalogChange::IdentityChanged { .. } => Action::Reload,
         CatalogChange::TableAppeared { .. }
+        | CatalogChange::EnumLabelRenamed { .. }
         | CatalogChange::PublicationGone
         | CatalogChange::PublicationNarrowed => Action::Restart,
     }
@@ -232,7 +232,8 @@ fn table_of(change: &CatalogChange) -> Option<&TableName> {
         | CatalogChange::ColumnGenerated { table, .. }
         | CatalogChange::IdentityChanged { table, .. }
         | CatalogChange::LeafUnpublished { table, .. } => Some(table),
-        CatalogChange::EnumLabelRenamed { columns, .. } => columns.first().map(|(table, _)| table),
-        CatalogChange::PublicationGone | CatalogChange::PublicationNarrowed => None,
+        CatalogChange::EnumLabelRenamed { .. }
+        | CatalogChange::PublicationGone
+        | CatalogChange::PublicationNarrowed => None,
     }
 }
