@@ -5,11 +5,14 @@ use super::Entry;
 /// The number under which an arrangement's rows lie in the store; never used twice.
 pub type RowsOf = u32;
 
-/// Changes that become durable together or not at all.
+/// Changes that become durable together or not at all, but for `chunks`.
 #[derive(Default, Debug)]
 pub struct Batch {
     /// Current versions, tombstones included.
     pub entries: Vec<(RowsOf, Entry)>,
+    /// Rows of a load's chunks. They may become durable before all else in the batch: a chunk counts
+    /// only with its fact, and is read again without it.
+    pub chunks: Vec<LoadedChunk>,
     /// Tombstones that nobody needs any more.
     pub forgotten: Vec<(RowsOf, Entry)>,
     /// All rows of these go first.
@@ -22,9 +25,17 @@ pub struct Batch {
     pub facts: Vec<(String, Option<Vec<u8>>)>,
 }
 
+/// What a load has read of a range of a table. Of rows under one key the last counts.
+#[derive(Debug)]
+pub struct LoadedChunk {
+    pub rows_of: RowsOf,
+    pub rows: Vec<Entry>,
+}
+
 impl Batch {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+            && self.chunks.is_empty()
             && self.forgotten.is_empty()
             && self.dropped.is_empty()
             && self.backlog.is_none()

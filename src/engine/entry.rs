@@ -46,10 +46,15 @@ impl Entry {
             u32::try_from(key.len()).expect("a key is shorter than a Postgres field, 1 GB");
         let header =
             Header { lsn, superseded_at: AtomicU64::new(u64::MAX), key_len, leaf, tombstone };
-        let mut bytes = Vec::with_capacity(key.len() + row.len());
-        bytes.extend_from_slice(key);
-        bytes.extend_from_slice(row);
-        Self(ThinArc::from_header_and_slice(header, &bytes))
+        // Short ones, the usual case, are put together without an allocation of their own.
+        let mut short = [0; 256];
+        let len = key.len() + row.len();
+        if let Some(bytes) = short.get_mut(..len) {
+            bytes[..key.len()].copy_from_slice(key);
+            bytes[key.len()..].copy_from_slice(row);
+            return Self(ThinArc::from_header_and_slice(header, bytes));
+        }
+        Self(ThinArc::from_header_and_slice(header, &[key, row].concat()))
     }
 
     pub fn lsn(&self) -> Lsn {

@@ -11,7 +11,7 @@ mod operator;
 mod table;
 
 pub use arrangement::Arrangement;
-pub use batch::{Batch, RowsOf};
+pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
 pub use graph::{ArrangementId, Engine, KeyConflict, OutputId, TableId};
 pub use operator::Conflict;

@@ -12,6 +12,10 @@ use super::lane::{Cursor, LaneState, Log, Scan, Stage, Standing, Through, take_l
 use crate::engine::{Arrangement, ArrangementId, Engine, Entry};
 use crate::lsn::Lsn;
 
+/// Rows of a fill go in larger portions than steps: nobody sees them as a state of any position, so only
+/// other lanes' waiting bounds them.
+const FILL_STEPS: usize = 5;
+
 /// What a sink is to do next. Lanes are named by their position in the feed.
 #[derive(Debug, Clone)]
 pub enum Work {
@@ -255,7 +259,7 @@ impl Feed {
                 Stage::Filling(scan) => {
                     if !scan.is_through() {
                         let mut rows = Vec::new();
-                        scan.take(arrangement, false, step_rows, &mut rows);
+                        scan.take(arrangement, false, step_rows * FILL_STEPS, &mut rows);
                         return Some(Work::Fill { lane: at, rows });
                     }
                     lane.stage = Stage::Amending(scan.following(arrangement));

@@ -26,3 +26,8 @@ pub use error::{Error, Kind, ServerError};
 pub use params::Params;
 pub use session::{Session, connect};
 pub use stream::Stream;
+
+/// SQL: names one database of one running server, by whatever address it is reached. Copies of a data
+/// directory share their system identifier, so the moment at which the server started is part of it.
+pub const DATABASE_IDENTITY: &str = "(SELECT system_identifier FROM pg_control_system())::text || '/' || \
+     extract(epoch FROM pg_postmaster_start_time())::text || '/' || current_database()";

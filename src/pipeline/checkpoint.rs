@@ -24,6 +24,11 @@ impl Machine {
         changes as usize + self.batch.entries.len()
     }
 
+    /// Chunks of a load that the store does not have yet.
+    pub fn unstored_chunks(&self) -> usize {
+        self.batch.chunks.len()
+    }
+
     /// Whether there is anything but a position to store.
     pub fn has_unstored(&self) -> bool {
         self.unstored() > 0 || self.backlog_bytes() > 0 || !self.batch.is_empty()
@@ -55,6 +60,9 @@ impl Machine {
         }
         // A chunk's row that has changed since must not cover its newer version.
         batch.entries.retain(|(_, entry)| entry.superseded_at() == Lsn::MAX);
+        for chunk in &mut batch.chunks {
+            chunk.rows.retain(|entry| entry.superseded_at() == Lsn::MAX);
+        }
         if let Some(load) = &mut self.load
             && !load.pending.is_empty()
         {

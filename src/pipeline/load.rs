@@ -9,7 +9,7 @@ use super::backlog::{self, Record};
 use super::doubt::{Answer, Doubts, Old, RowKey};
 use super::machine::{Fault, LoadInit, Machine, relation_of};
 use super::table::Stage;
-use crate::engine::{Batch, Entry};
+use crate::engine::{Batch, Entry, LoadedChunk};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, decode};
 use crate::value::{self, Column, ValueError};
@@ -22,6 +22,8 @@ pub(super) struct Load {
     bound: Lsn,
     /// Chunks that are still to be read, each with its table.
     chunks_left: BTreeMap<u32, usize>,
+    /// Rows of chunks that are not read to their end.
+    reading: BTreeMap<u32, Vec<Entry>>,
     /// A table has dropped out: what is stored of the load must not be gone on with after a restart.
     broken: bool,
     /// The place of the backlog's next piece to replay; the last piece is `pending`.
@@ -56,6 +58,7 @@ impl Load {
             from: init.from,
             bound: init.bound,
             chunks_left: init.chunks_left,
+            reading: BTreeMap::new(),
             replay_at: 0,
             replay: Replay { offset: 0, newest: rows_lsn(init.from) },
             broken: false,
@@ -123,13 +126,14 @@ impl Machine {
         }
     }
 
-    /// Rows of a chunk of the table. With its last ones comes its number, and the position beyond which
-    /// its snapshot had seen nothing; `facts` make both durable.
+    /// Rows of a chunk of the table. With its last ones comes the position beyond which its snapshot had
+    /// seen nothing; `facts` make chunk and position durable.
     pub fn loaded(
         &mut self,
         table: usize,
+        chunk: u32,
         entries: Vec<Entry>,
-        ended: Option<(u32, Lsn)>,
+        ended: Option<Lsn>,
         facts: Vec<(String, Option<Vec<u8>>)>,
     ) -> Result<(), Fault> {
         let Some(load) = &mut self.load else { return Ok(()) };
@@ -141,13 +145,19 @@ impl Machine {
         let id = self.tables[table].id;
         let rows_of = self.rows_of[self.engine.table_arrangement(id)];
         let lsn = rows_lsn(load.from);
-        if let Some((chunk, bound)) = ended
-            && load.chunks_left.remove(&chunk).is_some()
+        let counts = load.chunks_left.contains_key(&chunk);
+        if counts {
+            load.reading.entry(chunk).or_default().extend_from_slice(&entries);
+        }
+        if let Some(bound) = ended
+            && counts
         {
+            load.chunks_left.remove(&chunk);
             load.bound = load.bound.max(bound);
+            let rows = load.reading.remove(&chunk).unwrap_or_default();
+            self.batch.chunks.push(LoadedChunk { rows_of, rows });
         }
         for entry in entries {
-            self.batch.entries.push((rows_of, entry.clone()));
             self.engine.load(id, entry)?;
         }
         self.commit_of(&[id], lsn)?;
@@ -168,6 +178,7 @@ impl Machine {
             return;
         }
         load.chunks_left.retain(|chunk, _| !dropped.contains(chunk));
+        load.reading.retain(|chunk, _| !dropped.contains(chunk));
         load.chunks_left.extend(planned.iter().map(|&chunk| (chunk, table)));
         if !load.broken {
             self.batch.facts.extend(facts);
@@ -179,6 +190,7 @@ impl Machine {
     pub(super) fn drop_from_load(&mut self, table: usize) {
         let Some(load) = &mut self.load else { return };
         load.chunks_left.retain(|_, of| *of != table);
+        load.reading.retain(|chunk, _| load.chunks_left.contains_key(chunk));
         load.broken = true;
         self.batch.remove_fact(LOAD_FACT);
         load.doubts.retain(|row| row.0 != table);

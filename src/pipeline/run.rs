@@ -244,7 +244,7 @@ impl Pipeline {
             durable,
             wanted,
             report,
-            load_room: None,
+            load_room: Vec::new(),
         };
         self.start_engine(thread, sinks.len(), ended.clone())?;
         for (at, (sink, projections)) in self.config.sinks.clone().iter().zip(sinks).enumerate() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::engine::{Batch, Entry, RowBuffer, RowsOf, TableLayout};
+use crate::engine::{Batch, Entry, LoadedChunk, RowBuffer, RowsOf, TableLayout};
 use crate::lsn::Lsn;
 use crate::output::{Standing, Work};
 use crate::pgoutput::Position;
@@ -138,9 +138,12 @@ struct Kept {
 
 impl Kept {
     fn write(&mut self, Checkpoint { batch, position, .. }: Checkpoint) {
-        let Batch { entries, forgotten, backlog, backlog_dropped, facts, .. } = batch;
+        let Batch { chunks, entries, forgotten, backlog, backlog_dropped, facts, .. } = batch;
         for (of, entry) in forgotten {
             self.rows.remove(&(of, entry.key().to_vec()));
+        }
+        for LoadedChunk { rows_of, rows } in chunks {
+            self.rows.extend(rows.into_iter().map(|row| ((rows_of, row.key().to_vec()), row)));
         }
         for (of, entry) in entries {
             self.rows.insert((of, entry.key().to_vec()), entry);
@@ -294,9 +297,9 @@ impl World {
 
     fn chunk(&mut self, chunk: u32, table: usize, rows: &[[&str; 3]], bound: u64) {
         let entries = rows.iter().map(|row| entry(49, *row)).collect();
-        self.machine.loaded(table, entries, None, Vec::new()).expect("rows");
-        let ended = Some((chunk, Lsn(bound)));
-        self.machine.loaded(table, Vec::new(), ended, Vec::new()).expect("rows");
+        self.machine.loaded(table, chunk, entries, None, Vec::new()).expect("rows");
+        let ended = Some(Lsn(bound));
+        self.machine.loaded(table, chunk, Vec::new(), ended, Vec::new()).expect("rows");
     }
 
     /// Lets the sink stand there with everything.
@@ -515,7 +518,10 @@ fn rows_of_an_abandoned_chunk_do_not_undo_what_was_replayed() {
     world.checkpoint();
     let piece = world.kept.backlog[&0].clone();
     world.machine.replay(&piece).expect("a backlog");
-    world.machine.loaded(0, vec![entry(49, ["1", "10", "old"])], None, Vec::new()).expect("rows");
+    world
+        .machine
+        .loaded(0, 0, vec![entry(49, ["1", "10", "old"])], None, Vec::new())
+        .expect("rows");
     assert_eq!(world.replay(), None);
     assert_eq!(world.rows(0), ["1 10 new"]);
 }

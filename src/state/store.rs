@@ -2,15 +2,26 @@
 //! of its own, but for the reads at the start and of the backlog.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use fjall::compaction::Leveled;
+use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::record;
-use crate::engine::{Batch, Entry, RowsOf};
+use crate::engine::{Batch, Entry, LoadedChunk, RowsOf};
+
+/// One of its workers keeps to flushing, and spins while all others are merging and more is to be merged:
+/// with some to spare it finds that there is nothing to do.
+const WORKERS: usize = 4;
+/// Above it new tables are merged into the older ones. Writers are held up from 20 on.
+const UNMERGED_TABLES_MAX: u8 = 12;
 
 /// What is on disk is this format's or is refused.
 const FORMAT: &[u8] = b"readside state 1";
 const FORMAT_FACT: &str = "format";
+/// Each ingestion makes a file and syncs it: below this it does not pay.
+const INGESTED_MIN: usize = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -55,12 +66,16 @@ impl Store {
         };
         let database = Database::builder(dir)
             .cache_size(cache_bytes / 2)
-            .worker_threads(2)
+            .worker_threads(WORKERS)
             .open()
             .map_err(error)?;
         let memtable = (cache_bytes / 8).clamp(1 << 20, 64 << 20);
         let keyspace = |name| {
-            database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable))
+            // Rows are read in ranges, which filters do not help.
+            let options = KeyspaceCreateOptions::default().filter_policy(FilterPolicy::disabled());
+            let merging = Leveled::default().with_l0_threshold(UNMERGED_TABLES_MAX);
+            let options = options.compaction_strategy(Arc::new(merging));
+            database.keyspace(name, || options.max_memtable_size(memtable))
         };
         let this = Self {
             dir: dir.to_owned(),
@@ -88,13 +103,23 @@ impl Store {
         Error::Store { dir: self.dir.clone(), source }
     }
 
-    /// Writes the batch; it is durable when this returns, and absent or whole after a crash.
+    /// Writes the batch; it is durable when this returns, and absent or whole after a crash, but for
+    /// `Batch::chunks`.
     pub fn write(&self, batch: &Batch) -> Result<(), Error> {
         self.try_write(batch).map_err(|source| self.error(source))
     }
 
     fn try_write(&self, batch: &Batch) -> Result<(), fjall::Error> {
         let mut writes = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for LoadedChunk { rows_of, rows } in &batch.chunks {
+            if rows.len() >= INGESTED_MIN {
+                self.ingest(*rows_of, rows)?;
+                continue;
+            }
+            for entry in rows {
+                writes.insert(&self.rows, record::key(*rows_of, entry.key()), record::value(entry));
+            }
+        }
         for rows_of in &batch.dropped {
             for pair in self.rows.prefix(rows_of.to_be_bytes()) {
                 writes.remove(&self.rows, pair.key()?);
@@ -121,6 +146,20 @@ impl Store {
             }
         }
         writes.commit()
+    }
+
+    /// Many rows straight into a sorted table: the journal, the table in memory and most of the merging
+    /// are spared.
+    fn ingest(&self, rows_of: RowsOf, rows: &[Entry]) -> Result<(), fjall::Error> {
+        let mut rows: Vec<&Entry> = rows.iter().collect();
+        rows.sort_by(|a, b| a.key().cmp(b.key()));
+        let mut ingestion = self.rows.start_ingestion()?;
+        for (at, row) in rows.iter().enumerate() {
+            if rows.get(at + 1).is_none_or(|next| next.key() != row.key()) {
+                ingestion.write(record::key(rows_of, row.key()), record::value(row))?;
+            }
+        }
+        ingestion.finish()
     }
 
     pub fn fact(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -209,6 +248,27 @@ mod tests {
         assert!(rows(&store, 2).is_empty());
         assert_eq!(store.backlog_from(0).expect("reads"), None);
         assert_eq!(store.fact("x/1").expect("reads"), None);
+    }
+
+    #[test]
+    fn rows_of_a_load_are_there_few_or_many() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let row = |key: usize, value: &[u8]| Entry::row(Lsn(1), &key.to_be_bytes(), value);
+        let chunk =
+            |rows| Batch { chunks: vec![LoadedChunk { rows_of: 1, rows }], ..Batch::default() };
+        {
+            let store = Store::open(dir.path(), 8 << 20).expect("opens");
+            let many = (0..INGESTED_MIN).rev().map(|key| row(key, b"many"));
+            store.write(&chunk(many.chain([row(7, b"again")]).collect())).expect("writes");
+            let entries = vec![(1, row(8, b"changed"))];
+            store.write(&Batch { entries, ..Batch::default() }).expect("writes");
+            store.write(&chunk(vec![row(9, b"few")])).expect("writes");
+        }
+        let store = Store::open(dir.path(), 8 << 20).expect("opens again");
+        let rows: Vec<Entry> = store.rows(1).map(|entry| entry.expect("readable")).collect();
+        assert_eq!(rows.len(), INGESTED_MIN);
+        let values: Vec<_> = rows[6..11].iter().map(|row| row.value().expect("a row")).collect();
+        assert_eq!(values, [&b"many"[..], b"again", b"changed", b"few", b"many"]);
     }
 
     #[test]

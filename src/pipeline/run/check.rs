@@ -117,8 +117,7 @@ fn shared_stores(
     stores: &[Option<String>],
 ) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
-    let source =
-        catalog.map(|catalog| format!("{}/{}", catalog.server.system_id, catalog.server.database));
+    let source = catalog.map(|catalog| &catalog.server.database_identity);
     for (at, (sink, store)) in config.sinks.iter().zip(stores).enumerate() {
         let Some(store) = store else { continue };
         let same = |(other, known): &(&SinkConfig, &Option<String>)| {
@@ -132,7 +131,7 @@ fn shared_stores(
         }
         if let Some(catalog) = catalog
             && sink.kind == SinkKind::Postgres
-            && source.as_ref() == Some(store)
+            && source == Some(store)
         {
             faults.extend(in_the_source(config, catalog, sink));
         }

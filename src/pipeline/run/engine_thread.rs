@@ -24,6 +24,8 @@ use crate::state::{self, Store};
 /// Changes that may wait for the store before the stream waits, too.
 const UNSTORED_MAX: usize = 200_000;
 const BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// Chunks of a load that may wait for the store before the load waits, too: so many that both work.
+const UNSTORED_CHUNKS_MAX: usize = 6;
 /// A checkpoint when so much has gathered, or after the pause.
 const CHECKPOINT_CHANGES: usize = 20_000;
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
@@ -57,9 +59,10 @@ pub(super) enum Command {
     },
     Loaded {
         table: usize,
+        chunk: u32,
         entries: Vec<Entry>,
-        /// With the last rows of a chunk: its number, and its bound.
-        ended: Option<(u32, Lsn)>,
+        /// With the chunk's last rows: its bound.
+        ended: Option<Lsn>,
         facts: Facts,
         /// Answered when there is room for more.
         room: oneshot::Sender<()>,
@@ -122,7 +125,7 @@ pub(super) struct EngineThread {
     pub wanted: tokio::sync::mpsc::Sender<Wanted>,
     pub report: Report,
     /// The load goes on when the store has taken what it brought before.
-    pub load_room: Option<oneshot::Sender<()>>,
+    pub load_room: Vec<oneshot::Sender<()>>,
 }
 
 /// Why the thread ended.
@@ -204,11 +207,11 @@ fn turn(
         }
         default(patience) => {}
     }
-    if !thread.is_full()
-        && let Some(room) = thread.load_room.take()
-    {
-        // The load's task may be gone.
-        let _ = room.send(());
+    if !thread.is_full() && thread.machine.unstored_chunks() < UNSTORED_CHUNKS_MAX {
+        for room in thread.load_room.drain(..) {
+            // The load's task may be gone.
+            let _ = room.send(());
+        }
     }
     thread.replay()?;
     for (projection, rows) in thread.machine.take_conflicts() {
@@ -260,17 +263,17 @@ impl EngineThread {
                 });
                 self.machine.done(sink, &work, refused.collect());
             }
-            Command::Loaded { table, entries, ended, facts, room } => {
-                self.load_room = Some(room);
+            Command::Loaded { table, chunk, entries, ended, facts, room } => {
+                self.load_room.push(room);
                 let total =
                     self.report.loaded(&self.machine, table, entries.len(), ended.is_some());
                 let mut facts = facts;
                 let name = facts::loaded(&self.machine.tables()[table].name);
                 facts.push((name, Some(total.to_be_bytes().to_vec())));
-                self.machine.loaded(table, entries, ended, facts)?;
+                self.machine.loaded(table, chunk, entries, ended, facts)?;
             }
             Command::Replanned { table, dropped, planned, facts, room } => {
-                self.load_room = Some(room);
+                self.load_room.push(room);
                 self.machine.replanned(table, &dropped, &planned, facts);
             }
             Command::Fetched { table, entry, bound } => self.machine.fetched(table, entry, bound),

@@ -1,6 +1,7 @@
 //! The load's task: brings what the source's chunks hold to the engine, and the single rows that a
 //! replay misses.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -55,6 +56,7 @@ pub(super) async fn run(
     let worker = load::run(job, sender, cancel.clone());
     tokio::pin!(worker);
     let mut working = true;
+    let mut under_way = VecDeque::new();
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Ok(()),
@@ -66,7 +68,16 @@ pub(super) async fn run(
                 let Some(event) = event else { break };
                 let (room, has_room) = oneshot::channel();
                 let command = commands_of(event, &mut plan, &tables, &window.to_string(), from, &table_names, room);
-                if commands.send(command).await.is_err() || has_room.await.is_err() && cancel.is_cancelled() {
+                if commands.send(command).await.is_err() {
+                    return Ok(());
+                }
+                // Some are on their way, so that nobody waits for a mere answer.
+                under_way.push_back(has_room);
+                if under_way.len() >= EVENTS
+                    && let Some(has_room) = under_way.pop_front()
+                    && has_room.await.is_err()
+                    && cancel.is_cancelled()
+                {
                     return Ok(());
                 }
             }
@@ -136,8 +147,9 @@ fn commands_of(
     room: oneshot::Sender<()>,
 ) -> Command {
     match event {
-        LoadEvent::Rows { table, entries, .. } => Command::Loaded {
+        LoadEvent::Rows { chunk, table, entries } => Command::Loaded {
             table: tables[table].machine,
+            chunk,
             entries,
             ended: None,
             facts: Vec::new(),
@@ -145,8 +157,9 @@ fn commands_of(
         },
         LoadEvent::Loaded { chunk, table, bound, .. } => Command::Loaded {
             table: tables[table].machine,
+            chunk,
             entries: Vec::new(),
-            ended: Some((chunk, bound)),
+            ended: Some(bound),
             facts: vec![(facts::chunk(chunk), Some(bound.0.to_be_bytes().to_vec()))],
             room,
         },

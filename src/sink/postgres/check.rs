@@ -32,9 +32,8 @@ pub async fn check(
 /// What two urls of one database have in common, where that can be asked.
 pub async fn store(config: &SinkConfig) -> Option<String> {
     let connection = Connection::try_open(config).await.ok()?;
-    let sql =
-        "SELECT system_identifier::text || '/' || current_database() FROM pg_control_system()";
-    connection.session().query_one(sql, &[]).await.ok()?.try_get(0).ok()
+    let sql = format!("SELECT {}", pg::DATABASE_IDENTITY);
+    connection.session().query_one(&sql, &[]).await.ok()?.try_get(0).ok()
 }
 
 struct Faults<'a> {

@@ -17,7 +17,11 @@ use crate::engine::Entry;
 use crate::lsn::Lsn;
 use crate::sink::{Outcome, Poison, SinkError, SinkProjection};
 
-const COPY_BYTES: usize = 256 << 10;
+const COPY_BYTES: usize = 48 << 10;
+/// A key is built by sorting: in memory it takes half the time. One build runs at a time.
+const BUILD_MEMORY: &str = "
+    SELECT set_config('maintenance_work_mem', '256MB', true)
+      WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('256MB')";
 
 /// A fill that has begun and is not finished.
 pub(super) struct Fill {
@@ -143,15 +147,20 @@ impl Fill {
         connection: &mut Connection,
         tables: &[&Table],
         rows: &[Entry],
+        projection: &str,
     ) -> Result<Outcome, SinkError> {
         let Some(&first) = tables.first() else { return Ok(Outcome::default()) };
         let failed = |error| sink_error("fill", error);
         if let Some(outcome) = self.uncertain.take() {
             let text = comment_of(connection, first).await.map_err(failed)?;
-            let next = format!("{}{} calls", mark(&self.owner), self.answered + 1);
-            if text.is_some_and(|text| text == next) {
+            let after = |calls: u64| Some(format!("{}{calls} calls", mark(&self.owner)));
+            if text == after(self.answered + 1) {
                 self.answered += 1;
                 return Ok(outcome);
+            }
+            // The server has lost what it had answered.
+            if text != after(self.answered) {
+                return Err(lost(projection));
             }
         }
         let poison = self.insert(connection, tables, rows).await.map_err(failed)?;
@@ -165,14 +174,15 @@ impl Fill {
         Ok(outcome)
     }
 
-    /// Begins a transaction in which the rows are.
+    /// Begins a transaction in which the rows are. It need not wait for the disk: a fill that has lost
+    /// rows has lost its connection, too, and begins again; what makes it complete waits for all before it.
     async fn insert(
         &self,
         connection: &mut Connection,
         tables: &[&Table],
         rows: &[Entry],
     ) -> Result<Vec<Poison>, Error> {
-        connection.batch("BEGIN").await?;
+        connection.batch("BEGIN; SET LOCAL synchronous_commit = off").await?;
         match copy_all(connection, tables, rows).await {
             Ok(poison) => Ok(poison),
             Err(error) if class(&error) == Class::Row => {
@@ -307,7 +317,7 @@ async fn has_index(connection: &Connection, table: &Table) -> Result<bool, Error
 }
 
 async fn build(connection: &Connection, table: &Table) -> Result<(), Error> {
-    connection.batch("BEGIN").await?;
+    connection.batch(&format!("BEGIN; {BUILD_MEMORY}")).await?;
     create_indexes(connection, table).await?;
     // The difference to the target, and the first readers, want statistics.
     connection.batch(&format!("ANALYZE {}; COMMIT", table.fill.path)).await

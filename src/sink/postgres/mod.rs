@@ -331,8 +331,8 @@ impl Sink for PostgresSink {
     }
 
     async fn fill(&mut self, projection: usize, rows: &[Entry]) -> Result<Outcome, SinkError> {
-        let Filling { mut connection, fill, tables, .. } = self.filling(projection).await?;
-        let outcome = fill.rows(&mut connection, &tables, rows).await?;
+        let Filling { mut connection, fill, tables, projection } = self.filling(projection).await?;
+        let outcome = fill.rows(&mut connection, &tables, rows, &projection.name).await?;
         self.filler = Some(connection);
         Ok(outcome)
     }

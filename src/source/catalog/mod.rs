@@ -106,6 +106,8 @@ pub struct Server {
     pub wal_senders_max: u32,
     pub wal_senders_used: u32,
     pub database: String,
+    /// As `pg::DATABASE_IDENTITY` has it.
+    pub database_identity: String,
     pub encoding: String,
 }
 

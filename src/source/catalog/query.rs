@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::Scope;
+use crate::pg;
 use crate::source::quote::literal;
 
 /// The first version with row filters and column lists.
@@ -40,6 +41,7 @@ pub(super) fn catalog(version: u32, scope: &Scope) -> String {
     };
     TEMPLATE
         .replace("{wanted}", &wanted)
+        .replace("{database_identity}", pg::DATABASE_IDENTITY)
         .replace("{filters}", filters)
         .replace("{lists}", lists)
         .replace("{invalid}", invalid)
@@ -99,6 +101,7 @@ SELECT json_build_object(
       current_setting('max_wal_senders')::int AS wal_senders_max,
       (SELECT count(*) FROM pg_stat_replication) AS wal_senders_used,
       d.datname AS database,
+      {database_identity} AS database_identity,
       pg_encoding_to_char(d.encoding) AS encoding
     FROM pg_database d WHERE d.datname = current_database()) x),
   'role', (SELECT row_to_json(x) FROM (SELECT

@@ -335,11 +335,11 @@ impl Binder<'_> {
             };
             return self.refuse(expr, format!("{a} and {b} are not compared"), hint);
         };
-        Ok(strict([left.into(ty), right.into(ty)], |[left, right]| Node::Compare {
+        Ok(folded(strict([left.into(ty), right.into(ty)], |[left, right]| Node::Compare {
             operator,
             left: Box::new(left),
             right: Box::new(right),
-        }))
+        })))
     }
 
     fn condition(&self, expr: &Expr) -> Result<Node> {
