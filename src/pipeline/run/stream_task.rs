@@ -2,6 +2,7 @@
 //! task that looks at the catalog for what the WAL does not tell.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,10 @@ use crate::source::slot;
 use crate::source::stream::{GulpSender, StreamConfig, run_stream};
 use crate::source::watch as catalog_watch;
 use crate::state::Store;
+
+/// A stream that ends sooner than this may do so again and again, as without a publication: it begins
+/// well, and fails at its first change.
+const LONG_LIFE: Duration = Duration::from_secs(5);
 
 #[expect(clippy::too_many_arguments, reason = "the ends of every line that meets in this task")]
 pub(super) async fn run(
@@ -42,10 +47,15 @@ pub(super) async fn run(
         };
         let ended = match stream {
             Ok(stream) => {
-                backoff.reset();
+                let begun = Instant::now();
                 shared.streaming();
                 let config = StreamConfig::default();
-                run_stream(stream, gulps.clone(), durable.clone(), config, cancel.clone()).await
+                let (gulps, durable) = (gulps.clone(), durable.clone());
+                let ended = run_stream(stream, gulps, durable, config, cancel.clone()).await;
+                if begun.elapsed() >= LONG_LIFE {
+                    backoff.reset();
+                }
+                ended
             }
             Err(error) => Err(error),
         };
