@@ -270,19 +270,23 @@ fn has_neighbours(template: &Template) -> bool {
 fn told_apart<'t>(template: &Template, ty: impl Fn(usize) -> Option<&'t Type>) -> Vec<usize> {
     let parts = &template.parts;
     let is_column = |at: &usize| matches!(parts[*at], Part::Column(_));
-    // A column is read towards the right until the literal after it, which its text must not hold the
-    // beginning of; towards the left likewise.
-    let ends = |at: usize, neighbour: Option<&Part>, edge: fn(&str) -> Option<char>| match neighbour
-    {
-        None => true,
-        Some(Part::Column(_)) => false,
-        Some(Part::Literal(text)) => {
-            edge(text).zip(ty(at)).is_some_and(|(separator, ty)| !may_hold(ty, separator))
+    // A column is read towards the right until the literal after it, whose beginning its text must not
+    // go on with; towards the left likewise.
+    let ends = |at: usize, neighbour: Option<&Part>, is_end: &dyn Fn(&Type, &str) -> bool| {
+        let Some(ty) = ty(at) else { return false };
+        match neighbour {
+            None => true,
+            Some(_) if is_of_one_length(ty) => true,
+            Some(Part::Column(_)) => false,
+            Some(Part::Literal(text)) => is_end(ty, text),
         }
     };
-    let stops_right = |at: &usize| !ends(*at, parts.get(at + 1), |text| text.chars().next());
+    let to_right = |ty: &Type, text: &str| text.chars().next().is_some_and(|c| !may_go_on(ty, c));
+    let to_left =
+        |ty: &Type, text: &str| text.chars().next_back().is_some_and(|c| !may_precede(ty, c));
+    let stops_right = |at: &usize| !ends(*at, parts.get(at + 1), &to_right);
     let before = |at: usize| at.checked_sub(1).and_then(|before| parts.get(before));
-    let stops_left = |at: &usize| !ends(*at, before(*at), |text| text.chars().next_back());
+    let stops_left = |at: &usize| !ends(*at, before(*at), &to_left);
     let columns: Vec<_> = (0..parts.len()).filter(is_column).collect();
     let left = columns.iter().find(|at| stops_right(at));
     let right = columns.iter().rev().find(|at| stops_left(at));
@@ -291,6 +295,37 @@ fn told_apart<'t>(template: &Template, ty: impl Fn(usize) -> Option<&'t Type>) -
             columns.iter().copied().filter(|at| at < left || at > right).collect()
         }
         _ => columns,
+    }
+}
+
+/// All values of the type have texts of one length, which tells where they end.
+fn is_of_one_length(ty: &Type) -> bool {
+    matches!(ty, Type::Bool | Type::Uuid)
+}
+
+/// Whether the text of a value, followed by the character, may be the beginning of another value's
+/// text. A minus sign stands before a number or within a time, a colon within a time, and neither is
+/// whole without what follows: so `{order_id}-{item_id}` and `{created_at}:{status}` are told.
+fn may_go_on(ty: &Type, c: char) -> bool {
+    match c {
+        '-' => is_free(ty),
+        // An offset's minutes.
+        ':' => is_free(ty) || *ty == Type::TimeTz,
+        _ => may_hold(ty, c),
+    }
+}
+
+/// Whether the character, followed by the text of a value, may be the end of another value's text.
+fn may_precede(ty: &Type, c: char) -> bool {
+    if c == ':' { is_free(ty) } else { may_hold(ty, c) }
+}
+
+/// Texts of any characters.
+fn is_free(ty: &Type) -> bool {
+    match ty {
+        Type::Text | Type::Bpchar | Type::Json | Type::Jsonb | Type::Hstore => true,
+        Type::Array(..) | Type::Composite(_) => true,
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Error, uri};
-use crate::config::Secret;
+use crate::config::{Secret, suggest};
 
 const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_SOCKET_DIR: &str = "/var/run/postgresql";
@@ -280,12 +280,8 @@ impl Raw {
                 )));
             }
             let Some(name) = KNOWN.iter().find(|known| **known == name) else {
-                let near = KNOWN
-                    .iter()
-                    .map(|known| (strsim::damerau_levenshtein(known, &name), known))
-                    .filter(|(distance, _)| *distance <= 3)
-                    .min();
-                let hint = near.map_or(String::new(), |(_, n)| format!("; did you mean {n}?"));
+                let near = suggest::nearest(&name, KNOWN.iter().copied());
+                let hint = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
                 return Err(Error::configuration(format!(
                     "the Postgres URL has an unknown parameter {name:?}{hint}"
                 )));
@@ -664,6 +660,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         assert!(fault("sslmod=require").contains("\"sslmod\"; did you mean sslmode?"));
+        assert!(fault("foo=1").ends_with("unknown parameter \"foo\""));
         assert!(fault("completely_else=1").ends_with("unknown parameter \"completely_else\""));
         assert!(fault("sslmode=on").contains("one of disable, allow, prefer"));
         assert!(fault("replication=database").contains("replication is refused"));

@@ -50,8 +50,9 @@ const COMMANDS: usize = 256;
 /// How long tasks may take to end before they are left behind.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// One that ends sooner than this may do so again and again: the pauses grow.
-const LONG_LIFE: Duration = Duration::from_secs(60);
+/// One that ends sooner than this may do so again and again: the pauses grow. Less than the pause
+/// between two looks at the catalog, of which each may find something changed.
+const LONG_LIFE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT, or until something that only a human can mend.
 pub fn run(config: Config) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ use super::retry::Backoff;
 use super::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
 use crate::lsn::Lsn;
 use crate::output::{self, Standing, Work};
+use crate::value::{datum_len, is_null, write_text};
 
 /// A fatal error needs a human; the sink is looked at again after this pause.
 const FATAL_PAUSE: Duration = Duration::from_secs(30);
@@ -20,6 +21,8 @@ const FATAL_PAUSE: Duration = Duration::from_secs(30);
 /// not keep both busy.
 const IDLE_MIN: Duration = Duration::from_millis(250);
 const IDLE_MAX: Duration = Duration::from_secs(8);
+/// Refused rows of one answer that the log names.
+const REFUSED_TOLD_MAX: usize = 20;
 
 /// The pipeline, as delivery sees it. Lanes are positions in the list given to the sink.
 pub trait Upstream: Send {
@@ -52,7 +55,7 @@ pub async fn deliver<S: Sink, U: Upstream>(
     loop {
         let error = tokio::select! {
             () = cancel.cancelled() => return,
-            error = session(&mut sink, projections, &mut upstream, &mut backoff) => error,
+            error = session(name, &mut sink, projections, &mut upstream, &mut backoff) => error,
         };
         let pause = match &error {
             SinkError::Retryable { .. } => backoff.pause(),
@@ -69,6 +72,7 @@ pub async fn deliver<S: Sink, U: Upstream>(
 
 /// From opening the sink to its next failure.
 async fn session<S: Sink, U: Upstream>(
+    name: &str,
     sink: &mut S,
     projections: &[SinkProjection],
     upstream: &mut U,
@@ -92,6 +96,7 @@ async fn session<S: Sink, U: Upstream>(
         match execute(sink, &work).await {
             Ok(outcome) => {
                 backoff.reset();
+                tell_refused(name, projections, &outcome.poison);
                 upstream.done(work, outcome, begun.elapsed()).await;
             }
             Err(error) => return error,
@@ -149,6 +154,43 @@ fn translate(step: &output::Step) -> Step {
         committed_at: step.committed_at,
         settled: step.settled,
     }
+}
+
+/// A line for each refused row, up to a bound: all of a table's rows may be refused at once.
+fn tell_refused(sink: &str, projections: &[SinkProjection], refused: &[Poison]) {
+    for poison in refused.iter().take(REFUSED_TOLD_MAX) {
+        let projection = &projections[poison.projection];
+        tracing::warn!(
+            sink,
+            projection = %projection.name,
+            key = %key_text(projection, poison.entry.key()),
+            lsn = %poison.entry.lsn(),
+            error = %poison.error,
+            "the sink refuses a row for good"
+        );
+    }
+    if let Some(more) = refused.len().checked_sub(REFUSED_TOLD_MAX + 1) {
+        tracing::warn!(sink, rows = more + 1, "the sink refuses more rows for good");
+    }
+}
+
+/// The key's texts, joined by `|`. For people: nothing in it is escaped.
+fn key_text(projection: &SinkProjection, mut key: &[u8]) -> String {
+    let mut texts = Vec::new();
+    for &at in &projection.key {
+        let ty = &projection.columns[at].ty;
+        let mut text = Vec::new();
+        let read = datum_len(ty, key).and_then(|len| {
+            let (datum, rest) = key.split_at(len);
+            key = rest;
+            if is_null(datum) { Ok(()) } else { write_text(ty, datum, &mut text) }
+        });
+        match read {
+            Ok(()) => texts.push(String::from_utf8_lossy(&text).into_owned()),
+            Err(error) => return error.to_string(),
+        }
+    }
+    texts.join("|")
 }
 
 /// An error with all its causes, in one line.

@@ -6,6 +6,7 @@
 mod harness;
 
 mod changes;
+mod dead_letters;
 mod expressions;
 mod harness_smoke;
 mod load;

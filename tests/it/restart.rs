@@ -161,3 +161,33 @@ async fn a_source_that_restarts_is_found_again() {
     world.same(&mut daemon, "products", "products", &["id"]).await;
     assert_eq!(loaded(&daemon).await, 5000.0);
 }
+
+/// What the publication lacked for a time the slot has not sent, and will not.
+#[tokio::test]
+async fn a_table_that_was_not_published_meanwhile_is_loaded_again() {
+    let world = World::new(SHOP).await;
+    let mut daemon =
+        Daemon::start(&world.config(&world.projection("products", "products", &["id"])));
+    daemon.wait_ready().await;
+    daemon.terminate().await;
+    world
+        .execute(
+            "ALTER PUBLICATION readside DROP TABLE products;
+             DELETE FROM products WHERE id <= 10; INSERT INTO products VALUES (0, 'zero')",
+        )
+        .await;
+    daemon.restart();
+    daemon.wait_ready().await;
+    world.same(&mut daemon, "products", "products", &["id"]).await;
+
+    // While it runs, as well; and the stream that cannot be had meanwhile is not tried all the time.
+    world
+        .execute(
+            "DROP PUBLICATION readside;
+             DELETE FROM products WHERE id <= 20; INSERT INTO products VALUES (1, 'one')",
+        )
+        .await;
+    world.soon_same("products", "products", &["id"]).await;
+    let log = daemon.log_of_this_start();
+    assert!(log.matches("the source is away").count() < 20, "{log}");
+}

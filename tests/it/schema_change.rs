@@ -153,3 +153,34 @@ async fn a_dropped_or_replaced_table_does_not_stop_the_others() {
     world.same(&mut daemon, "items", "items", &["id"]).await;
     until_metric(&daemon, "readside_source_lag_bytes", &[], |lag| lag < 1e6).await;
 }
+
+/// Rows change with a label's name, and nothing in the WAL, nor in the tables' files, tells.
+#[tokio::test]
+async fn renamed_labels_are_found_in_every_table_and_after_a_stop() {
+    let world = World::new(
+        "CREATE TYPE mood AS ENUM ('sad', 'ok');
+         CREATE DOMAIN state AS mood;
+         CREATE TABLE plain (id int PRIMARY KEY, m mood);
+         CREATE TABLE lists (id int PRIMARY KEY, m mood[]);
+         CREATE TABLE domains (id int PRIMARY KEY, m state);
+         INSERT INTO plain VALUES (1, 'ok'), (2, 'sad');
+         INSERT INTO lists VALUES (1, '{ok,sad}');
+         INSERT INTO domains VALUES (1, 'ok');",
+    )
+    .await;
+    let tables = ["plain", "lists", "domains"];
+    let config: Vec<_> = tables.iter().map(|name| world.projection(name, name, &["id"])).collect();
+    let mut daemon = Daemon::start(&world.config(&config.concat()));
+    daemon.wait_ready().await;
+    world.execute("ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'").await;
+    for name in tables {
+        world.soon_same(name, name, &["id"]).await;
+    }
+    daemon.terminate().await;
+    world.execute("ALTER TYPE mood RENAME VALUE 'fine' TO 'well'").await;
+    daemon.restart();
+    daemon.wait_ready().await;
+    for name in tables {
+        world.soon_same(name, name, &["id"]).await;
+    }
+}

@@ -948,6 +948,41 @@ async fn strings_that_are_not_ours_stay() {
 }
 
 #[tokio::test]
+async fn a_structure_that_changes_under_its_keys_replaces_them() {
+    let redis = Redis::start(&RedisOptions::default()).await;
+    let mut client = redis.client().await;
+    let rows = [[Some("1"), Some("7"), None, None], [Some("2"), Some("7"), None, None]];
+    drop(started(&redis, &orders(vec![hash("o:{order_id}")]), &[&rows[0], &rows[1]]).await);
+    client.hset::<_, _, _, ()>("o:2", "theirs", "1").await.unwrap();
+    let mut shapes = vec![
+        (vec![json("o:{order_id}")], "string", 1),
+        (vec![hash("o:{order_id}")], "hash", 0),
+        (vec![set("o:all", "{order_id}")], "set", 0),
+        (vec![sorted_set("o:all", "{order_id}", "customer_id")], "zset", 0),
+        // Known by their records alone.
+        (vec![hash("{order_id}")], "hash", 0),
+        (vec![json("{order_id}")], "string", 0),
+    ];
+    for (at, (targets, kind, refused)) in shapes.drain(..).enumerate() {
+        let mut next = orders(targets);
+        next.fingerprint = format!("orders-{}", at + 2);
+        let mut sink = sink(&redis, &[&next]);
+        sink.open().await.unwrap();
+        let rows = [row(&next, 200, &rows[0]), row(&next, 200, &rows[1])];
+        let outcome = refill(&mut sink, &rows, 210, at as u64 + 2).await;
+        // A hash with more fields is not ours to take away.
+        assert_eq!(outcome.poison.len(), refused, "{kind}: {outcome:?}");
+        for key in contents(&mut client).await.keys().filter(|key| refused == 0 || *key != "o:2") {
+            let found: String =
+                ::redis::cmd("TYPE").arg(key).query_async(&mut client).await.unwrap();
+            assert_eq!(found, kind, "{key}");
+        }
+        client.hdel::<_, _, ()>("o:2", "theirs").await.ok();
+    }
+    assert_eq!(contents(&mut client).await.len(), 2);
+}
+
+#[tokio::test]
 async fn records_find_what_no_scan_could() {
     let redis = Redis::start(&RedisOptions::default()).await;
     let mut client = redis.client().await;

@@ -59,7 +59,16 @@ fn templates_that_tell_rows_apart() {
         // Free texts beyond the key do no harm where the key is read from an end.
         ("{status}:{region}:{order_id}", &["order_id"]),
         ("{order_id}:{status}:{region}", &["order_id"]),
-        // A time holds colons, and is the one column that does.
+        // A minus sign begins an integer and does not go on with one.
+        ("{customer_id}-{order_id}", &["order_id", "customer_id"]),
+        ("{created_at}-{order_id}-{status}", &["order_id", "created_at", "status"]),
+        // A time holds colons, but none can follow it, or stand before it.
+        ("{created_at}:{status}", &["created_at", "status"]),
+        ("{status}:{created_at}", &["created_at", "status"]),
+        // All uuids have one length.
+        ("{ref}{order_id}", &["ref", "order_id"]),
+        ("{status}{ref}", &["ref", "status"]),
+        ("{ref}-{status}", &["ref", "status"]),
         ("{created_at}:{order_id}", &["order_id", "created_at"]),
         ("{ref}:{order_id}", &["ref", "order_id"]),
         // A query of one row.
@@ -77,9 +86,8 @@ fn templates_that_do_not() {
         ("{status}:{region}", &["status", "region"]),
         ("{status}:{order_id}:{region}", &["order_id"]),
         ("{status}{order_id}", &["order_id"]),
-        // An integer may begin with a minus sign, a uuid holds them.
-        ("{customer_id}-{order_id}", &["order_id", "customer_id"]),
-        ("{created_at}:{status}", &["created_at", "status"]),
+        // An integer may begin with a minus sign.
+        ("{status}-{order_id}", &["order_id", "status"]),
         ("order", &["order_id"]),
     ] {
         let targets = format!("{{ hash = \"{template}\" }}");

@@ -84,6 +84,10 @@ pub(super) struct TableShape {
     /// Relation, its number as a leaf, and the file that holds its rows: a rewritten one may hold
     /// other values than the stream has told.
     pub leaves: Vec<(u32, u16, u32)>,
+    /// The labels of its columns' enums. `ALTER TYPE … RENAME VALUE` changes rows and leaves no trace in
+    /// them; an added label costs a load, too, at the next start.
+    #[serde(default)]
+    pub labels: Vec<(u32, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

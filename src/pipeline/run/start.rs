@@ -117,6 +117,7 @@ pub(super) async fn prepare(
     if !faults.is_empty() {
         return Err(StartError::Faults(faults));
     }
+    distrust_unpublished(&catalog, store)?;
     let ensured = publication::ensure(&session, &catalog, &scope).await?;
     if ensured.created || !ensured.added.is_empty() {
         let added: Vec<String> = ensured.added.iter().map(ToString::to_string).collect();
@@ -179,6 +180,26 @@ pub(super) async fn prepare(
         sinks: sink_projections,
         owner,
     })
+}
+
+/// What the publication lacks the slot has not sent: such tables are read again. That is stored before
+/// they are published, so that an end in between changes nothing.
+fn distrust_unpublished(catalog: &Catalog, store: &Store) -> Result<(), StartError> {
+    // One that is made anew makes the slot a lost one.
+    let Some(publication) = &catalog.publication else { return Ok(()) };
+    let mut batch = Batch::default();
+    for table in &catalog.tables {
+        if table.leaves.iter().all(|leaf| publication.members.contains(&leaf.oid)) {
+            continue;
+        }
+        let name = facts::table(&format!("{}.{}", table.name.schema, table.name.name));
+        let fact: Option<TableFact> = facts::read(store, &name)?;
+        if let Some(fact) = fact.filter(|fact| fact.live) {
+            tracing::warn!(table = %table.name, "the table was not published: it is loaded anew");
+            facts::set(&mut batch, name, &TableFact { live: false, ..fact });
+        }
+    }
+    if batch.is_empty() { Ok(()) } else { Ok(store.write(&batch)?) }
 }
 
 /// Makes sure that slot and state belong together: what is left of the state, or `None` when all is to
@@ -258,8 +279,15 @@ fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>
         let identity: Option<Vec<usize>> = key.iter().map(place).collect();
         let layout = TableLayout { identity: identity.ok_or_else(missing)?, columns };
         let leaves = table.leaves.iter().zip(0..).map(|(leaf, at)| (leaf.oid, at, leaf.filenode));
-        let shape =
-            TableShape { oid: table.oid, layout: describe(&layout), leaves: leaves.collect() };
+        let enums: BTreeSet<u32> =
+            table.columns.iter().flat_map(|column| column.enums.iter().copied()).collect();
+        let labels = enums.iter().filter_map(|oid| catalog.enums.get(oid));
+        let shape = TableShape {
+            oid: table.oid,
+            layout: describe(&layout),
+            leaves: leaves.collect(),
+            labels: labels.flat_map(|found| found.labels.iter().cloned()).collect(),
+        };
         used.push(Used { name: format!("{}.{}", name.schema, name.name), table, layout, shape });
     }
     Ok(used)

@@ -2,6 +2,7 @@
 //! task that looks at the catalog for what the WAL does not tell.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,10 @@ use crate::source::slot;
 use crate::source::stream::{GulpSender, StreamConfig, run_stream};
 use crate::source::watch as catalog_watch;
 use crate::state::Store;
+
+/// A stream that ends sooner than this may do so again and again, as without a publication: it begins
+/// well, and fails at its first change.
+const LONG_LIFE: Duration = Duration::from_secs(5);
 
 #[expect(clippy::too_many_arguments, reason = "the ends of every line that meets in this task")]
 pub(super) async fn run(
@@ -42,10 +47,15 @@ pub(super) async fn run(
         };
         let ended = match stream {
             Ok(stream) => {
-                backoff.reset();
+                let begun = Instant::now();
                 shared.streaming();
                 let config = StreamConfig::default();
-                run_stream(stream, gulps.clone(), durable.clone(), config, cancel.clone()).await
+                let (gulps, durable) = (gulps.clone(), durable.clone());
+                let ended = run_stream(stream, gulps, durable, config, cancel.clone()).await;
+                if begun.elapsed() >= LONG_LIFE {
+                    backoff.reset();
+                }
+                ended
             }
             Err(error) => Err(error),
         };
@@ -117,7 +127,7 @@ pub(super) async fn watch_catalog(
                 slot::State::Foreign(why) => restart.push(format!("the slot {why}")),
             }
             for change in &reading.changes {
-                let what = format!("{change:?}");
+                let what = change.to_string();
                 let table = table_of(change).and_then(|name| {
                     let name = format!("{}.{}", name.schema, name.name);
                     tables.iter().position(|table| *table == name)
@@ -209,9 +219,9 @@ fn action(change: &CatalogChange) -> Action<'_> {
         | CatalogChange::LeafGone { .. }
         | CatalogChange::ColumnAdded { .. }
         | CatalogChange::TableReplaced { .. }
-        | CatalogChange::EnumLabelRenamed { .. }
         | CatalogChange::IdentityChanged { .. } => Action::Reload,
         CatalogChange::TableAppeared { .. }
+        | CatalogChange::EnumLabelRenamed { .. }
         | CatalogChange::PublicationGone
         | CatalogChange::PublicationNarrowed => Action::Restart,
     }
@@ -232,7 +242,8 @@ fn table_of(change: &CatalogChange) -> Option<&TableName> {
         | CatalogChange::ColumnGenerated { table, .. }
         | CatalogChange::IdentityChanged { table, .. }
         | CatalogChange::LeafUnpublished { table, .. } => Some(table),
-        CatalogChange::EnumLabelRenamed { columns, .. } => columns.first().map(|(table, _)| table),
-        CatalogChange::PublicationGone | CatalogChange::PublicationNarrowed => None,
+        CatalogChange::EnumLabelRenamed { .. }
+        | CatalogChange::PublicationGone
+        | CatalogChange::PublicationNarrowed => None,
     }
 }

@@ -9,6 +9,9 @@
 //!   fields, and fits no other projection's template; a member of a key leaves likewise. Templates without a fixed part, such as `{id}`,
 //!   are never scanned for: their entries are all recorded.
 //!
+//! A key whose template stays and whose type changes is the one that is not overwritten in place: what
+//! is left of the older type leaves before the fill, or Redis would refuse the rows.
+//!
 //! Where nothing can be left over, nothing is remembered. Else the locations written are remembered
 //! here as 64-bit hashes, 10 to 20 bytes each. (Two locations of one hash keep a leftover alive; with
 //! ten million rows and a million leftovers the odds are one in a million.)
@@ -142,7 +145,7 @@ impl RedisSink {
         standing.fill = Some(Fill { generation, keep: (!fresh).then(Keep::default), older });
         let mark = self.filling_mark(projection, generation, None);
         self.run(vec![mark], batch).await?;
-        Ok(())
+        self.make_way(projection, generation, &shape).await
     }
 
     /// Rows of a fill, or changes to them, a script for `step_rows` of them.

@@ -67,6 +67,37 @@ impl RedisSink {
         Ok(())
     }
 
+    /// Older generations' keys where this one writes another type.
+    pub(super) async fn make_way(
+        &mut self,
+        projection: usize,
+        generation: u64,
+        shape: &Shape,
+    ) -> Result<(), SinkError> {
+        let Some(fill) = &self.standings[projection].fill else { return Ok(()) };
+        let older = fill.older.clone();
+        let name = self.plans[projection].name.clone();
+        let mut sweep = Sweep { sink: self, projection, generation, keep: &Keep::default() };
+        for (fingerprint, shape_before) in &older {
+            for target in &shape_before.targets {
+                let glob = target.key.glob();
+                let is_in_the_way = |now: &&ShapeTarget| {
+                    now.structure.redis_type() != target.structure.redis_type()
+                        && now.key.glob() == glob
+                };
+                if !shape.targets.iter().any(|now| is_in_the_way(&now)) {
+                    continue;
+                }
+                if target.key.has_fixed_part() {
+                    sweep.keys(target).await?;
+                } else {
+                    sweep.records(&watermark::reverse_key(&name, fingerprint)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Keys of this target's type that its template may have given.
     async fn scan(
         &mut self,

@@ -1,5 +1,7 @@
 //! What changed between two readings of the catalog that the WAL does not tell, or tells too late.
 
+use std::fmt;
+
 use super::{Catalog, Identity, Leaf, Table, TableName};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +94,57 @@ pub enum ExistingRows {
     Constant(String),
     /// The table was rewritten meanwhile: only reading it tells.
     Unknown,
+}
+
+/// For the log: what has happened, in words.
+impl fmt::Display for CatalogChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use CatalogChange as C;
+        match self {
+            C::TableGone { table } => write!(f, "table {table} is gone"),
+            C::TableAppeared { table, .. } => write!(f, "table {table} was made"),
+            C::TableReplaced { table, .. } => write!(f, "{table} is another table now"),
+            C::LeafAttached { table, leaf } => {
+                write!(f, "table {table} has a new partition, of oid {leaf}")
+            }
+            C::LeafGone { table, leaf } => {
+                write!(f, "table {table} has lost the partition of oid {leaf}")
+            }
+            C::LeafRewritten { table, values_may_differ, .. } => {
+                let with = if *values_may_differ { " with a column altered" } else { "" };
+                write!(f, "the rows of table {table} were written anew{with}")
+            }
+            C::ColumnAdded { table, column, .. } => {
+                write!(f, "table {table} has a new column {column}")
+            }
+            C::ColumnDropped { table, column } => {
+                write!(f, "table {table} has lost its column {column}")
+            }
+            C::ColumnRenamed { table, from, to } => {
+                write!(f, "column {from} of table {table} is called {to} now")
+            }
+            C::ColumnRetyped { table, column, from, to } if from == to => {
+                write!(f, "the type {to} of column {column} of table {table} was altered")
+            }
+            C::ColumnRetyped { table, column, from, to } => {
+                write!(f, "column {column} of table {table} was {from} and is {to}")
+            }
+            C::ColumnGenerated { table, column } => {
+                write!(f, "column {column} of table {table} is generated now")
+            }
+            C::EnumLabelRenamed { enum_type, from, to, .. } => {
+                write!(f, "label {from} of type {enum_type} is called {to} now")
+            }
+            C::IdentityChanged { table, .. } => {
+                write!(f, "table {table} has another replica identity")
+            }
+            C::PublicationGone => f.write_str("the publication is gone, or was made again"),
+            C::LeafUnpublished { table, leaf } => {
+                write!(f, "table {table} (oid {leaf}) is no longer in the publication")
+            }
+            C::PublicationNarrowed => f.write_str("the publication hides changes now"),
+        }
+    }
 }
 
 /// In the order of the tables; what concerns types and the publication comes last.

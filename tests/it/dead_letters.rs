@@ -1,0 +1,89 @@
+//! Rows that one sink refuses for good: named, counted, absent there, and back when they are accepted.
+
+use crate::harness::Daemon;
+use crate::world::{World, until_logged, until_metric};
+
+#[tokio::test]
+async fn a_refused_row_is_named_and_leaves_its_older_version_nowhere() {
+    let world = World::new(
+        "CREATE TABLE things (id text PRIMARY KEY, note text, rank numeric);
+         INSERT INTO things VALUES ('good', 'old', 1), ('bad|row', 'old', 2);",
+    )
+    .await;
+    let name = world.name("things");
+    let config = world.config(&format!(
+        "[projection.{name}]\ntable = 'things'\n\
+         to.reporting = {{ table = 'things', indexes = ['(note)'] }}\n\
+         to.cache = {{ sorted_set = 'ranks', member = '{{id}}', score = 'rank' }}\n\
+         to.search = {{ index = '{name}' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+
+    // Too long for an index's entry, no score for Redis, too long for Elasticsearch's ids.
+    world
+        .execute(
+            "UPDATE things SET note = (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) AS i),
+                               rank = 'NaN' WHERE id = 'bad|row';
+             INSERT INTO things VALUES (repeat('long', 200), 'note', 3)",
+        )
+        .await;
+    let lsn = world.lsn().await;
+    for sink in ["reporting", "cache", "search"] {
+        daemon.wait_for(&name, sink, &lsn).await;
+        let labels = [("sink", sink), ("projection", &*name)];
+        until_metric(&daemon, "readside_dead_letters", &labels, |count| count == 1.0).await;
+    }
+    let log = daemon.log();
+    for words in ["index row requires", "the score \"rank\" is not a number", "the document's id"] {
+        let line = log.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{log}"));
+        assert!(line.contains("WARN") && line.contains(&name) && line.contains("lsn="), "{line}");
+        let key = if words.contains("id") { "key=longlong" } else { "key=bad|row" };
+        assert!(line.contains(key), "{line}");
+    }
+    let kept = "SELECT string_agg(left(id, 4), ' ' ORDER BY id COLLATE \"C\") FROM things";
+    let rows: String = world.reporting.query_one(kept, &[]).await.unwrap().get(0);
+    assert_eq!(rows, "good long");
+    let mut redis = world.redis.client().await;
+    let members: Vec<String> =
+        redis::cmd("ZRANGE").arg(&["ranks", "0", "-1"]).query_async(&mut redis).await.unwrap();
+    assert_eq!(members, ["good".to_owned(), "long".repeat(200)]);
+    let documents = world.indexed("things").await.unwrap();
+    assert_eq!(documents.keys().collect::<Vec<_>>(), [r"bad\|row", "good"]);
+
+    world
+        .execute("UPDATE things SET note = 'short', rank = 2; DELETE FROM things WHERE rank = 2 AND id LIKE 'long%'")
+        .await;
+    let lsn = world.lsn().await;
+    for sink in ["reporting", "cache", "search"] {
+        daemon.wait_for(&name, sink, &lsn).await;
+        let labels = [("sink", sink), ("projection", &*name)];
+        until_metric(&daemon, "readside_dead_letters", &labels, |count| count == 0.0).await;
+    }
+    let rows: String = world.reporting.query_one(kept, &[]).await.unwrap().get(0);
+    assert_eq!(rows, "bad| good");
+}
+
+#[tokio::test]
+async fn a_refused_row_halts_a_projection_that_says_so() {
+    let world = World::new("CREATE TABLE things (id text PRIMARY KEY)").await;
+    let name = world.name("things");
+    let config = world.config(&format!(
+        "[projection.{name}]\ntable = 'things'\non_error = 'halt'\n\
+         to.search = {{ index = '{name}' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    world.execute("INSERT INTO things VALUES ('before')").await;
+    let lsn = world.lsn().await;
+    daemon.wait_for(&name, "search", &lsn).await;
+    world
+        .execute("INSERT INTO things VALUES (repeat('long', 200)); INSERT INTO things VALUES ('x')")
+        .await;
+    until_logged(&daemon, "the sink refuses a row for good").await;
+    crate::harness::wait::until("readyz to name the halted projection", async || {
+        let (status, text) = daemon.get("/readyz").await;
+        if status == 503 && text.contains("halted") { Ok(()) } else { Err(text) }
+    })
+    .await;
+}
