@@ -1,5 +1,8 @@
 //! `[source]`, `[state]` and `[http]`.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use super::credentials;
 use super::diagnostic::Diagnostic;
 use super::faults::Faults;
@@ -106,16 +109,29 @@ pub(super) fn state(root: &Node, faults: &mut Faults) -> Option<StateConfig> {
     let known = ["dir", "memory", "tombstones"];
     let section = Section::open(root.get("state")?, "[state]".to_owned(), &known, faults)?;
     let dir = section.text("dir", faults).filter(|dir| {
-        let named = !dir.is_empty();
-        if !named {
-            let place = section.node.place.entry("dir");
-            faults.push(Diagnostic::new("`dir` names no directory").at(&place));
-        }
-        named
+        let what = match dir.is_empty() {
+            true => "`dir` names no directory",
+            false if is_taken(dir.as_ref()) => {
+                "`dir` is, or lies below, something else than a directory"
+            }
+            false => return true,
+        };
+        let hint = "write the path of a directory that Readside may make its own";
+        let place = section.node.place.entry("dir");
+        faults.push(Diagnostic::new(what).at(&place).hint(hint));
+        false
     });
     let memory = section.size("memory", faults);
     let tombstones = section.size("tombstones", faults);
     Some(StateConfig { dir: dir?.into(), memory: memory?, tombstones: tombstones? })
+}
+
+/// Whether no directory can be made there. One that cannot be looked at may be one.
+fn is_taken(dir: &Path) -> bool {
+    match std::fs::metadata(dir) {
+        Ok(found) => !found.is_dir(),
+        Err(error) => error.kind() == ErrorKind::NotADirectory,
+    }
 }
 
 pub(super) fn http(root: &Node, faults: &mut Faults) -> Option<HttpConfig> {

@@ -37,6 +37,9 @@ use crate::config::Secret;
 pub type Refresh = Arc<dyn Fn(&str, &str) -> Refreshed + Send + Sync>;
 pub type Refreshed = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
+/// Has the pipeline tell what it knows at this moment; done when it has, or soon when it is busy.
+pub type Tell = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
 /// What the endpoints show.
 #[derive(Clone)]
 pub struct Shared {
@@ -48,6 +51,8 @@ pub struct Shared {
     pub token: Option<Secret>,
     /// `None` when there is no search sink.
     pub refresh: Option<Refresh>,
+    /// `None`: metrics and status are as they were told last.
+    pub tell: Option<Tell>,
 }
 
 #[cfg(test)]

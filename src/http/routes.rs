@@ -44,8 +44,17 @@ pub(super) fn router(shared: Shared, waiters: usize, cancel: CancellationToken) 
         .layer(middleware::from_fn_with_state(token, auth::require))
 }
 
-/// Gathering reads atomics: the engine does not notice.
+impl Endpoints {
+    /// Who waited for a position and then asks for more is not shown what was before it.
+    async fn up_to_date(&self) {
+        if let Some(tell) = &self.shared.tell {
+            tell().await;
+        }
+    }
+}
+
 async fn metrics(State(end): State<Endpoints>) -> Response {
+    end.up_to_date().await;
     match TextEncoder::new().encode_to_string(&end.shared.registry.gather()) {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
@@ -67,6 +76,7 @@ async fn readiness(State(end): State<Endpoints>) -> Response {
     struct Reasons {
         reasons: Vec<String>,
     }
+    end.up_to_date().await;
     let status = Arc::clone(&end.shared.status.borrow());
     let reasons = ready::reasons(&status, end.shared.board.lanes());
     if reasons.is_empty() {
@@ -78,6 +88,7 @@ async fn readiness(State(end): State<Endpoints>) -> Response {
 }
 
 async fn status(State(end): State<Endpoints>) -> Response {
+    end.up_to_date().await;
     let status = Arc::clone(&end.shared.status.borrow());
     Json(&*status).into_response()
 }

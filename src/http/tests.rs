@@ -282,7 +282,14 @@ async fn server(limits: Limits) -> Server {
     let board = board(&[("a", "p")]);
     let (sender, status) = watch::channel(Arc::new(Status::new(Time::now())));
     let registry = prometheus::Registry::new();
-    let shared = Shared { registry, board: Arc::clone(&board), status, token: None, refresh: None };
+    let shared = Shared {
+        registry,
+        board: Arc::clone(&board),
+        status,
+        token: None,
+        refresh: None,
+        tell: None,
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, cancel) = (listener.local_addr().unwrap(), CancellationToken::new());
     let mut tasks = JoinSet::new();

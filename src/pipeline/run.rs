@@ -243,6 +243,7 @@ impl Pipeline {
         let (durable, durable_seen) = watch::channel(Durable(machine.position().lsn));
         let (wanted, wanted_rows) = mpsc::channel(1);
         let (ended, mut end) = mpsc::channel::<PipelineError>(4);
+        self.shared.pipeline(Some(commands.clone()));
         let store = self.start_store()?;
         let thread = EngineThread {
             machine,
@@ -383,6 +384,7 @@ impl Pipeline {
     }
 
     async fn take_down(self) {
+        self.shared.pipeline(None);
         self.cancel.cancel();
         self.tasks.close();
         if tokio::time::timeout(SHUTDOWN_PATIENCE, self.tasks.wait()).await.is_err() {

@@ -26,6 +26,13 @@ const INGESTED_MIN: usize = 10_000;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the state in {} cannot be used", dir.display())]
+    Io {
+        dir: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// What is found there is not what was written.
+    #[error("the state in {} cannot be read; a deleted directory costs a reload, no more", dir.display())]
     Store {
         dir: PathBuf,
         #[source]
@@ -42,7 +49,21 @@ pub enum Error {
 impl Error {
     /// Whether opening it again is in vain.
     pub fn is_final(&self) -> bool {
-        matches!(self, Error::Format { .. } | Error::Locked { .. })
+        use std::io::ErrorKind::{NotADirectory, PermissionDenied};
+        match self {
+            Error::Format { .. } | Error::Locked { .. } => true,
+            Error::Io { source, .. } => matches!(source.kind(), NotADirectory | PermissionDenied),
+            Error::Store { .. } | Error::Damaged { .. } => false,
+        }
+    }
+
+    fn of(dir: &Path, source: fjall::Error) -> Self {
+        let dir = dir.to_owned();
+        match source {
+            fjall::Error::Locked => Error::Locked { dir },
+            fjall::Error::Io(source) => Error::Io { dir, source },
+            source => Error::Store { dir, source },
+        }
     }
 }
 
@@ -60,10 +81,7 @@ impl Store {
     /// Opens or creates the state in `dir`. `cache_bytes` bounds what it keeps in memory, its buffers
     /// for writing apart from the cache for reading.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, Error> {
-        let error = |source| match source {
-            fjall::Error::Locked => Error::Locked { dir: dir.to_owned() },
-            source => Error::Store { dir: dir.to_owned(), source },
-        };
+        let error = |source| Error::of(dir, source);
         let database = Database::builder(dir)
             .cache_size(cache_bytes / 2)
             .worker_threads(WORKERS)
@@ -100,7 +118,7 @@ impl Store {
     }
 
     fn error(&self, source: fjall::Error) -> Error {
-        Error::Store { dir: self.dir.clone(), source }
+        Error::of(&self.dir, source)
     }
 
     /// Writes the batch; it is durable when this returns, and absent or whole after a crash, but for
@@ -214,6 +232,19 @@ mod tests {
 
     fn rows(store: &Store, of: RowsOf) -> Vec<Vec<u8>> {
         store.rows(of).map(|entry| entry.expect("readable").key().to_vec()).collect()
+    }
+
+    #[test]
+    fn a_place_that_is_no_directory_is_given_up_and_a_damaged_state_is_named() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let error = Store::open(&file.path().join("state"), 8 << 20).err().expect("no directory");
+        assert!(error.is_final(), "{error}");
+
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        drop(Store::open(dir.path(), 8 << 20).expect("opens"));
+        std::fs::write(dir.path().join("version"), b"nothing").expect("the directory is ours");
+        let error = Store::open(dir.path(), 8 << 20).err().expect("no version");
+        assert!(error.to_string().contains("a deleted directory costs a reload"), "{error}");
     }
 
     #[test]

@@ -65,6 +65,7 @@ impl Daemon {
             status,
             token: options.token.map(Secret::new),
             refresh: options.refresh,
+            tell: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

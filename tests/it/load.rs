@@ -228,3 +228,16 @@ async fn standby(world: &World, setting: &str) {
     })
     .await;
 }
+
+/// A reader takes a watermark's time for the age of what is read.
+#[tokio::test]
+async fn a_first_loads_watermark_tells_the_time_of_the_load() {
+    let world = World::new(ROWS).await;
+    let before = one(&world.client, "SELECT clock_timestamp()::text").await;
+    let mut daemon = Daemon::start(&world.config(&world.projection("empty", "empty", &["id"])));
+    daemon.wait_ready().await;
+    let sql = format!(
+        "SELECT (committed_at BETWEEN '{before}' AND clock_timestamp())::text FROM readside.watermark"
+    );
+    assert_eq!(one(&world.reporting, &sql).await, "true");
+}

@@ -1261,6 +1261,15 @@ async fn check_finds_what_would_fail_and_creates_nothing() {
           ACL SETUSER app ~readside:* ~order:* +@read +@write +@scripting +@connection +info"
         ]
     );
+    // Without MULTI nothing can be queued; what only reads tells enough.
+    set_user(&redis, "app", &["resetkeys", "-@all", "~order:*", "+get"]).await;
+    let found = said(&config, OWNER, &orders).await;
+    assert!(
+        found.len() == 1
+            && found[0].starts_with("sink.cache: the Redis user lacks permissions for: HMGET")
+            && found[0].contains("EVALSHA"),
+        "{found:?}"
+    );
     config.username = None;
     config.password = None;
     assert!(everything(&mut client).await.is_empty(), "check has written");

@@ -186,3 +186,25 @@ async fn an_idle_source_lets_slot_and_watermarks_move_on() {
         );
     }
 }
+
+/// Who has waited sees it in metrics and status, too, at the first look.
+#[tokio::test]
+async fn what_was_waited_for_is_counted() {
+    let world = World::new(ITEMS).await;
+    let mut daemon = start(&world).await;
+    let name = world.name("items");
+    for round in 1..=10 {
+        world.execute(&format!("INSERT INTO items VALUES ({})", 100 + round)).await;
+        let lsn = world.lsn().await;
+        for sink in SINKS {
+            daemon.wait_for(&name, sink, &lsn).await;
+        }
+        let metrics = daemon.metrics().await;
+        let inserted = [("table", "public.items"), ("op", "insert")];
+        let counted = metrics.get("readside_changes_total", &inserted);
+        assert_eq!(counted, Some(f64::from(round)));
+        let status = daemon.status().await;
+        assert_eq!(status["projections"][0]["rows"], 10 + round, "{status}");
+        assert_eq!(daemon.get("/readyz").await.1, "ready");
+    }
+}

@@ -280,6 +280,15 @@ fn bad_system_identifier() {
 }
 
 #[test]
+fn a_file_is_no_directory() {
+    for dir in ["/dev/null", "/dev/null/state"] {
+        let told = faults(r#"dir = "/tmp/state""#, &format!("dir = \"{dir}\""));
+        let what = "error: `dir` is, or lies below, something else than a directory";
+        assert!(told.starts_with(what), "{told}");
+    }
+}
+
+#[test]
 fn empty_directory() {
     insta::assert_snapshot!(faults(r#"dir = "/tmp/state""#, r#"dir = """#), @r#"
     error: `dir` names no directory
@@ -287,6 +296,8 @@ fn empty_directory() {
       |
     7 | dir = ""
       |       ^^
+      |
+    hint: write the path of a directory that Readside may make its own
     "#);
 }
 

@@ -90,6 +90,10 @@ pub(super) enum Command {
         live: Vec<u8>,
         stale: Vec<u8>,
     },
+    /// Somebody looks at metrics and status: they are to be as they are now.
+    Report {
+        reply: oneshot::Sender<()>,
+    },
     /// The table is loaded again at the next start.
     Stale {
         table: usize,
@@ -280,6 +284,13 @@ impl EngineThread {
             Command::Quarantine { table, why } => self.machine.quarantine(table, why),
             Command::Reshaped { table, live, stale } => self.machine.reshaped(table, live, stale),
             Command::Stale { table } => self.machine.stale(table),
+            Command::Report { reply } => {
+                self.report.positions(&self.machine);
+                let durable = self.durable.borrow().0;
+                self.report.full(&self.machine, durable);
+                // Who asked may have stopped waiting.
+                let _ = reply.send(());
+            }
             Command::Stop => unreachable!("handled by the caller"),
         }
         Ok(())

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::apart::Apart;
+use super::engine_thread::{Command, Commands};
 use super::start;
 use crate::config::{Config, SinkKind};
 use crate::http::{
@@ -28,6 +29,9 @@ use crate::source::load::LoadPlan;
 use crate::source::replication::System;
 use crate::state::{self, Store};
 
+/// Somebody who looks at metrics or status waits for so long at most.
+const TELL_PATIENCE: Duration = Duration::from_millis(250);
+
 /// Lives as long as the daemon; pipelines come and go.
 pub(super) struct Shared {
     registry: Registry,
@@ -40,6 +44,8 @@ pub(super) struct Shared {
     sinks: Vec<Arc<SinkShared>>,
     /// By sink: makes what it holds visible to searches.
     refreshers: Mutex<HashMap<String, Refresher>>,
+    /// To the engine's thread, while there is one.
+    commands: Mutex<Option<Commands>>,
 }
 
 /// One sink's part.
@@ -117,6 +123,7 @@ impl Shared {
             load: Mutex::new(None),
             sinks,
             refreshers: Mutex::new(HashMap::new()),
+            commands: Mutex::new(None),
         };
         this.publish(this.document(config, Vec::new(), Vec::new(), StateStatus::default()));
         Ok(Arc::new(this))
@@ -138,6 +145,7 @@ impl Shared {
             status: self.status.subscribe(),
             token: config.http.token.clone(),
             refresh: Some(self.refresh_hook()),
+            tell: Some(self.tell_hook()),
         };
         Ok(async move {
             http::serve(listener, shared, cancel).await;
@@ -167,6 +175,30 @@ impl Shared {
                 }
             })
         })
+    }
+
+    fn tell_hook(self: &Arc<Self>) -> http::Tell {
+        let shared = Arc::clone(self);
+        Arc::new(move || {
+            let commands = lock(&shared.commands).clone();
+            Box::pin(async move {
+                let Some(commands) = commands else { return };
+                let (reply, told) = oneshot::channel();
+                let ask = async {
+                    if commands.send(Command::Report { reply }).await.is_ok() {
+                        // Without an answer the pipeline is at its end.
+                        let _ = told.await;
+                    }
+                };
+                // What a busy engine told last is at most a moment old.
+                let _ = tokio::time::timeout(TELL_PATIENCE, ask).await;
+            })
+        })
+    }
+
+    /// The pipeline that is asked what it knows; `None` when it ends.
+    pub(super) fn pipeline(&self, commands: Option<Commands>) {
+        *lock(&self.commands) = commands;
     }
 
     pub(super) fn refresher(&self, sink: &str, refresher: Refresher) {

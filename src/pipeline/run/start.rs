@@ -162,7 +162,10 @@ pub(super) async fn prepare(
     let owner = check::owner(config, &catalog);
     let mut batch = Batch::default();
     facts::set(&mut batch, facts::SOURCE, &source);
-    let committed_at = stored.map_or(0, |stored| stored.committed_at);
+    let committed_at = match stored {
+        Some(stored) => stored.committed_at,
+        None => now(&session).await?,
+    };
     batch.fact(facts::POSITION, Stored::at(position, committed_at).to_bytes());
     let (projections, sink_projections) =
         projections(config, &bound, &used, position, &mut kept, store, &mut batch)?;
@@ -190,6 +193,19 @@ pub(super) async fn prepare(
         sinks: sink_projections,
         owner,
         apart,
+    })
+}
+
+/// The source's clock, in microseconds since 2000-01-01 UTC: all that a first load begins with was
+/// committed before.
+async fn now(session: &Session) -> Result<i64, StartError> {
+    const NOW: &str =
+        "SELECT ((extract(epoch FROM clock_timestamp()) - 946684800) * 1000000)::bigint";
+    let rows = session.rows(NOW).await?;
+    let now = rows.first().and_then(|row| row.first()?.as_ref()?.parse().ok());
+    now.ok_or_else(|| {
+        let what = "no time where one was asked for";
+        pg::Error::new(pg::Kind::Protocol, session.at(), what).into()
     })
 }
 

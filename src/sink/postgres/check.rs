@@ -279,7 +279,8 @@ async fn indexes(
     let create = format!("BEGIN; {}", table.create("TEMP TABLE", &path));
     // Whoever may make no temporary tables learns of a wrong index from `run`.
     if connection.batch(&create).await.is_ok() {
-        for (text, sql) in std::iter::zip(&target.indexes, table.create_indexes(&path)) {
+        let indexes = std::iter::zip(&target.indexes, table.create_indexes(&path));
+        for (at, (text, sql)) in indexes.enumerate() {
             connection.batch("SAVEPOINT attempt").await?;
             if let Err(error) = connection.session().execute(&sql, &[]).await {
                 let what =
@@ -288,7 +289,7 @@ async fn indexes(
                     "write what follows CREATE INDEX ON {} in SQL, e.g. (customer_id, created_at DESC)",
                     table.shown
                 );
-                faults.add_at(&target.place, what, hint);
+                faults.add_at(&target.place.entry("indexes").item(at), what, hint);
             }
             connection.batch("ROLLBACK TO SAVEPOINT attempt").await?;
         }
