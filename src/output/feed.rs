@@ -86,6 +86,17 @@ struct Lane {
     held_until: Lsn,
     /// While it is filled: the position at which the fill's scan began.
     filled_from: Lsn,
+    /// What became of changes before it is known: which were refused, above all. A sink that stands
+    /// further on has taken some of which its answer was lost; they are sent once more.
+    told: Lsn,
+}
+
+pub struct LaneInit {
+    pub arrangement: ArrangementId,
+    /// The last one that was begun.
+    pub generation: u64,
+    /// What became of changes before it is known.
+    pub told: Lsn,
 }
 
 struct Round {
@@ -107,12 +118,12 @@ pub struct Progress {
 }
 
 impl Feed {
-    /// `lanes`: each one's arrangement, and the last generation that was begun of it.
-    pub fn new(lanes: impl IntoIterator<Item = (ArrangementId, u64)>, step_rows: usize) -> Self {
+    pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|(arrangement, generation)| Lane {
+            .map(|LaneInit { arrangement, generation, told }| Lane {
                 arrangement,
+                told,
                 stage: Stage::Unknown,
                 generation,
                 delivered: Delivered { lsn: Lsn::ZERO, settled: false },
@@ -146,10 +157,13 @@ impl Feed {
                     lane.held_until = reaching;
                 }
                 Standing::At { lsn, reaching, generation } => {
+                    // Which rows its fill refused has been forgotten by a crash.
+                    let fill_is_untold = generation > lane.generation;
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
-                    if lsn < engine.arrangements()[lane.arrangement].tombstone_floor() {
+                    let floor = engine.arrangements()[lane.arrangement].tombstone_floor();
+                    if lsn < floor || fill_is_untold {
                         lane.refill(generation + 1);
                     } else {
                         lane.stage = Stage::Held { lsn, reaching: reaching.max(lsn) };
@@ -227,7 +241,8 @@ impl Feed {
                 let arrangement = &engine.arrangements()[lane.arrangement];
                 if lsn < arrangement.tombstone_floor() {
                     lane.refill(lane.generation + 1);
-                } else if let Some(cursor) = Cursor::since(arrangement, lsn, applied) {
+                } else if let Some(cursor) = Cursor::since(arrangement, lsn.min(lane.told), applied)
+                {
                     lane.stage = Stage::Live(cursor);
                 }
             }
@@ -367,8 +382,7 @@ impl Feed {
             let mut cursor = cursor.clone();
             let mut entries = Vec::new();
             let arrangement = &engine.arrangements()[lane.arrangement];
-            let done =
-                take(&mut cursor, arrangement, lane.delivered.lsn, until, room, &mut entries)?;
+            let done = take(&mut cursor, arrangement, lane, until, room, &mut entries)?;
             if done == Through::No {
                 through = Through::No;
             }
@@ -466,6 +480,7 @@ impl Feed {
             if step.settled {
                 assert!(lane.delivered.lsn <= step.position, "a sink's position never falls (P3)");
                 lane.delivered.lsn = step.position;
+                lane.told = step.position;
             }
         }
     }
@@ -483,6 +498,11 @@ impl Feed {
             delivered.lsn = delivered.lsn.max(applied);
         }
         delivered
+    }
+
+    /// What became of changes before it is known.
+    pub fn told(&self, lane: usize) -> Lsn {
+        self.lanes[lane].told
     }
 
     /// The position that the sink's own watermark shows.
@@ -512,10 +532,10 @@ impl Feed {
         for lane in &self.lanes {
             let arrangement = &engine.arrangements()[lane.arrangement];
             let seq = match &lane.stage {
-                Stage::Live(_) => arrangement.seq_at(lane.delivered.lsn),
+                Stage::Live(_) => arrangement.seq_at(lane.delivered.lsn.min(lane.told)),
                 Stage::Filling(scan) | Stage::Amending(Cursor::Scan(scan)) => Some(scan.log_seq()),
                 Stage::Amending(Cursor::Log(log)) => Some(log.seq),
-                Stage::Held { lsn, .. } => arrangement.seq_at(*lsn),
+                Stage::Held { lsn, .. } => arrangement.seq_at((*lsn).min(lane.told)),
                 _ => None,
             };
             from.extend(seq.map(|seq| (lane.arrangement, seq)));
@@ -531,7 +551,7 @@ impl Feed {
                 Stage::Filling(_) | Stage::Amending(_) => lane.filled_from,
                 // It will be filled from a later position than any deletion so far.
                 Stage::Fresh => Lsn::MAX,
-                _ => lane.delivered.lsn,
+                _ => lane.delivered.lsn.min(lane.told),
             })
             .min()
     }
@@ -577,11 +597,12 @@ enum Taken {
 fn take(
     cursor: &mut Cursor,
     from: &Arrangement,
-    delivered: Lsn,
+    lane: &Lane,
     until: Lsn,
     room: usize,
     out: &mut Vec<Entry>,
 ) -> Option<Through> {
+    let delivered = lane.delivered.lsn;
     match cursor {
         Cursor::Log(log) => {
             if let Some((next, through)) = take_log(from, log.seq, until, room, out) {
@@ -591,7 +612,7 @@ fn take(
             if delivered < from.tombstone_floor() {
                 return None;
             }
-            *cursor = Cursor::Scan(Scan::begin(from, delivered, until)?);
+            *cursor = Cursor::Scan(Scan::begin(from, delivered.min(lane.told), until)?);
             Some(Through::No)
         }
         Cursor::Scan(_) if delivered < from.tombstone_floor() => None,

@@ -6,7 +6,7 @@
 mod feed;
 mod lane;
 
-pub use feed::{Delivered, Feed, Progress, Step, StepLane, Work};
+pub use feed::{Delivered, Feed, LaneInit, Progress, Step, StepLane, Work};
 pub use lane::{LaneState, Standing};
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Feeds under random schedules: changes, open transactions, pulls, sinks that break off before or
 //! after they did what they were told, logs cut and tombstones forgotten at any moment. After every
-//! settled step the model sink must equal the engine's history at exactly that position.
+//! settled step the model sink must equal the engine's history at exactly that position; and of each row
+//! that it has at the end, what became of it must have been told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Feed, Progress, Standing, Step, Work};
+use super::{Feed, LaneInit, Progress, Standing, Step, Work};
 use crate::engine::{Engine, Entry, TableLayout};
 use crate::lsn::Lsn;
 use crate::sql::plan::Plan;
@@ -37,6 +38,8 @@ struct World {
     wal: u64,
     /// Commit LSN of the open transaction.
     transaction: Option<u64>,
+    /// By lane: the rows of which the sink's answer has come, as a caller needs it to know of refusals.
+    told: Vec<Rows>,
     /// The state after each commit, by position.
     history: BTreeMap<Lsn, Vec<Rows>>,
     ready: Vec<bool>,
@@ -53,8 +56,12 @@ impl World {
                 engine.add_plan(&Plan::table(table, Vec::new()))
             })
             .collect();
-        let arrangements = outputs.iter().map(|&output| (engine.output_arrangement(output), 0));
-        let feed = Feed::new(arrangements, rng.usize(1..6));
+        let lanes = outputs.iter().map(|&output| LaneInit {
+            arrangement: engine.output_arrangement(output),
+            generation: 0,
+            told: Lsn::ZERO,
+        });
+        let feed = Feed::new(lanes, rng.usize(1..6));
         let progress = Progress { applied: Lsn(10), committed_at: 0 };
         let sink = SinkModel { lanes: vec![LaneModel::default(); LANES], open: None };
         let mut world = Self {
@@ -65,6 +72,7 @@ impl World {
             progress,
             wal: 10,
             transaction: None,
+            told: vec![Rows::new(); LANES],
             history: BTreeMap::from([(Lsn(10), vec![Rows::new(); LANES])]),
             ready: vec![true, true, false],
         };
@@ -121,6 +129,11 @@ impl World {
             })
             .collect();
         self.feed.opened(&standings, &self.engine);
+        // As the machine forgets letters of rows that are gone.
+        let rows = self.rows();
+        for (told, rows) in self.told.iter_mut().zip(&rows) {
+            told.retain(|key, _| rows.contains_key(key));
+        }
     }
 
     fn pull(&mut self) -> bool {
@@ -142,10 +155,26 @@ impl World {
             // It was done, but the answer is lost.
             self.feed.closed();
             self.open_sink();
-        } else if let (true, Work::Step(step)) = (done, &work) {
-            self.feed.done(step);
+        } else if done {
+            self.tell(&work);
+            if let Work::Step(step) = &work {
+                self.feed.done(step);
+            }
         }
         true
+    }
+
+    /// As the machine does with letters.
+    fn tell(&mut self, work: &Work) {
+        match work {
+            Work::BeginFill { lane, .. } => self.told[*lane].clear(),
+            Work::Fill { lane, rows } => apply(rows, &mut self.told[*lane]),
+            Work::Amend { lane, changes } => apply(changes, &mut self.told[*lane]),
+            Work::Step(step) => {
+                step.lanes.iter().for_each(|part| apply(&part.entries, &mut self.told[part.lane]));
+            }
+            Work::EndFill { .. } | Work::Reopen => {}
+        }
     }
 
     fn perform(&mut self, work: &Work) -> bool {
@@ -259,6 +288,7 @@ impl World {
             let delivered = self.feed.delivered(lane, &self.engine, self.progress.applied);
             assert_eq!(delivered.lsn, self.progress.applied);
             assert_eq!(self.sink.lanes[lane].rows, self.rows()[lane]);
+            assert_eq!(self.told[lane], self.rows()[lane], "what became of each row is known");
         }
     }
 }

@@ -16,6 +16,11 @@ pub struct Checkpoint {
     pub committed_at: i64,
 }
 
+/// Where it is remembered up to which position a lane's outcomes are known, letters included.
+pub fn told_fact(lane: &str) -> String {
+    format!("told/{lane}")
+}
+
 impl Machine {
     /// Changes that the store does not have yet; the caller bounds them.
     pub fn unstored(&self) -> usize {
@@ -56,6 +61,16 @@ impl Machine {
                 self.floors[id] = arrangement.tombstone_floor();
                 let name = format!("floor/{}", self.rows_of[id]);
                 batch.fact(name, self.floors[id].0.to_be_bytes().to_vec());
+            }
+        }
+        for sink in &mut self.sinks {
+            for (lane, stored) in sink.told_stored.iter_mut().enumerate() {
+                let told = sink.feed.told(lane);
+                if *stored != told {
+                    *stored = told;
+                    let name = told_fact(sink.letters.lane_name(lane));
+                    batch.fact(name, told.0.to_be_bytes().to_vec());
+                }
             }
         }
         // A chunk's row that has changed since must not cover its newer version.

@@ -10,7 +10,14 @@ use crate::output::{Delivered, LaneState, Standing, Step, Work};
 impl Machine {
     /// The sink was opened and says where it stands with each of its projections.
     pub fn opened(&mut self, sink: usize, standings: &[Standing]) {
-        self.sinks[sink].feed.opened(standings, &self.engine);
+        let (engine, projections) = (&self.engine, &self.projections);
+        let Sink { feed, letters, projections: lanes, .. } = &mut self.sinks[sink];
+        feed.opened(standings, engine);
+        let is_there = |lane: usize, key: &[u8]| {
+            let output = projections[lanes[lane]].output;
+            engine.arrangements()[engine.output_arrangement(output)].get(key).is_some()
+        };
+        letters.retain(is_there, &mut self.batch.facts);
     }
 
     /// The connection to the sink is gone.

@@ -71,6 +71,17 @@ impl Letters {
         self.counts[lane] = 0;
     }
 
+    /// Letters of rows that are no longer there go, also where it is forgotten when they were deleted.
+    pub(super) fn retain(&mut self, is_there: impl Fn(usize, &[u8]) -> bool, facts: &mut Facts) {
+        let gone = self.by_key.keys().filter(|(lane, key)| !is_there(*lane, key)).cloned();
+        let gone: Vec<(usize, Vec<u8>)> = gone.collect();
+        for (lane, key) in gone {
+            facts.push((self.fact(lane, &key), None));
+            self.counts[lane] -= 1;
+            self.by_key.remove(&(lane, key));
+        }
+    }
+
     pub(super) fn refused(&mut self, refused: Refused, facts: &mut Facts) {
         let Refused { lane, entry, error } = refused;
         let mut letter = entry.lsn().0.to_be_bytes().to_vec();
@@ -113,6 +124,12 @@ mod tests {
         letters.accepted(0, &[Entry::tombstone(Lsn(6), b"other")], &mut facts);
         assert_eq!(letters.count(0), 1);
         letters.accepted(0, &[Entry::tombstone(Lsn(6), b"\x01k")], &mut facts);
+        assert_eq!(letters.count(0), 0);
+        assert_eq!(facts.last(), Some(&("dead/s/p/016b".into(), None)));
+        letters.refused(Refused { lane: 0, entry, error: "no".into() }, &mut facts);
+        letters.retain(|lane, key| (lane, key) == (0, b"\x01k"), &mut facts);
+        assert_eq!(letters.count(0), 1);
+        letters.retain(|_, _| false, &mut facts);
         assert_eq!(letters.count(0), 0);
         assert_eq!(facts.last(), Some(&("dead/s/p/016b".into(), None)));
         assert_eq!(letter_key("016b"), Some(b"\x01k".to_vec()));

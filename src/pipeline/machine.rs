@@ -21,7 +21,7 @@ use crate::engine::{
     TableLayout,
 };
 use crate::lsn::Lsn;
-use crate::output::{Feed, Progress};
+use crate::output::{Feed, LaneInit, Progress};
 use crate::pgoutput::{
     Change, DecodeError, Event, Frame, Inside, Message, Position, TransactionError, Transactions,
     decode, frames,
@@ -86,8 +86,18 @@ pub struct SinkInit {
     pub halts: Vec<bool>,
     /// By lane: the last generation that was begun.
     pub generations: Vec<u64>,
-    /// Dead letters: lane and key.
-    pub letters: Vec<(usize, Vec<u8>)>,
+    /// By lane: what became of changes before it is known.
+    pub told: Vec<Lsn>,
+    /// Dead letters.
+    pub letters: Vec<Letter>,
+}
+
+/// A dead letter from the store.
+pub struct Letter {
+    pub lane: usize,
+    pub key: Vec<u8>,
+    /// Of the row's version.
+    pub lsn: Lsn,
 }
 
 pub struct LoadInit {
@@ -121,6 +131,8 @@ pub(super) struct Sink {
     pub(super) feed: Feed,
     pub(super) projections: Vec<usize>,
     pub(super) letters: Letters,
+    /// By lane: as the store has it.
+    pub(super) told_stored: Vec<Lsn>,
     pub(super) halts: Vec<bool>,
 }
 
@@ -209,14 +221,30 @@ impl Machine {
         }
         let sinks = init.sinks.into_iter().map(|sink| {
             let outputs = sink.projections.iter().map(|&at| projections[at].output);
-            let arrangements = outputs.map(|output| engine.output_arrangement(output));
+            let lanes = outputs.enumerate().map(|(lane, output)| {
+                // A projection that a refused row has halted begins with that row again.
+                let refused = sink.letters.iter().filter(|letter| letter.lane == lane);
+                let refused = refused.map(|letter| letter.lsn).min();
+                LaneInit {
+                    arrangement: engine.output_arrangement(output),
+                    generation: sink.generations[lane],
+                    told: refused
+                        .filter(|_| sink.halts[lane])
+                        .map_or(sink.told[lane], |lsn| lsn.min(sink.told[lane])),
+                }
+            });
+            let feed = Feed::new(lanes, sink.step_rows);
             let names = sink
                 .projections
                 .iter()
                 .map(|&at| format!("{}/{}", sink.name, projections[at].name));
             Sink {
-                feed: Feed::new(arrangements.zip(sink.generations), sink.step_rows),
-                letters: Letters::new(names.collect(), sink.letters),
+                feed,
+                letters: Letters::new(
+                    names.collect(),
+                    sink.letters.into_iter().map(|letter| (letter.lane, letter.key)),
+                ),
+                told_stored: sink.told,
                 halts: sink.halts,
                 projections: sink.projections,
             }

@@ -13,10 +13,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, told_fact};
 pub use letters::{Refused, letter_key};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{
-    Counts, Fault, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts, TableInit,
+    Counts, Fault, Letter, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts,
+    TableInit,
 };
 pub use table::{Stage, Table};

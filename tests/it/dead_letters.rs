@@ -1,7 +1,7 @@
 //! Rows that one sink refuses for good: named, counted, absent there, and back when they are accepted.
 
 use crate::harness::Daemon;
-use crate::world::{World, until_logged, until_metric};
+use crate::world::{World, one, until_logged, until_metric};
 
 #[tokio::test]
 async fn a_refused_row_is_named_and_leaves_its_older_version_nowhere() {
@@ -29,6 +29,13 @@ async fn a_refused_row_is_named_and_leaves_its_older_version_nowhere() {
         )
         .await;
     let lsn = world.lsn().await;
+    for sink in ["reporting", "cache", "search"] {
+        daemon.wait_for(&name, sink, &lsn).await;
+        let labels = [("sink", sink), ("projection", &*name)];
+        until_metric(&daemon, "readside_dead_letters", &labels, |count| count == 1.0).await;
+    }
+    // Whether or not they were durable at this moment.
+    daemon.restart();
     for sink in ["reporting", "cache", "search"] {
         daemon.wait_for(&name, sink, &lsn).await;
         let labels = [("sink", sink), ("projection", &*name)];
@@ -81,6 +88,24 @@ async fn a_refused_row_halts_a_projection_that_says_so() {
         .execute("INSERT INTO things VALUES (repeat('long', 200)); INSERT INTO things VALUES ('x')")
         .await;
     until_logged(&daemon, "the sink refuses a row for good").await;
+    halted(&daemon).await;
+    // A restart begins with the refused row, whatever was durable.
+    daemon.restart();
+    until_logged(&daemon, "streaming").await;
+    halted(&daemon).await;
+    world.execute("UPDATE things SET id = 'short' WHERE id LIKE 'long%'").await;
+    let lsn = world.lsn().await;
+    let position = one(&world.client, &format!("SELECT ('{lsn}'::pg_lsn - '0/0')::text")).await;
+    let position: f64 = position.parse().unwrap();
+    until_metric(&daemon, "readside_durable_lsn", &[], |durable| durable >= position).await;
+    daemon.restart();
+    daemon.wait_for(&name, "search", &lsn).await;
+    let documents = world.indexed("things").await.unwrap();
+    assert_eq!(documents.keys().collect::<Vec<_>>(), ["before", "short", "x"]);
+    daemon.wait_ready().await;
+}
+
+async fn halted(daemon: &Daemon) {
     crate::harness::wait::until("readyz to name the halted projection", async || {
         let (status, text) = daemon.get("/readyz").await;
         if status == 503 && text.contains("halted") { Ok(()) } else { Err(text) }

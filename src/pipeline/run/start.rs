@@ -17,7 +17,8 @@ use crate::lsn::Lsn;
 use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
 use crate::pipeline::{
-    LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit, letter_key,
+    Letter, LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit,
+    letter_key, told_fact,
 };
 use crate::sink::SinkProjection;
 use crate::source::catalog::{Catalog, Scope, Table};
@@ -598,6 +599,7 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             projections: Vec::new(),
             halts: Vec::new(),
             generations: Vec::new(),
+            told: Vec::new(),
             letters: Vec::new(),
         };
         for (at, Bound { projection, .. }) in bound.iter().enumerate() {
@@ -610,8 +612,11 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             init.halts.push(projection.on_error == OnError::Halt);
             let generation = store.fact(&format!("generation/{lane_name}"))?;
             init.generations.push(facts::number(generation.as_deref()));
-            for (hex, _) in store.facts(&format!("dead/{lane_name}/"))? {
-                init.letters.extend(letter_key(&hex).map(|key| (lane, key)));
+            let told = store.fact(&told_fact(&lane_name))?;
+            init.told.push(Lsn(facts::number(told.as_deref())));
+            for (hex, letter) in store.facts(&format!("dead/{lane_name}/"))? {
+                let lsn = Lsn(facts::number(Some(&letter)));
+                init.letters.extend(letter_key(&hex).map(|key| Letter { lane, key, lsn }));
             }
         }
         sinks.push(init);
