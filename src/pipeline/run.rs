@@ -11,6 +11,7 @@
 //! the stream cannot be read. Then it is taken down, and built anew from the store. What readers see
 //! stays as it is meanwhile.
 
+mod apart;
 mod bind;
 pub(crate) mod check;
 mod engine_thread;
@@ -225,9 +226,17 @@ impl Pipeline {
     }
 
     async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
-        let Started { init, load, sinks, owner, scope, catalog, .. } = started;
-        let report =
-            Report::new(&self.shared, &self.config, &started.table_names, &init, &self.store)?;
+        let Started { init, load, sinks, owner, scope, catalog, apart, .. } = started;
+        let (fallen, fallen_seen) = watch::channel(Vec::new());
+        let report = Report::new(
+            &self.shared,
+            &self.config,
+            &started.table_names,
+            &init,
+            apart.clone(),
+            fallen,
+            &self.store,
+        )?;
         let machine = Machine::new(init)?;
         let (gulp_sender, gulps) = gulp_queue(GULPS);
         let (commands, command_queue) = Commands::queue(COMMANDS);
@@ -282,10 +291,13 @@ impl Pipeline {
             self.cancel.clone(),
         ));
         self.tasks.spawn(stream_task::watch_catalog(
+            Arc::clone(&self.config),
             self.params.clone(),
             scope,
             catalog,
+            apart,
             started.table_names.clone(),
+            fallen_seen,
             self.store.clone(),
             commands.clone(),
             ended.clone(),

@@ -184,3 +184,24 @@ async fn renamed_labels_are_found_in_every_table_and_after_a_stop() {
         world.soon_same(name, name, &["id"]).await;
     }
 }
+
+#[tokio::test]
+async fn a_table_that_is_again_what_is_needed_is_followed_again() {
+    let world = World::new(TABLES).await;
+    let mut daemon = start(&world).await;
+    world.execute("ALTER TABLE items RENAME v TO w; UPDATE items SET n = -1").await;
+    quarantined(&daemon, &world.name("items"), "column v").await;
+    world
+        .execute("UPDATE items SET w = 'unseen' WHERE id = 1; ALTER TABLE items RENAME w TO v")
+        .await;
+    world.soon_same("items", "items", &["id"]).await;
+    // Without its key the application's own changes would fail, were it not unpublished at once.
+    world.execute("ALTER TABLE others DROP CONSTRAINT others_pkey").await;
+    quarantined(&daemon, &world.name("others"), "").await;
+    world.execute("UPDATE items SET v = 'goes on'").await;
+    world.same(&mut daemon, "items", "items", &["id"]).await;
+    world.execute("DELETE FROM items WHERE id = 2; ALTER TABLE others ADD PRIMARY KEY (id)").await;
+    world.execute("UPDATE others SET v = 'again'").await;
+    world.soon_same("others", "others", &["id"]).await;
+    world.same(&mut daemon, "items", "items", &["id"]).await;
+}

@@ -19,9 +19,18 @@ pub(crate) struct Bound<'a> {
     pub(crate) key: Vec<usize>,
 }
 
+/// A projection's fault.
+pub(crate) struct Unbound<'a> {
+    pub(crate) projection: &'a str,
+    pub(crate) fault: Diagnostic,
+}
+
 /// All projections that can be bound, and the faults of the others. A table that the catalog does not
 /// have is told by the source's own check.
-pub(crate) fn bind<'a>(config: &'a Config, catalog: &Catalog) -> (Vec<Bound<'a>>, Vec<Diagnostic>) {
+pub(crate) fn bind<'a>(
+    config: &'a Config,
+    catalog: &Catalog,
+) -> (Vec<Bound<'a>>, Vec<Unbound<'a>>) {
     let (mut bound, mut faults) = (Vec::new(), Vec::new());
     for projection in &config.projections {
         let Definition::Table { schema, name, .. } = &projection.definition else { continue };
@@ -29,7 +38,9 @@ pub(crate) fn bind<'a>(config: &'a Config, catalog: &Catalog) -> (Vec<Bound<'a>>
         let Some(table) = catalog.table(&name) else { continue };
         match bind_one(projection, name, table) {
             Ok(projection) => bound.push(projection),
-            Err(found) => faults.extend(found),
+            Err(found) => faults.extend(
+                found.into_iter().map(|fault| Unbound { projection: &projection.name, fault }),
+            ),
         }
     }
     (bound, faults)

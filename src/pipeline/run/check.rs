@@ -72,7 +72,7 @@ async fn check_source(config: &Config) -> SourceChecked<'_> {
         Some(catalog) => bind::bind(config, catalog),
         None => (Vec::new(), Vec::new()),
     };
-    for fault in found {
+    for fault in found.into_iter().map(|unbound| unbound.fault) {
         // A view has no key either: what it is has been told.
         let told = |known: &Diagnostic| known.place.is_some() && known.place == fault.place;
         if !faults.iter().any(told) {

@@ -20,6 +20,7 @@ use crate::engine::{Batch, RowsOf};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Inside, Position};
 use crate::pipeline::Checkpoint;
+use crate::source::catalog::{Leaf, Table, TableName};
 use crate::source::load::LoadPlan;
 use crate::state::Store;
 
@@ -81,13 +82,40 @@ pub(super) struct TableShape {
     pub oid: u32,
     /// The layout in words: names, types and identity.
     pub layout: String,
-    /// Relation, its number as a leaf, and the file that holds its rows: a rewritten one may hold
-    /// other values than the stream has told.
-    pub leaves: Vec<(u32, u16, u32)>,
+    pub leaves: Vec<LeafShape>,
     /// The labels of its columns' enums. `ALTER TYPE … RENAME VALUE` changes rows and leaves no trace in
     /// them; an added label costs a load, too, at the next start.
     #[serde(default)]
     pub labels: Vec<(u32, String)>,
+}
+
+/// A relation that holds rows of the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LeafShape {
+    pub oid: u32,
+    /// Among the leaves of its table.
+    pub number: u16,
+    /// The file of its rows.
+    pub file: u32,
+    /// Of each column, which transaction has altered it last.
+    pub touched: Vec<(i16, u32)>,
+}
+
+impl TableShape {
+    /// Whether the rows that the stream has told are those of `now`. In another file lie the same rows
+    /// (after VACUUM FULL, CLUSTER) or those that the stream tells of (after TRUNCATE), unless a column
+    /// was altered as well: `ALTER COLUMN … TYPE … USING` leaves no other trace.
+    pub(super) fn holds_rows_of(&self, now: &TableShape) -> bool {
+        let same = |before: &LeafShape, now: &LeafShape| {
+            (before.oid, before.number) == (now.oid, now.number)
+                && (before.file == now.file || before.touched == now.touched)
+        };
+        self.oid == now.oid
+            && self.layout == now.layout
+            && self.labels == now.labels
+            && self.leaves.len() == now.leaves.len()
+            && self.leaves.iter().zip(&now.leaves).all(|(before, now)| same(before, now))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,14 +141,30 @@ type LiveAndStale = (Vec<u8>, Vec<u8>);
 pub(super) fn reshaped(
     store: &Store,
     name: &str,
-    filenode: impl Fn(u32) -> Option<u32>,
+    now: &Table,
 ) -> Result<Option<LiveAndStale>, crate::state::Error> {
     let Some(mut fact) = read::<TableFact>(store, &table(name))? else { return Ok(None) };
-    for (leaf, _, file) in &mut fact.shape.leaves {
-        *file = filenode(*leaf).unwrap_or(*file);
+    for leaf in &mut fact.shape.leaves {
+        if let Some(now) = now.leaf(leaf.oid) {
+            *leaf = leaf_shape(now, leaf.number);
+        }
     }
     let live = write(&TableFact { live: true, ..fact.clone() });
     Ok(Some((live, write(&TableFact { live: false, ..fact }))))
+}
+
+pub(super) fn leaf_shape(leaf: &Leaf, number: u16) -> LeafShape {
+    LeafShape {
+        oid: leaf.oid,
+        number,
+        file: leaf.filenode,
+        touched: leaf.columns.iter().map(|column| (column.number, column.touched)).collect(),
+    }
+}
+
+/// How facts and people name a table.
+pub(super) fn table_name(name: &TableName) -> String {
+    format!("{}.{}", name.schema, name.name)
 }
 
 pub(super) fn table(name: &str) -> String {

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::apart::Apart;
 use super::engine_thread::{Command, Commands};
 use super::start;
 use crate::config::{Config, SinkKind};
@@ -164,14 +165,11 @@ impl Shared {
         let shared = Arc::clone(self);
         Arc::new(move |sink, projection| {
             let refresher = lock(&shared.refreshers).get(sink).cloned();
-            let known = shared.sinks.iter().find(|known| known.name == sink);
-            let lane =
-                known.and_then(|sink| sink.lanes.iter().position(|l| l.projection == projection));
-            let sink = sink.to_owned();
+            let (sink, projection) = (sink.to_owned(), projection.to_owned());
             Box::pin(async move {
-                match refresher.zip(lane) {
-                    Some((refresher, lane)) => {
-                        refresher.refresh(lane).await.map_err(|error| chain(&error))
+                match refresher {
+                    Some(refresher) => {
+                        refresher.refresh(&projection).await.map_err(|error| chain(&error))
                     }
                     None => Err(format!("sink {sink} has no searches")),
                 }
@@ -357,7 +355,15 @@ pub(super) struct Report {
     tables: Vec<TableMetrics>,
     counted: Vec<Counts>,
     transactions: u64,
-    /// By sink and lane: when it last had all there was.
+    begun: Instant,
+    /// The machine's tables that it does not follow any more.
+    fallen: watch::Sender<Vec<usize>>,
+    apart: Apart,
+    /// The machine's projections.
+    projections: Vec<String>,
+    /// By sink and the machine's lane: its place among those that are shown.
+    lanes: Vec<Vec<usize>>,
+    /// By sink and the machine's lane: when it last had all there was.
     caught_up: Vec<Vec<Instant>>,
     disk_bytes: u64,
     disk_seen: Instant,
@@ -371,6 +377,8 @@ impl Report {
         config: &Arc<Config>,
         table_names: &[String],
         init: &MachineInit,
+        apart: Apart,
+        fallen: watch::Sender<Vec<usize>>,
         store: &Store,
     ) -> Result<Self, state::Error> {
         let loaded = start::loaded_rows(store)?;
@@ -388,11 +396,26 @@ impl Report {
             *lock(&shared.load) = None;
         }
         let now = Instant::now();
+        let projections: Vec<String> =
+            init.projections.iter().map(|projection| projection.name.clone()).collect();
+        let lanes = init.sinks.iter().zip(&shared.sinks).map(|(sink, shown)| {
+            let place = |&at: &usize| {
+                let found = shown.lanes.iter().position(|lane| lane.projection == projections[at]);
+                found.expect("both are of the projections with a target in this sink")
+            };
+            sink.projections.iter().map(place).collect()
+        });
+        let lanes: Vec<Vec<usize>> = lanes.collect();
         Ok(Self {
             counted: vec![Counts::default(); tables.len()],
             tables,
             transactions: 0,
-            caught_up: shared.sinks.iter().map(|sink| vec![now; sink.lanes.len()]).collect(),
+            caught_up: lanes.iter().map(|lanes| vec![now; lanes.len()]).collect(),
+            lanes,
+            projections,
+            apart,
+            fallen,
+            begun: now,
             disk_bytes: store.disk_bytes()?,
             disk_seen: now,
             shared: Arc::clone(shared),
@@ -406,8 +429,9 @@ impl Report {
         let board = &self.shared.board;
         board.set_source_end(machine.applied());
         for (at, sink) in self.shared.sinks.iter().enumerate() {
-            for (lane, shown) in sink.lanes.iter().enumerate() {
+            for (lane, &shown) in self.lanes[at].iter().enumerate() {
                 let delivered = machine.delivered(at, lane);
+                let shown = &sink.lanes[shown];
                 board.set_delivered(shown.board, delivered.lsn, delivered.settled);
                 if delivered.settled && delivered.lsn >= machine.applied() {
                     self.caught_up[at][lane] = Instant::now();
@@ -423,7 +447,7 @@ impl Report {
         let count = |lane: usize, entries: &[crate::engine::Entry]| {
             let deletes = entries.iter().filter(|entry| entry.is_tombstone()).count();
             let refused = outcome.refused(lane).count();
-            let metrics = &self.shared.sinks[sink].lanes[lane].metrics;
+            let metrics = &self.shared.sinks[sink].lanes[self.lanes[sink][lane]].metrics;
             metrics.deletes.inc_by(deletes as u64);
             metrics.upserts.inc_by((entries.len() - deletes).saturating_sub(refused) as u64);
         };
@@ -495,6 +519,9 @@ impl Report {
                 (machine.committed_at() != 0).then(|| Time(machine.committed_at()));
             source.lag_bytes = lag;
         }
+        let fallen = machine.tables().iter().enumerate();
+        let fallen = fallen.filter(|(_, table)| matches!(table.stage, Stage::Quarantined(_)));
+        self.fallen.send_replace(fallen.map(|(at, _)| at).collect());
         let projections = self.projections(machine);
         let tables = machine.tables().iter().enumerate().map(|(at, table)| TableStatus {
             name: table.name.clone(),
@@ -509,14 +536,30 @@ impl Report {
             },
             rows: machine.table_rows(at) as u64,
         });
+        let apart = self.apart.tables.iter().map(|(name, why)| TableStatus {
+            name: name.clone(),
+            state: ProjectionState::Quarantined,
+            reason: Some(why.clone()),
+            rows: 0,
+        });
         let state =
             StateStatus { dir: String::new(), memory_bytes: memory, disk_bytes: self.disk_bytes };
-        let status = self.shared.document(&self.config, projections, tables.collect(), state);
+        let status =
+            self.shared.document(&self.config, projections, tables.chain(apart).collect(), state);
         self.shared.publish(status);
     }
 
     fn projections(&self, machine: &Machine) -> Vec<ProjectionStatus> {
-        let of_projection = |(at, name): (usize, &str)| {
+        let of_projection = |name: &str| {
+            let Some(at) = self.projections.iter().position(|known| known == name) else {
+                return ProjectionStatus {
+                    name: name.to_owned(),
+                    state: ProjectionState::Quarantined,
+                    reason: self.apart.projections.get(name).cloned(),
+                    rows: 0,
+                    sinks: self.lanes_apart(machine, name),
+                };
+            };
             let reason = machine.quarantine_of(at);
             let state = match (&reason, machine.is_ready(at)) {
                 (Some(_), _) => ProjectionState::Quarantined,
@@ -532,13 +575,39 @@ impl Report {
             }
         };
         let names = self.config.projections.iter().map(|projection| projection.name.as_str());
-        names.enumerate().map(of_projection).collect()
+        names.map(of_projection).collect()
+    }
+
+    /// Of a projection that is not followed: where its sinks were last known to be.
+    fn lanes_apart(&self, machine: &Machine, projection: &str) -> Vec<LaneStatus> {
+        let mut lanes = Vec::new();
+        for sink in &self.shared.sinks {
+            for shown in sink.lanes.iter().filter(|lane| lane.projection == projection) {
+                let (lsn, settled) = self.shared.board.delivered(shown.board);
+                let lag_bytes = machine.applied().0.saturating_sub(lsn.0);
+                let lag_seconds = self.begun.elapsed().as_secs_f64();
+                shown.metrics.lag_bytes.set(number(lag_bytes));
+                shown.metrics.lag_seconds.set(lag_seconds);
+                lanes.push(LaneStatus {
+                    sink: sink.name.clone(),
+                    state: http::LaneState::Halted,
+                    lsn,
+                    settled,
+                    generation: 0,
+                    lag_bytes,
+                    lag_seconds,
+                    dead_letters: 0,
+                });
+            }
+        }
+        lanes
     }
 
     fn lanes(&self, machine: &Machine, projection: &str) -> Vec<LaneStatus> {
         let mut lanes = Vec::new();
         for (at, sink) in self.shared.sinks.iter().enumerate() {
-            for (lane, shown) in sink.lanes.iter().enumerate() {
+            for (lane, &shown) in self.lanes[at].iter().enumerate() {
+                let shown = &sink.lanes[shown];
                 if shown.projection != projection {
                     continue;
                 }

@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_util::sync::CancellationToken;
 
+use super::apart::{self, Apart, Usable};
+use super::bind::{self, Bound};
+use super::check;
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
-use super::{bind, check};
 use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
@@ -76,6 +78,7 @@ pub(super) struct Started {
     pub sinks: Vec<Vec<SinkProjection>>,
     pub owner: String,
     pub table_names: Vec<String>,
+    pub apart: Apart,
 }
 
 /// A load that begins or goes on.
@@ -110,23 +113,26 @@ pub(super) async fn prepare(
 ) -> Result<Started, StartError> {
     let session = pg::connect(params, APPLICATION_NAME).await?;
     let scope = source_check::scope(config);
-    let mut catalog = Catalog::read(&session, &scope).await?;
+    let mut whole = Catalog::read(&session, &scope).await?;
     // Publishing a table that has no identity would make the application's own changes fail.
-    let mut faults = source_check::of_catalog(&catalog, config, params);
-    faults.extend(bind::bind(config, &catalog).1);
-    if !faults.is_empty() {
-        return Err(StartError::Faults(faults));
-    }
-    distrust_unpublished(&catalog, store)?;
-    let ensured = publication::ensure(&session, &catalog, &scope).await?;
+    let mut usable = apart::divide(config, params, &whole).map_err(StartError::Faults)?;
+    distrust_unpublished(&usable.catalog, store)?;
+    let ensured = publication::ensure(&session, &usable.catalog, &scope).await?;
     if ensured.created || !ensured.added.is_empty() {
         let added: Vec<String> = ensured.added.iter().map(ToString::to_string).collect();
         tracing::info!(publication = scope.publication, tables = added.join(", "), "published");
-        catalog = Catalog::read(&session, &scope).await?;
+        whole = Catalog::read(&session, &scope).await?;
+        usable = apart::divide(config, params, &whole).map_err(StartError::Faults)?;
     }
-    let stored = keep_or_forget(config, params, store, &catalog, cancel).await?;
+    let Usable { catalog, bound, apart } = usable;
+    for (projection, why) in &apart.projections {
+        tracing::error!(projection, why, "the projection stays as it is");
+    }
+    distrust_apart(&apart, store)?;
+    let Standing { stored, slot: slot_at } =
+        keep_or_forget(config, params, store, &catalog, cancel).await?;
     let used = used_tables(config, &catalog)?;
-    forget_unused(config, &used, store)?;
+    forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
     let load = match kept.unfinished_load(store, &used)? {
         Some(load) => Some(load),
@@ -144,7 +150,8 @@ pub(super) async fn prepare(
         }
         (_, Some(stored)) => stored.position(),
         (Some((load, _)), None) => Position { lsn: load.from, inside: None },
-        (None, None) => unreachable!("without a state everything is loaded"),
+        // No table can be followed.
+        (None, None) => Position { lsn: slot_at, inside: None },
     };
     let source = SourceFact {
         system_id: catalog.server.system_id.clone(),
@@ -161,8 +168,11 @@ pub(super) async fn prepare(
     };
     batch.fact(facts::POSITION, Stored::at(position, committed_at).to_bytes());
     let (projections, sink_projections) =
-        projections(config, &catalog, &used, position, &mut kept, store, &mut batch)?;
+        projections(config, &bound, &used, position, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
+    for (used, fact) in used.iter().zip(kept.facts.iter().flatten()) {
+        facts::set(&mut batch, facts::table(&used.name), fact);
+    }
     store.write(&batch)?;
     let tables = tables(&used, &kept, store)?;
     let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), Some(init)));
@@ -171,17 +181,18 @@ pub(super) async fn prepare(
         init: MachineInit {
             tables,
             projections,
-            sinks: sinks(config, store)?,
+            sinks: sinks(config, &bound, store)?,
             position,
             committed_at,
             load: load_init,
             tombstone_bytes_max: usize::try_from(config.state.tombstones).unwrap_or(usize::MAX),
         },
         load,
-        catalog: catalog.clone(),
+        catalog: whole,
         scope,
         sinks: sink_projections,
         owner,
+        apart,
     })
 }
 
@@ -208,7 +219,7 @@ fn distrust_unpublished(catalog: &Catalog, store: &Store) -> Result<(), StartErr
         if table.leaves.iter().all(|leaf| publication.members.contains(&leaf.oid)) {
             continue;
         }
-        let name = facts::table(&format!("{}.{}", table.name.schema, table.name.name));
+        let name = facts::table(&facts::table_name(&table.name));
         let fact: Option<TableFact> = facts::read(store, &name)?;
         if let Some(fact) = fact.filter(|fact| fact.live) {
             tracing::warn!(table = %table.name, "the table was not published: it is loaded anew");
@@ -218,15 +229,34 @@ fn distrust_unpublished(catalog: &Catalog, store: &Store) -> Result<(), StartErr
     if batch.is_empty() { Ok(()) } else { Ok(store.write(&batch)?) }
 }
 
-/// Makes sure that slot and state belong together: what is left of the state, or `None` when all is to
-/// be loaded. Afterwards the slot exists.
+/// What changes meanwhile in tables that stand apart is not followed: they are read again.
+fn distrust_apart(apart: &Apart, store: &Store) -> Result<(), StartError> {
+    let mut batch = Batch::default();
+    for table in apart.tables.keys() {
+        let name = facts::table(table);
+        let fact: Option<TableFact> = facts::read(store, &name)?;
+        if let Some(fact) = fact.filter(|fact| fact.live) {
+            facts::set(&mut batch, name, &TableFact { live: false, ..fact });
+        }
+    }
+    if batch.is_empty() { Ok(()) } else { Ok(store.write(&batch)?) }
+}
+
+/// Where state and slot stand.
+struct Standing {
+    /// `None`: all is to be loaded.
+    stored: Option<Stored>,
+    slot: Lsn,
+}
+
+/// Makes sure that slot and state belong together. Afterwards the slot exists.
 async fn keep_or_forget(
     config: &Config,
     params: &Params,
     store: &Store,
     catalog: &Catalog,
     cancel: &CancellationToken,
-) -> Result<Option<Stored>, StartError> {
+) -> Result<Standing, StartError> {
     let name = &config.source.slot;
     let mut stored: Option<Stored> = facts::read(store, facts::POSITION)?;
     let source: Option<SourceFact> = facts::read(store, facts::SOURCE)?;
@@ -254,7 +284,7 @@ async fn keep_or_forget(
             if ours.is_some_and(|ours| ours < confirmed) {
                 stored = forget(stored, "the slot has been acknowledged beyond the state");
             }
-            return Ok(stored);
+            return Ok(Standing { stored, slot: confirmed });
         }
         slot::State::Foreign(why) => {
             return Err(StartError::SlotForeign { slot: name.clone(), why: why.to_string() });
@@ -274,7 +304,7 @@ async fn keep_or_forget(
     }
     let created = slot::create(params, APPLICATION_NAME, name, Lifetime::Permanent, cancel).await?;
     tracing::info!(slot = name, at = %created.consistent_point, "slot created");
-    Ok(None)
+    Ok(Standing { stored: None, slot: created.consistent_point })
 }
 
 fn forget(stored: Option<Stored>, why: &str) -> Option<Stored> {
@@ -287,14 +317,16 @@ fn forget(stored: Option<Stored>, why: &str) -> Option<Stored> {
 fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>>, StartError> {
     let mut used = Vec::new();
     for name in source_check::scope(config).tables {
+        // Others stand apart.
+        let Some(table) = catalog.table(&name) else { continue };
         let missing = || StartError::Table(name.to_string());
-        let table = catalog.table(&name).ok_or_else(missing)?;
         let columns: Vec<Column> = table.columns.iter().map(|c| c.column.clone()).collect();
         let key = table.row_key().ok_or_else(missing)?;
         let place = |key: &String| columns.iter().position(|column| column.name == *key);
         let identity: Option<Vec<usize>> = key.iter().map(place).collect();
         let layout = TableLayout { identity: identity.ok_or_else(missing)?, columns };
-        let leaves = table.leaves.iter().zip(0..).map(|(leaf, at)| (leaf.oid, at, leaf.filenode));
+        let leaves = table.leaves.iter().zip(0..);
+        let leaves = leaves.map(|(leaf, number)| facts::leaf_shape(leaf, number));
         let enums: BTreeSet<u32> =
             table.columns.iter().flat_map(|column| column.enums.iter().copied()).collect();
         let labels = enums.iter().filter_map(|oid| catalog.enums.get(oid));
@@ -304,23 +336,25 @@ fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>
             leaves: leaves.collect(),
             labels: labels.flat_map(|found| found.labels.iter().cloned()).collect(),
         };
-        used.push(Used { name: format!("{}.{}", name.schema, name.name), table, layout, shape });
+        used.push(Used { name: facts::table_name(&name), table, layout, shape });
     }
     Ok(used)
 }
 
 /// What no projection follows is not kept up, so it must not be found when one does again.
-fn forget_unused(config: &Config, used: &[Used<'_>], store: &Store) -> Result<(), StartError> {
+fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<(), StartError> {
     let mut batch = Batch::default();
+    let wanted: Vec<String> =
+        source_check::scope(config).tables.iter().map(facts::table_name).collect();
     for (name, _) in store.facts(&facts::table(""))? {
-        if used.iter().all(|used| used.name != name) {
+        if !wanted.contains(&name) {
             let fact: Option<TableFact> = facts::read(store, &facts::table(&name))?;
             batch.dropped.extend(fact.map(|fact| fact.rows_of));
             batch.remove_fact(facts::table(&name));
         }
     }
     for (name, _) in store.facts(&facts::output(""))? {
-        if config.projections.iter().all(|projection| projection.name != name) {
+        if bound.iter().all(|bound| bound.projection.name != name) {
             let fact: Option<OutputFact> = facts::read(store, &facts::output(&name))?;
             batch.dropped.extend(fact.map(|fact| fact.rows_of));
             batch.remove_fact(facts::output(&name));
@@ -352,7 +386,8 @@ impl Kept {
         let mut table_facts = Vec::new();
         for used in used {
             let fact: Option<TableFact> = facts::read(store, &facts::table(&used.name))?;
-            table_facts.push(fact.filter(|fact| any && fact.shape == used.shape));
+            let fact = fact.filter(|fact| any && fact.shape.holds_rows_of(&used.shape));
+            table_facts.push(fact.map(|fact| TableFact { shape: used.shape.clone(), ..fact }));
         }
         let next_rows_of = facts::read(store, facts::ROWS_OF)?.unwrap_or(0);
         Ok(Self { facts: table_facts, next_rows_of })
@@ -476,8 +511,8 @@ fn tables(used: &[Used<'_>], kept: &Kept, store: &Store) -> Result<Vec<TableInit
         tables.push(TableInit {
             name: used.name.clone(),
             layout: used.layout.clone(),
-            leaves: used.shape.leaves.iter().map(|&(oid, leaf, _)| (oid, leaf)).collect(),
-            partitioned: used.shape.leaves.iter().any(|leaf| leaf.0 != used.shape.oid),
+            leaves: used.shape.leaves.iter().map(|leaf| (leaf.oid, leaf.number)).collect(),
+            partitioned: used.shape.leaves.iter().any(|leaf| leaf.oid != used.shape.oid),
             rows_of: fact.rows_of,
             stage: if fact.live { Stage::Live } else { Stage::Loading },
             rows: store.rows(fact.rows_of).collect::<Result<Vec<Entry>, _>>()?,
@@ -496,26 +531,22 @@ type Projections = (Vec<ProjectionInit>, Vec<Vec<SinkProjection>>);
 
 fn projections(
     config: &Config,
-    catalog: &Catalog,
+    bound: &[Bound<'_>],
     used: &[Used<'_>],
     position: Position,
     kept: &mut Kept,
     store: &Store,
     batch: &mut Batch,
 ) -> Result<Projections, StartError> {
-    let (bound, faults) = bind::bind(config, catalog);
-    if !faults.is_empty() {
-        return Err(StartError::Faults(faults));
-    }
     let mut inits = Vec::new();
-    for bound in &bound {
+    for bound in bound {
         let at = used.iter().position(|used| used.table.name == bound.table);
         let at = at.ok_or_else(|| StartError::Table(bound.table.to_string()))?;
         let plan = Plan::table(at, bound.key.clone());
         let own = used[at].layout.identity != bound.key;
         inits.push(output_init(bound.projection, plan, own, position, kept, store, batch)?);
     }
-    Ok((inits, bind::of_sinks(config, &bound)))
+    Ok((inits, bind::of_sinks(config, bound)))
 }
 
 /// A projection under another key than its table's identity has rows of its own in the store.
@@ -558,7 +589,7 @@ fn output_init(
     Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor })
 }
 
-fn sinks(config: &Config, store: &Store) -> Result<Vec<SinkInit>, StartError> {
+fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<SinkInit>, StartError> {
     let mut sinks = Vec::new();
     for sink in &config.sinks {
         let mut init = SinkInit {
@@ -569,7 +600,7 @@ fn sinks(config: &Config, store: &Store) -> Result<Vec<SinkInit>, StartError> {
             generations: Vec::new(),
             letters: Vec::new(),
         };
-        for (at, projection) in config.projections.iter().enumerate() {
+        for (at, Bound { projection, .. }) in bound.iter().enumerate() {
             if !projection.targets.iter().any(|(name, _)| *name == sink.name) {
                 continue;
             }

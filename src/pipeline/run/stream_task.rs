@@ -8,15 +8,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
+use super::apart::{self, Apart};
 use super::engine_thread::{Command, Commands};
 use super::facts;
 use super::report::Shared;
+use crate::config::Config;
 use crate::lsn::Durable;
 use crate::pg::{self, Params};
 use crate::sink::Backoff;
 use crate::sink::delivery::chain;
 use crate::source::APPLICATION_NAME;
-use crate::source::catalog::{Catalog, CatalogChange, Scope, TableName};
+use crate::source::catalog::{Catalog, CatalogChange, Scope, Table, TableName};
 use crate::source::replication::ReplicationConnection;
 use crate::source::slot;
 use crate::source::stream::{GulpSender, StreamConfig, run_stream};
@@ -92,10 +94,13 @@ async fn connect(
 /// Acts on what the catalog tells and the stream does not.
 #[expect(clippy::too_many_arguments, reason = "the ends of every line that meets in this task")]
 pub(super) async fn watch_catalog(
+    config: Arc<Config>,
     params: Params,
     scope: Scope,
     catalog: Catalog,
+    apart: Apart,
     tables: Vec<String>,
+    fallen: watch::Receiver<Vec<usize>>,
     store: Store,
     commands: Commands,
     ended: mpsc::Sender<PipelineError>,
@@ -103,13 +108,14 @@ pub(super) async fn watch_catalog(
     cancel: CancellationToken,
 ) {
     let (sender, mut readings) = mpsc::channel(1);
+    let at_start = Arc::new(catalog);
     let name = APPLICATION_NAME.to_owned();
     let interval = catalog_watch::INTERVAL;
     let watch = catalog_watch::run(
-        params,
+        params.clone(),
         name,
         scope,
-        Arc::new(catalog),
+        Arc::clone(&at_start),
         interval,
         sender,
         cancel.clone(),
@@ -126,17 +132,29 @@ pub(super) async fn watch_catalog(
                 slot::State::Lost(why) => restart.push(format!("the slot is lost: {why}")),
                 slot::State::Foreign(why) => restart.push(format!("the slot {why}")),
             }
+            if let Ok(now) = apart::divide(&config, &params, &reading.catalog)
+                && apart.is_healed_in(&now.apart)
+            {
+                restart.push("what stood apart can be followed again".to_owned());
+            }
+            for &table in fallen.borrow().iter() {
+                let name = |known: &&Table| facts::table_name(&known.name) == tables[table];
+                let before = at_start.tables.iter().find(name);
+                let now = reading.catalog.tables.iter().find(name);
+                if before.zip(now).is_some_and(|(before, now)| before.has_shape_of(now)) {
+                    restart.push(format!("{} is again what it was", tables[table]));
+                }
+            }
             for change in &reading.changes {
                 let what = change.to_string();
                 let table = table_of(change).and_then(|name| {
-                    let name = format!("{}.{}", name.schema, name.name);
+                    let name = facts::table_name(name);
                     tables.iter().position(|table| *table == name)
                 });
                 let command = match (action(change), table) {
                     (Action::Reshape(name), Some(table)) => {
-                        let found = reading.catalog.table(name);
-                        let filenode = |leaf| found?.leaf(leaf).map(|leaf| leaf.filenode);
-                        match facts::reshaped(&store, &tables[table], filenode) {
+                        let Some(now) = reading.catalog.table(name) else { continue };
+                        match facts::reshaped(&store, &tables[table], now) {
                             Ok(Some((live, stale))) => Command::Reshaped { table, live, stale },
                             // At worst the table is loaded once more after a restart.
                             Ok(None) => continue,

@@ -28,7 +28,7 @@ mod watermark;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -83,7 +83,8 @@ impl ElasticsearchSink {
     /// A handle for `/v1/wait?search=true`, apart from the task that owns the sink.
     pub fn refresher(&self) -> Refresher {
         let aliases = |projection: &Projection| {
-            projection.targets.iter().map(|target| target.alias.clone()).collect()
+            let aliases = projection.targets.iter().map(|target| target.alias.clone());
+            (projection.name.clone(), aliases.collect())
         };
         Refresher {
             client: self.client.clone(),
@@ -392,12 +393,13 @@ async fn read_limits(client: &Client) -> Result<Limits, SinkError> {
 #[derive(Clone)]
 pub struct Refresher {
     client: Client,
-    aliases: Vec<Vec<String>>,
+    /// By projection.
+    aliases: HashMap<String, Vec<String>>,
 }
 
 impl Refresher {
-    /// Refreshes the indices of one projection, by its position in the list given to the sink.
-    pub async fn refresh(&self, projection: usize) -> Result<(), SinkError> {
+    /// Refreshes the indices of one projection.
+    pub async fn refresh(&self, projection: &str) -> Result<(), SinkError> {
         for alias in self.aliases.get(projection).into_iter().flatten() {
             prepare::refresh(&self.client, alias).await?;
         }

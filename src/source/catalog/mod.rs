@@ -87,6 +87,12 @@ impl Catalog {
         &self.text
     }
 
+    /// As if the scope had named only these tables.
+    pub fn narrowed(mut self, to: impl Fn(&TableName) -> bool) -> Self {
+        self.tables.retain(|table| to(&table.name));
+        self
+    }
+
     pub fn table(&self, name: &TableName) -> Option<&Table> {
         self.tables.iter().find(|table| table.name == *name)
     }
@@ -191,6 +197,14 @@ pub struct Table {
 impl Table {
     pub fn column(&self, name: &str) -> Option<&TableColumn> {
         self.columns.iter().find(|column| column.column.name == name)
+    }
+
+    /// Columns and identity are the same.
+    pub fn has_shape_of(&self, other: &Table) -> bool {
+        let shape = |column: &TableColumn| (column.column.clone(), column.generated);
+        self.oid == other.oid
+            && self.identity() == other.identity()
+            && self.columns.iter().map(shape).eq(other.columns.iter().map(shape))
     }
 
     pub fn leaf(&self, oid: u32) -> Option<&Leaf> {

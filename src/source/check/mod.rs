@@ -74,7 +74,10 @@ pub async fn check(config: &Config, params: &Params) -> Checked {
     let unknown = wanted.iter().any(|wanted| catalog.table(&wanted.table).is_none());
     let names = if unknown { catalog::table_names(&session).await } else { Ok(Vec::new()) };
     match names {
-        Ok(names) => table::faults(&catalog, &wanted, &names, &mut faults),
+        Ok(names) => {
+            let found = table::faults(&catalog, &wanted, &names);
+            faults.extend(found.into_iter().map(|(_, fault)| fault));
+        }
         Err(error) => faults.push(connection::unreadable(&error, &url)),
     }
     publication::faults(&catalog, &scope, &config.source.place, &mut faults);
@@ -82,10 +85,15 @@ pub async fn check(config: &Config, params: &Params) -> Checked {
     Checked { catalog: Some(catalog), faults, away: false }
 }
 
-/// The faults that a catalog shows by itself.
-pub fn of_catalog(catalog: &Catalog, config: &Config, params: &Params) -> Vec<Diagnostic> {
+/// Faults of single tables that a catalog shows by itself: what reads the others can go on.
+pub fn of_tables(catalog: &Catalog, config: &Config) -> Vec<(TableName, Diagnostic)> {
+    table::faults(catalog, &wanted(config), &[])
+}
+
+/// Faults of the source as a whole that a catalog shows by itself; of its tables those are meant that
+/// the catalog holds.
+pub fn of_source(catalog: &Catalog, config: &Config, params: &Params) -> Vec<Diagnostic> {
     let mut faults = server::faults(catalog, config, application_name(params));
-    table::faults(catalog, &wanted(config), &[], &mut faults);
     publication::faults(catalog, &scope(config), &config.source.place, &mut faults);
     faults
 }

@@ -12,12 +12,13 @@ use crate::source::quote;
 /// More grants than these are given for the schema as a whole.
 const GRANTS_MAX: usize = 10;
 
+/// Each with its table.
 pub(super) fn faults(
     catalog: &Catalog,
     wanted: &[Wanted<'_>],
     names: &[TableName],
-    faults: &mut Vec<Diagnostic>,
-) {
+) -> Vec<(TableName, Diagnostic)> {
+    let mut faults = Vec::new();
     let mut seen = BTreeSet::new();
     for Wanted { table: name, place } in wanted {
         let found = catalog.table(name);
@@ -26,7 +27,7 @@ pub(super) fn faults(
             continue;
         }
         let mut push = |what: String, hint: String| {
-            faults.push(Diagnostic::new(what).at(place).hint(hint));
+            faults.push((name.clone(), Diagnostic::new(what).at(place).hint(hint)));
         };
         match found {
             None => push(format!("table {name} does not exist"), similar(name, names)),
@@ -41,6 +42,7 @@ pub(super) fn faults(
             },
         }
     }
+    faults
 }
 
 fn similar(name: &TableName, names: &[TableName]) -> String {

@@ -59,7 +59,7 @@ async fn a_fill_becomes_visible_with_its_watermark_and_steps_follow() {
 
     let (_, found) = search.get(&format!("{}/_search?q=name:eins", model.index)).await;
     let before = found["hits"]["total"]["value"].clone();
-    sink.refresher().refresh(0).await.unwrap();
+    sink.refresher().refresh(&model.projection.name).await.unwrap();
     let (_, found) = search.get(&format!("{}/_search?q=name:eins", model.index)).await;
     assert_eq!(found["hits"]["total"]["value"], 1, "before the refresh: {before}");
 }
