@@ -71,9 +71,13 @@ fn object(text: &mut String, fields: &Map<String, Value>) {
                 named_rows(text, fields);
             }
             Value::Object(fields) => {
+                let plain = fields.iter().filter(|(_, value)| objects(value).is_none());
                 let lines: Vec<_> =
-                    fields.iter().map(|(name, value)| vec![label(name), cell(value)]).collect();
+                    plain.map(|(name, value)| vec![label(name), cell(value)]).collect();
                 columns(text, &lines);
+                for items in fields.values().filter_map(objects) {
+                    rows(text, items);
+                }
             }
             Value::Array(items) => rows(text, items),
             _ => {}
@@ -91,7 +95,31 @@ fn named_rows(text: &mut String, fields: &Map<String, Value>) {
     rows(text, &fields.iter().map(with_name).collect::<Vec<_>>());
 }
 
+/// A list of objects.
+fn objects(value: &Value) -> Option<&Vec<Value>> {
+    value.as_array().filter(|items| items.iter().any(Value::is_object))
+}
+
+/// An object that holds a list of others: a row for each of these, with what the object itself says.
+fn spread(item: &Value) -> Vec<Value> {
+    let fields = item.as_object();
+    let list = fields.into_iter().flatten().find_map(|(name, value)| Some((name, objects(value)?)));
+    let (Some(fields), Some((list, inner))) = (fields, list) else { return vec![item.clone()] };
+    let row = |inner: &Value| {
+        let mut row = fields.clone();
+        row.remove(list);
+        for (name, value) in inner.as_object().into_iter().flatten() {
+            let known = row.contains_key(name);
+            let of_list = || format!("{}_{name}", list.trim_end_matches('s'));
+            row.insert(if known { of_list() } else { name.clone() }, value.clone());
+        }
+        Value::Object(row)
+    };
+    inner.iter().map(row).collect()
+}
+
 fn rows(text: &mut String, items: &[Value]) {
+    let items: Vec<Value> = items.iter().flat_map(spread).collect();
     let mut names: Vec<&str> = Vec::new();
     for name in items.iter().filter_map(Value::as_object).flat_map(Map::keys) {
         if !names.contains(&name.as_str()) {
@@ -101,7 +129,7 @@ fn rows(text: &mut String, items: &[Value]) {
     // What a row is called comes first, in whatever order the JSON has it.
     names.sort_by_key(|name| !matches!(*name, "name" | "sink" | "projection" | "table"));
     let mut lines = vec![names.iter().map(|name| label(name)).collect::<Vec<_>>()];
-    for item in items {
+    for item in &items {
         lines.push(match item {
             Value::Object(fields) => {
                 names.iter().map(|name| fields.get(*name).map(cell).unwrap_or_default()).collect()
@@ -161,10 +189,22 @@ mod tests {
                 { "settled": true, "projection": "orders", "lsn": null },
                 { "projection": "größe", "settled": false, "lsn": "0/1" },
             ],
+            "tables": [
+                { "name": "orders", "state": "live", "sinks": [
+                    { "sink": "cache", "state": "live" }, { "sink": "search", "state": "filling" },
+                ] },
+                { "name": "other", "state": "loading", "sinks": [] },
+            ],
+            "load": { "waiting_for": null, "tables": [{ "table": "public.other", "rows": 7 }] },
         });
         insta::assert_snapshot!(tables(&status), @r#"
     ready    no
     reasons  sink cache is away
+
+    LOAD
+    waiting for  -
+    table         rows
+    public.other  7
 
     PROJECTIONS
     projection  lsn  settled
@@ -180,6 +220,12 @@ mod tests {
     applied lsn  0/16B3748
     slot         readside
     streaming    yes
+
+    TABLES
+    name    sink    sink state  state    sinks
+    orders  cache   live        live
+    orders  search  filling     live
+    other                       loading  -
     "#);
     }
 }

@@ -63,8 +63,8 @@ fn of_lane(lane: &LaneName, status: &Status) -> Option<String> {
     let LaneName { sink, projection, max_lag, .. } = lane;
     let of = status.projections.iter().find(|one| one.name == *projection)?;
     let stands = of.sinks.iter().find(|one| one.sink == *sink)?;
-    // Before that, the projection itself is the reason.
-    if of.state == ProjectionState::Loading {
+    // Loading or quarantined: the projection itself is the reason, and has been told.
+    if of.state != ProjectionState::Live {
         return None;
     }
     match stands {

@@ -79,6 +79,8 @@ async fn what_keeps_it_from_being_ready_is_told() {
             |status| {
                 status.projections[1].state = ProjectionState::Quarantined;
                 status.projections[1].reason = Some("column price is gone".to_owned());
+                // Its lanes stand, and no row is to blame.
+                status.projections[1].sinks[0].state = LaneState::Halted;
             },
             "projection products: quarantined: column price is gone",
         ),

@@ -112,3 +112,53 @@ async fn halted(daemon: &Daemon) {
     })
     .await;
 }
+
+/// What jsonb does not take has no document on the source, either: the row's matter, not the sink's.
+#[tokio::test]
+async fn json_without_a_document_refuses_just_its_row() {
+    let world = World::new(
+        r#"CREATE TABLE things (id int PRIMARY KEY, kind text, j json);
+           INSERT INTO things VALUES (1, 'a', '{"a": 1}'), (2, 'a', '"\u0000"'), (3, 'a', '"\ud800"');"#,
+    )
+    .await;
+    let (plain, moving) = (world.name("things"), world.name("moving"));
+    let config = world.config(&format!(
+        "[projection.{plain}]\ntable = 'things'\n\
+         to.reporting = {{ table = 'things' }}\nto.cache = {{ json = 't:{{id}}' }}\n\
+         to.search = {{ index = '{plain}' }}\n\
+         [projection.{moving}]\ntable = 'things'\n\
+         to.search = {{ index = '{moving}', id = '{{kind}}:{{id}}' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    let refused = async |count: f64| {
+        let lanes = [
+            (&plain, "reporting", 0.0),
+            (&plain, "cache", count),
+            (&plain, "search", count),
+            (&moving, "search", count),
+        ];
+        for (projection, sink, count) in lanes {
+            let labels = [("sink", sink), ("projection", projection.as_str())];
+            until_metric(&daemon, "readside_dead_letters", &labels, |found| found == count).await;
+        }
+    };
+    refused(2.0).await;
+    world
+        .execute(
+            r#"UPDATE things SET j = '{"a": "\u0000"}', kind = 'b' WHERE id = 1; UPDATE things SET j = '2' WHERE id = 2"#,
+        )
+        .await;
+    let lsn = world.lsn().await;
+    for (projection, sink) in
+        [(&plain, "reporting"), (&plain, "cache"), (&plain, "search"), (&moving, "search")]
+    {
+        let query = format!("/v1/wait?projection={projection}&sink={sink}&lsn={lsn}&timeout=30s");
+        let (status, answer) = daemon.get(&query).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    refused(2.0).await;
+    assert_eq!(world.cached("t").await.keys().collect::<Vec<_>>(), ["2"]);
+    assert_eq!(world.indexed("things").await.unwrap().keys().collect::<Vec<_>>(), ["2"]);
+    assert_eq!(world.indexed("moving").await.unwrap().keys().collect::<Vec<_>>(), ["a:2"]);
+}

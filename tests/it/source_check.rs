@@ -426,6 +426,26 @@ async fn tables_that_cannot_be_used() {
 }
 
 #[tokio::test]
+async fn a_partition_beside_its_table() {
+    let source = source(&[]).await;
+    source
+        .sql(
+            "CREATE TABLE sales (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+             CREATE TABLE sales_eu PARTITION OF sales FOR VALUES IN ('eu') PARTITION BY RANGE (id);
+             CREATE TABLE sales_eu_1 PARTITION OF sales_eu FOR VALUES FROM (0) TO (100);
+             CREATE TABLE sales_us PARTITION OF sales FOR VALUES IN ('us');",
+        )
+        .await;
+    assert_eq!(source.faults(&["sales_eu", "sales_us"]).await, "");
+    let told = source.faults(&["sales_eu_1", "sales"]).await;
+    let what = "error: public.sales and public.sales_eu_1 have rows in common";
+    assert!(told.starts_with(what), "{told}");
+    let told = source.faults(&["sales", "sales_us"]).await;
+    let what = "error: public.sales_us and public.sales have rows in common";
+    assert!(told.starts_with(what), "{told}");
+}
+
+#[tokio::test]
 async fn tables_without_a_usable_replica_identity() {
     let source = source(&[]).await;
     source

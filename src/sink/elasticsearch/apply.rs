@@ -169,7 +169,13 @@ impl Writer<'_> {
         if found == Id::Some {
             let action = Action { index, id, version: self.versions.of(entry) };
             match entry.value() {
-                Some(row) => encode::write_index(job.target, action, row, out)?,
+                Some(row) => {
+                    let start = out.len();
+                    if let Err(error) = encode::write_index(job.target, action, row, out) {
+                        out.truncate(start);
+                        return Ok(Id::Invalid(no_document(&error)));
+                    }
+                }
                 None => action.write("delete", out),
             }
         }
@@ -242,6 +248,12 @@ pub(super) fn none_refused(doing: &str, refusals: &[Refusal]) -> Result<(), Sink
 }
 
 /// The engine's bytes are not what their columns say: no row of this state can be trusted.
+/// A json value that jsonb does not take, as `"\u0000"`: the source could not make a document of the
+/// row, either.
+pub(super) fn no_document(error: &ValueError) -> String {
+    format!("the row has no form as a document: {error}")
+}
+
 pub(super) fn unreadable(error: &ValueError) -> SinkError {
     SinkError::Fatal {
         what: format!("a row of the state cannot be read: {error}"),

@@ -13,8 +13,10 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::apply::{Job, Refused, Writer, bulk_path, none_refused, too_large, unreadable};
-use super::bulk::{self, Request};
+use super::apply::{
+    Job, Refused, Writer, bulk_path, no_document, none_refused, too_large, unreadable,
+};
+use super::bulk::{self, Refusal, Request};
 use super::client::{Method, segment};
 use super::encode::{self, Action, ID_BYTES_MAX, Id};
 use super::error::{self, ServerError};
@@ -186,10 +188,12 @@ async fn documents(
         }
         if let (Some(id), Some(row)) = (&one.id, job.entries[one.row].value()) {
             let action = Action { index: None, id: id.as_bytes(), version: one.version };
-            encode::write_index(job.target, action, row, &mut request.body)
-                .map_err(|error| unreadable(&error))?;
+            let written = encode::write_index(job.target, action, row, &mut request.body);
             let bytes = request.open_item_bytes();
-            if bytes > writer.limits.body_bytes_max {
+            if let Err(error) = written {
+                refusals.push(Refusal { tag, error: no_document(&error) });
+                request.abandon_item();
+            } else if bytes > writer.limits.body_bytes_max {
                 refusals.push(too_large(tag, bytes));
                 request.abandon_item();
             } else {

@@ -1,6 +1,6 @@
 //! The tables that projections name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Wanted;
 use crate::config::{Diagnostic, suggest};
@@ -20,6 +20,7 @@ pub(super) fn faults(
 ) -> Vec<(TableName, Diagnostic)> {
     let mut faults = Vec::new();
     let mut seen = BTreeSet::new();
+    let mut followed = BTreeMap::new();
     for Wanted { table: name, place } in wanted {
         let found = catalog.table(name);
         // What is wrong with a table is told where it is first named, a wrong name wherever it stands.
@@ -38,6 +39,7 @@ pub(super) fn faults(
                     privileges(catalog, table, &mut push);
                     row_security(catalog, table, &mut push);
                     identity(table, &mut push);
+                    overlap(table, &mut followed, &mut push);
                 }
             },
         }
@@ -45,17 +47,33 @@ pub(super) fn faults(
     faults
 }
 
+/// A change of a leaf is one table's change.
+fn overlap<'c>(
+    table: &'c Table,
+    followed: &mut BTreeMap<u32, &'c TableName>,
+    push: &mut impl FnMut(String, String),
+) {
+    let name = &table.name;
+    let shared = table.leaves.iter().find_map(|leaf| followed.get(&leaf.oid));
+    if let Some(other) = shared {
+        push(
+            format!("{name} and {other} have rows in common: one is a partition of the other"),
+            format!("project one of them; {other} is projected already"),
+        );
+        return;
+    }
+    followed.extend(table.leaves.iter().map(|leaf| (leaf.oid, name)));
+}
+
 fn similar(name: &TableName, names: &[TableName]) -> String {
     let elsewhere = names.iter().find(|other| other.name == name.name);
-    let texts: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let nearest = match elsewhere {
-        Some(other) => Some(other.to_string()),
-        None => {
-            suggest::nearest(&name.to_string(), texts.iter().map(String::as_str)).map(str::to_owned)
-        }
+    let beside = || {
+        let beside = names.iter().filter(|other| other.schema == name.schema);
+        let near = suggest::nearest(&name.name, beside.clone().map(|other| other.name.as_str()))?;
+        beside.into_iter().find(|other| other.name == near)
     };
-    match nearest {
-        Some(nearest) => format!("did you mean {nearest}?"),
+    match elsewhere.or_else(beside) {
+        Some(near) => format!("did you mean {near}?"),
         None => "create it, or correct the name; it is written as in SQL".into(),
     }
 }
