@@ -87,10 +87,11 @@ impl Engine {
                     }
                     self.scan(*table)
                 }
-                plan::Node::Project { input, columns } => self.project(place[*input], columns),
+                plan::Node::Map { input, exprs, .. } => self.project(place[*input], &chosen(exprs)),
                 plan::Node::Output { input, key } => {
                     return self.output(place[*input], key, tables);
                 }
+                node => unreachable!("no plan has {node:?} yet"),
             };
             place.push(id);
         }
@@ -120,12 +121,13 @@ impl Engine {
     }
 
     fn project(&mut self, input: usize, chosen: &[usize]) -> usize {
-        let plan = plan::Node::Project { input, columns: chosen.to_vec() };
+        let exprs = chosen.iter().map(|&at| plan::Expr::Column(at)).collect();
+        let from = self.nodes[input].columns.clone();
+        let columns: Vec<Column> = chosen.iter().map(|&at| from[at].clone()).collect();
+        let plan = plan::Node::Map { input, exprs, columns: columns.clone() };
         if let Some(node) = self.nodes.iter().position(|node| node.plan == plan) {
             return node;
         }
-        let from = self.nodes[input].columns.clone();
-        let columns = chosen.iter().map(|&at| from[at].clone()).collect();
         let node =
             self.add_node(plan, columns, Kind::Project { input: from, chosen: chosen.to_vec() });
         self.nodes[input].users.push(node);
@@ -264,7 +266,7 @@ impl Engine {
     pub fn reconcile(&mut self, output: OutputId, lsn: Lsn) -> Result<(), ValueError> {
         let its = |node: &Node| matches!(node.kind, Kind::Output { output: o, .. } if o == output);
         let Some(at) = self.nodes.iter().position(its) else { return Ok(()) };
-        let Some(input) = self.nodes[at].plan.input() else { return Ok(()) };
+        let Some(&input) = self.nodes[at].plan.inputs().first() else { return Ok(()) };
         let mut rows = Deltas::default();
         self.rows_of(input, &mut rows)?;
         let Kind::Output { operator, arrangement, .. } = &mut self.nodes[at].kind else {
@@ -282,7 +284,7 @@ impl Engine {
                 rows.for_each(|row| out.push(row, 1));
                 Ok(())
             }
-            (Kind::Project { input: columns, chosen }, plan::Node::Project { input, .. }) => {
+            (Kind::Project { input: columns, chosen }, plan::Node::Map { input, .. }) => {
                 let mut rows = Deltas::default();
                 self.rows_of(*input, &mut rows)?;
                 project(&rows, columns, chosen, out)
@@ -372,4 +374,12 @@ impl Engine {
         }
         Ok(conflicts)
     }
+}
+
+fn chosen(exprs: &[plan::Expr]) -> Vec<usize> {
+    let column = |expr: &plan::Expr| match expr {
+        plan::Expr::Column(at) => *at,
+        plan::Expr::Computed(_) => unreachable!("no plan computes yet"),
+    };
+    exprs.iter().map(column).collect()
 }
