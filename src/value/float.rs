@@ -51,21 +51,7 @@ impl Float for f32 {
 }
 
 pub(super) fn encode<F: Float>(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let value = parse::<F>(text)?;
-    let bits = match value.to_f64() {
-        0.0 => 0,
-        finite if !finite.is_nan() => value.bits(),
-        // One NaN, above Infinity.
-        _ => !SIGN,
-    };
-    let flipped = if bits & SIGN == 0 { bits | SIGN } else { !bits };
-    let bytes = flipped.to_be_bytes();
-    let bytes = bytes.get(..F::BYTES)?;
-    if bytes.first() >= Some(&LARGE) {
-        out.push(LARGE);
-    }
-    out.extend_from_slice(bytes);
-
+    let bits = put_bits(parse::<F>(text)?, out);
     // Printed where the text would be, to see whether it must be.
     let suffix = out.len();
     out.push(PRINTED);
@@ -78,6 +64,33 @@ pub(super) fn encode<F: Float>(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
         text::encode(text, out)?;
     }
     Some(())
+}
+
+/// The part that compares; gives the bits without the sign of zero and the variety of NaN.
+fn put_bits<F: Float>(value: F, out: &mut Vec<u8>) -> u64 {
+    let bits = match value.to_f64() {
+        0.0 => 0,
+        finite if !finite.is_nan() => value.bits(),
+        // One NaN, above Infinity.
+        _ => !SIGN,
+    };
+    let flipped = if bits & SIGN == 0 { bits | SIGN } else { !bits };
+    let bytes = flipped.to_be_bytes();
+    if bytes.first() >= Some(&LARGE) {
+        out.push(LARGE);
+    }
+    out.extend(bytes.into_iter().take(F::BYTES));
+    bits
+}
+
+/// Appends the datum of a value as `print` lays it out.
+pub(super) fn put<F: Float>(value: F, out: &mut Vec<u8>) {
+    put_bits(value, out);
+    if value.to_f64() == 0.0 && value.to_f64().is_sign_negative() {
+        out.extend_from_slice(&[AS_TEXT, b'-', b'0', 0]);
+    } else {
+        out.push(PRINTED);
+    }
 }
 
 /// The spellings of Postgres; Rust knows others.

@@ -1,7 +1,7 @@
 //! Values taken out of their datums, for expressions.
 
 use super::decimal::Decimal;
-use super::{Type, ValueError, datum, float, int, interval};
+use super::{Type, ValueError, datum, float, int, interval, numeric};
 
 /// What expressions compute with.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,4 +37,39 @@ pub fn scalar<'a>(ty: &Type, datum: &'a [u8]) -> Result<Option<Scalar<'a>>, Valu
         _ => Some(Scalar::Datum { whole: datum, order: datum }),
     };
     scalar.map(Some).ok_or_else(|| ValueError::new(ty, datum))
+}
+
+impl Scalar<'_> {
+    /// Appends the datum of a value of this type.
+    pub fn encode(&self, ty: &Type, out: &mut Vec<u8>) -> Result<(), ValueError> {
+        let start = out.len();
+        let done = match (self, ty) {
+            (Scalar::Bool(value), _) => {
+                out.push(u8::from(*value));
+                Some(())
+            }
+            (Scalar::Int(value), _) => {
+                int::put(*value, out);
+                Some(())
+            }
+            (Scalar::Float(value), Type::Float4) => {
+                #[expect(clippy::cast_possible_truncation, reason = "it was a real before")]
+                float::put(*value as f32, out);
+                Some(())
+            }
+            (Scalar::Float(value), _) => {
+                float::put(*value, out);
+                Some(())
+            }
+            (Scalar::Decimal(value), _) => numeric::encode(value.to_string().as_bytes(), out),
+            (Scalar::Datum { whole, .. }, _) => {
+                out.extend_from_slice(whole);
+                Some(())
+            }
+        };
+        done.ok_or_else(|| {
+            out.truncate(start);
+            ValueError::new(ty, format!("{self:?}").as_bytes())
+        })
+    }
 }

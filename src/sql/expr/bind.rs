@@ -9,11 +9,13 @@ use sqlparser::ast::{
     ObjectNamePart, Spanned, UnaryOperator, Value, ValueWithSpan,
 };
 
+use super::Fault;
 use super::eval::Row;
+use super::names::{Field, Names};
 use super::node::{Arithmetic, Comparison, Node};
-use super::parse::Parsed;
-use super::types::Ty;
-use super::{Fault, Scope};
+use super::parse::Places;
+use super::ty::{Collation, Ty, oid_of};
+use super::types::Kind;
 use crate::value::{self, Decimal, Scalar, Type};
 
 /// pg_type's oids of text and varchar; other types that are kept as text compare in ways of their own.
@@ -24,11 +26,11 @@ const PRECISION_MAX: u64 = 1_000;
 pub(super) struct Bound {
     pub(super) node: Node,
     /// `None`: a NULL that nothing has given a type.
-    pub(super) ty: Option<Ty>,
+    pub(super) ty: Option<Kind>,
 }
 
 impl Bound {
-    fn new(node: Node, ty: Ty) -> Self {
+    fn new(node: Node, ty: Kind) -> Self {
         Self { node, ty: Some(ty) }
     }
 
@@ -37,7 +39,7 @@ impl Bound {
     }
 
     /// Converted, where it has to be.
-    fn into(self, to: Ty) -> Node {
+    fn into(self, to: Kind) -> Node {
         match (self.node, self.ty) {
             (Node::Null, _) | (_, None) => Node::Null,
             // A constant stays one.
@@ -55,20 +57,30 @@ impl Bound {
 
 type Result<T = Bound> = std::result::Result<T, Fault>;
 
-pub(super) fn bind(parsed: &Parsed<'_>, scope: &Scope<'_>) -> Result {
-    Binder { parsed, scope, columns: Cell::new(0) }.expr(&parsed.expr)
+pub(super) fn bind(expr: &Expr, places: &Places<'_>, names: &dyn Names) -> Result<(Node, Ty)> {
+    let bound = Binder { places, names, columns: Cell::new(0) }.expr(expr)?;
+    // What nothing has given a type is a text.
+    let stored = bound.ty.map_or(Type::Text, Kind::stored);
+    let ty = Ty {
+        oid: oid_of(&stored).unwrap_or(TEXT_OIDS[0]),
+        typmod: -1,
+        stored,
+        collation: Collation::Default,
+        not_null: false,
+    };
+    Ok((bound.node, ty))
 }
 
 struct Binder<'a> {
-    parsed: &'a Parsed<'a>,
-    scope: &'a Scope<'a>,
+    places: &'a Places<'a>,
+    names: &'a dyn Names,
     /// Met so far: what has none is a constant.
     columns: Cell<usize>,
 }
 
 impl Binder<'_> {
     fn place(&self, at: &impl Spanned) -> Range<usize> {
-        self.parsed.place(at)
+        self.places.of(at)
     }
 
     fn refuse<T>(&self, at: &impl Spanned, what: String, hint: &str) -> Result<T> {
@@ -94,13 +106,16 @@ impl Binder<'_> {
     }
 
     fn one(&self, expr: &Expr) -> Result {
+        if let Some(Field { position, ty }) = self.names.computed(expr)
+            && let Some(kind) = Kind::of(&ty.stored)
+        {
+            self.columns.set(self.columns.get() + 1);
+            return Ok(Bound::new(Node::Column { position, ty: ty.stored }, kind));
+        }
         match expr {
             Expr::Nested(inner) => self.expr(inner),
-            Expr::Identifier(name) => self.column(expr, name),
-            Expr::CompoundIdentifier(_) => {
-                let hint = "write the column alone; the row is all there is";
-                self.refuse(expr, format!("{expr} is no column's name"), hint)
-            }
+            Expr::Identifier(name) => self.column(expr, std::slice::from_ref(name)),
+            Expr::CompoundIdentifier(path) => self.column(expr, path),
             Expr::Value(value) => self.literal(value, false),
             Expr::UnaryOp { op: UnaryOperator::Plus, expr: of } => {
                 let of = self.expr(of)?;
@@ -111,15 +126,15 @@ impl Binder<'_> {
             }
             Expr::UnaryOp { op: UnaryOperator::Minus, expr: of } => self.negate(expr, of),
             Expr::UnaryOp { op: UnaryOperator::Not, expr: of } => {
-                Ok(Bound::new(Node::Not(Box::new(self.condition(of)?)), Ty::Bool))
+                Ok(Bound::new(Node::Not(Box::new(self.condition(of)?)), Kind::Bool))
             }
             Expr::BinaryOp { left, op, right } => self.binary(expr, left, op, right),
             Expr::IsNull(of) => {
-                Ok(Bound::new(Node::IsNull(Box::new(self.expr(of)?.node)), Ty::Bool))
+                Ok(Bound::new(Node::IsNull(Box::new(self.expr(of)?.node)), Kind::Bool))
             }
             Expr::IsNotNull(of) => {
                 let is_null = Node::IsNull(Box::new(self.expr(of)?.node));
-                Ok(Bound::new(Node::Not(Box::new(is_null)), Ty::Bool))
+                Ok(Bound::new(Node::Not(Box::new(is_null)), Kind::Bool))
             }
             Expr::IsTrue(of) => self.is(of, Some(true), false),
             Expr::IsNotTrue(of) => self.is(of, Some(true), true),
@@ -148,40 +163,31 @@ impl Binder<'_> {
         }
     }
 
-    fn column(&self, expr: &Expr, name: &Ident) -> Result {
-        let folded = match name.quote_style {
-            None => name.value.to_ascii_lowercase(),
-            Some(_) => name.value.clone(),
-        };
-        let Some(position) = self.scope.columns.iter().position(|c| c.name == folded) else {
-            let what = format!("there is no column `{folded}`");
-            let span = self.place(expr);
-            return Err(Fault { what, hint: None, span, unknown_column: Some(folded) });
-        };
+    fn column(&self, expr: &Expr, path: &[Ident]) -> Result {
+        let found = self.names.column(path);
+        let Field { position, ty } = found.map_err(|fault| fault.at(self.place(expr)))?;
         self.columns.set(self.columns.get() + 1);
-        let column = &self.scope.columns[position];
-        let of_text = column.ty != Type::Text || TEXT_OIDS.contains(&column.type_oid);
-        let Some(ty) = Ty::of(&column.ty).filter(|_| of_text) else {
-            let what =
-                format!("column `{folded}` is {}, which expressions do not know", column.sql_type);
+        let of_text = ty.stored != Type::Text || TEXT_OIDS.contains(&ty.oid);
+        let Some(kind) = Kind::of(&ty.stored).filter(|_| of_text) else {
+            let what = format!("column `{expr}` is {ty}, which expressions do not know");
             return self.refuse(expr, what, "use columns of numbers, times, booleans and text");
         };
-        if ty == Ty::Text && !(self.scope.byte_equality)(position) {
-            let what = format!("column `{folded}` has a nondeterministic collation");
+        if kind == Kind::Text && ty.collation == (Collation::Other { deterministic: false }) {
+            let what = format!("column `{expr}` has a nondeterministic collation");
             return self.refuse(expr, what, "use columns whose texts are equal byte for byte");
         }
-        Ok(Bound::new(Node::Column { position, ty: column.ty.clone() }, ty))
+        Ok(Bound::new(Node::Column { position, ty: ty.stored }, kind))
     }
 
     /// A number without a point and an exponent is of the first integer type that holds it.
     fn literal(&self, literal: &ValueWithSpan, negative: bool) -> Result {
         match &literal.value {
             Value::Null => Ok(Bound { node: Node::Null, ty: None }),
-            Value::Boolean(value) => Ok(Bound::new(Node::Bool(*value), Ty::Bool)),
+            Value::Boolean(value) => Ok(Bound::new(Node::Bool(*value), Kind::Bool)),
             Value::SingleQuotedString(text) => {
                 let mut datum = Vec::new();
                 match value::encode(&Type::Text, text.as_bytes(), &mut datum) {
-                    Ok(()) => Ok(Bound::new(Node::Text(datum), Ty::Text)),
+                    Ok(()) => Ok(Bound::new(Node::Text(datum), Kind::Text)),
                     Err(error) => self.refuse(literal, error.to_string(), ""),
                 }
             }
@@ -189,14 +195,14 @@ impl Binder<'_> {
                 let integer = digits.bytes().all(|byte| byte.is_ascii_digit());
                 let signed = if negative { format!("-{digits}") } else { digits.clone() };
                 if integer && let Ok(value) = signed.parse::<i64>() {
-                    let ty = if i32::try_from(value).is_ok() { Ty::Int4 } else { Ty::Int8 };
+                    let ty = if i32::try_from(value).is_ok() { Kind::Int4 } else { Kind::Int8 };
                     return Ok(Bound::new(Node::Int(value), ty));
                 }
                 match Decimal::parse(digits) {
                     Some(value) if negative => {
-                        Ok(Bound::new(Node::Decimal(value.negated()), Ty::Numeric))
+                        Ok(Bound::new(Node::Decimal(value.negated()), Kind::Numeric))
                     }
-                    Some(value) => Ok(Bound::new(Node::Decimal(value), Ty::Numeric)),
+                    Some(value) => Ok(Bound::new(Node::Decimal(value), Kind::Numeric)),
                     None => {
                         let what = format!("{digits} is no number");
                         self.refuse(literal, what, "write digits, a point and an exponent")
@@ -237,11 +243,11 @@ impl Binder<'_> {
             BinaryOperator::Modulo => Arithmetic::Remainder,
             BinaryOperator::And => {
                 let parts = vec![self.condition(left)?, self.condition(right)?];
-                return Ok(Bound::new(connected(parts, false), Ty::Bool));
+                return Ok(Bound::new(connected(parts, false), Kind::Bool));
             }
             BinaryOperator::Or => {
                 let parts = vec![self.condition(left)?, self.condition(right)?];
-                return Ok(Bound::new(connected(parts, true), Ty::Bool));
+                return Ok(Bound::new(connected(parts, true), Kind::Bool));
             }
             _ => {
                 let comparison = match op {
@@ -253,7 +259,7 @@ impl Binder<'_> {
                     BinaryOperator::GtEq => Comparison::GreaterOrEqual,
                     _ => return self.unsupported(expr),
                 };
-                return Ok(Bound::new(self.compare(expr, left, comparison, right)?, Ty::Bool));
+                return Ok(Bound::new(self.compare(expr, left, comparison, right)?, Kind::Bool));
             }
         };
         let (left, right) = (self.expr(left)?, self.expr(right)?);
@@ -281,16 +287,16 @@ impl Binder<'_> {
         &self,
         expr: &Expr,
         op: &str,
-        left: Option<Option<Ty>>,
-        right: Option<Ty>,
+        left: Option<Option<Kind>>,
+        right: Option<Kind>,
     ) -> Result<T> {
-        let name = |ty: Option<Ty>| ty.map_or("NULL".to_owned(), |ty| ty.to_string());
+        let name = |ty: Option<Kind>| ty.map_or("NULL".to_owned(), |ty| ty.to_string());
         let what = match left {
             Some(left) => format!("there is no operator {} {op} {}", name(left), name(right)),
             None => format!("there is no operator {op} {}", name(right)),
         };
-        let is_time = |ty: Option<Ty>| ty.is_some_and(Ty::is_time);
-        let is_text = |ty: Option<Ty>| ty == Some(Ty::Text);
+        let is_time = |ty: Option<Kind>| ty.is_some_and(Kind::is_time);
+        let is_text = |ty: Option<Kind>| ty == Some(Kind::Text);
         let hint = if is_time(left.flatten()) || is_time(right) {
             "write extract(epoch from …), which is a time in seconds"
         } else if is_text(left.flatten()) || is_text(right) {
@@ -323,12 +329,12 @@ impl Binder<'_> {
     ) -> Result<Node> {
         let (Some(a), Some(b)) = (left.ty, right.ty) else { return Ok(Node::Null) };
         let ordered = !matches!(operator, Comparison::Equal | Comparison::NotEqual);
-        if a == Ty::Text && b == Ty::Text && ordered {
+        if a == Kind::Text && b == Kind::Text && ordered {
             let hint = "the order of texts is their collation's; compare them with = and <>";
             return self.refuse(expr, "texts are not ordered here".into(), hint);
         }
         let Some(ty) = meet(a, b) else {
-            let hint = match (a == Ty::Text || b == Ty::Text, a.is_time() && b.is_time()) {
+            let hint = match (a == Kind::Text || b == Kind::Text, a.is_time() && b.is_time()) {
                 (true, _) => "write numbers without quotes, and no literals of times",
                 (_, true) => "compare times of one type, or their extract(epoch from …)",
                 _ => "",
@@ -345,7 +351,7 @@ impl Binder<'_> {
     fn condition(&self, expr: &Expr) -> Result<Node> {
         let bound = self.expr(expr)?;
         match bound.ty {
-            Some(Ty::Bool) | None => Ok(bound.node),
+            Some(Kind::Bool) | None => Ok(bound.node),
             Some(ty) => {
                 let what = format!("{ty} stands where a condition is wanted");
                 self.refuse(expr, what, "compare it with something")
@@ -419,8 +425,8 @@ impl Binder<'_> {
     }
 
     /// The type in which they all meet.
-    fn common(&self, expr: &Expr, bound: &[Bound]) -> Result<Ty> {
-        let mut found: Option<Ty> = None;
+    fn common(&self, expr: &Expr, bound: &[Bound]) -> Result<Kind> {
+        let mut found: Option<Kind> = None;
         for ty in bound.iter().filter_map(|bound| bound.ty) {
             found = match found {
                 None => Some(ty),
@@ -446,7 +452,8 @@ impl Binder<'_> {
             None => Node::Null,
             Some(from) => {
                 let numbers = from.is_number() && to.is_number();
-                let flags = matches!((from, to), (Ty::Bool, Ty::Int4) | (Ty::Int4, Ty::Bool));
+                let flags =
+                    matches!((from, to), (Kind::Bool, Kind::Int4) | (Kind::Int4, Kind::Bool));
                 if from == to {
                     of.node
                 } else if numbers || flags {
@@ -483,7 +490,7 @@ impl Binder<'_> {
         match of.ty {
             Some(ty) if ty.is_time() => {
                 let node = strict([of.node], |[of]| Node::Epoch { of: Box::new(of), ty });
-                Ok(Bound::new(node, Ty::Numeric))
+                Ok(Bound::new(node, Kind::Numeric))
             }
             ty => {
                 let ty = ty.map_or("NULL".to_owned(), |ty| ty.to_string());
@@ -517,7 +524,7 @@ impl Binder<'_> {
             ("coalesce" | "greatest" | "least", [_, ..]) => {
                 let bound = bind()?;
                 let ty = self.common(expr, &bound)?;
-                if ty == Ty::Text && name != "coalesce" {
+                if ty == Kind::Text && name != "coalesce" {
                     let hint = "the order of texts is their collation's";
                     return self.refuse(expr, "texts are not ordered here".into(), hint);
                 }
@@ -571,12 +578,12 @@ fn signed_literal(expr: &Expr) -> Option<(&ValueWithSpan, bool)> {
 }
 
 /// Where two values are compared.
-fn meet(a: Ty, b: Ty) -> Option<Ty> {
+fn meet(a: Kind, b: Kind) -> Option<Kind> {
     a.operator(b).or_else(|| (a == b).then_some(a))
 }
 
 fn not_if(negated: bool, node: Node) -> Bound {
-    Bound::new(if negated { Node::Not(Box::new(node)) } else { node }, Ty::Bool)
+    Bound::new(if negated { Node::Not(Box::new(node)) } else { node }, Kind::Bool)
 }
 
 /// OR of the parts where `decisive`, else AND. A constant that decides is all, wherever it stands: so
@@ -644,28 +651,31 @@ fn first_present(of: Vec<Node>) -> Node {
 }
 
 /// The type, and precision and scale where they are given.
-fn cast_target(to: &DataType) -> Option<(Ty, Option<(u32, u32)>)> {
+fn cast_target(to: &DataType) -> Option<(Kind, Option<(u32, u32)>)> {
     let plain = |ty| Some((ty, None));
     match to {
-        DataType::SmallInt(None) | DataType::Int2(None) => plain(Ty::Int2),
-        DataType::Int(None) | DataType::Integer(None) | DataType::Int4(None) => plain(Ty::Int4),
-        DataType::BigInt(None) | DataType::Int8(None) => plain(Ty::Int8),
-        DataType::Real | DataType::Float4 => plain(Ty::Float4),
+        DataType::SmallInt(None) | DataType::Int2(None) => plain(Kind::Int2),
+        DataType::Int(None) | DataType::Integer(None) | DataType::Int4(None) => plain(Kind::Int4),
+        DataType::BigInt(None) | DataType::Int8(None) => plain(Kind::Int8),
+        DataType::Real | DataType::Float4 => plain(Kind::Float4),
         DataType::DoublePrecision | DataType::Float8 | DataType::Float(ExactNumberInfo::None) => {
-            plain(Ty::Float8)
+            plain(Kind::Float8)
         }
-        DataType::Float(ExactNumberInfo::Precision(1..=24)) => plain(Ty::Float4),
-        DataType::Float(ExactNumberInfo::Precision(25..=53)) => plain(Ty::Float8),
-        DataType::Bool | DataType::Boolean => plain(Ty::Bool),
+        DataType::Float(ExactNumberInfo::Precision(1..=24)) => plain(Kind::Float4),
+        DataType::Float(ExactNumberInfo::Precision(25..=53)) => plain(Kind::Float8),
+        DataType::Bool | DataType::Boolean => plain(Kind::Bool),
         DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => {
             let (precision, scale) = match *info {
-                ExactNumberInfo::None => return plain(Ty::Numeric),
+                ExactNumberInfo::None => return plain(Kind::Numeric),
                 ExactNumberInfo::Precision(precision) => (precision, 0),
                 ExactNumberInfo::PrecisionAndScale(precision, scale) => (precision, scale),
             };
             let scale = u64::try_from(scale).ok().filter(|&scale| scale <= precision)?;
             let precision = Some(precision).filter(|p| (1..=PRECISION_MAX).contains(p))?;
-            Some((Ty::Numeric, Some((u32::try_from(precision).ok()?, u32::try_from(scale).ok()?))))
+            Some((
+                Kind::Numeric,
+                Some((u32::try_from(precision).ok()?, u32::try_from(scale).ok()?)),
+            ))
         }
         _ => None,
     }

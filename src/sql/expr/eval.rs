@@ -6,10 +6,10 @@
 use std::cmp::Ordering;
 use std::ops::{Add, Div, Mul, Range, Sub};
 
-use crate::value::{self, Decimal, DecimalError, Scalar, ValueError};
+use crate::value::{self, Decimal, DecimalError, Scalar, Type, ValueError};
 
 use super::node::{Arithmetic, Comparison, Node};
-use super::types::Ty;
+use super::types::Kind;
 
 /// A row's datums, found by `value::split`.
 #[derive(Clone, Copy)]
@@ -18,12 +18,20 @@ pub struct Row<'a> {
     pub ranges: &'a [Range<usize>],
 }
 
+impl<'a> Row<'a> {
+    /// The datum of a column.
+    pub fn datum(self, position: usize) -> &'a [u8] {
+        let range = self.ranges.get(position).cloned();
+        range.and_then(|range| self.bytes.get(range)).unwrap_or_default()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
     #[error(transparent)]
     Numeric(#[from] DecimalError),
     #[error("{0} out of range")]
-    OutOfRange(Ty),
+    OutOfRange(String),
     #[error("value out of range: overflow")]
     Overflow,
     #[error("value out of range: underflow")]
@@ -45,11 +53,7 @@ impl Node {
             Node::Float(value) => Some(Scalar::Float(*value)),
             Node::Decimal(value) => Some(Scalar::Decimal(value.clone())),
             Node::Text(datum) => Some(Scalar::Datum { whole: datum, order: datum }),
-            Node::Column { position, ty } => {
-                let datum =
-                    row.ranges.get(*position).and_then(|range| row.bytes.get(range.clone()));
-                value::scalar(ty, datum.unwrap_or_default())?
-            }
+            Node::Column { position, ty } => value::scalar(ty, row.datum(*position))?,
             Node::Cast { of, from, to } => match of.eval(row)? {
                 Some(value) => Some(cast(value, *from, *to)?),
                 None => None,
@@ -117,7 +121,7 @@ impl Node {
                 otherwise.eval(row)?
             }
             Node::Epoch { of, ty } => match of.eval(row)? {
-                Some(value) => Some(Scalar::Decimal(epoch(*ty, &value)?)),
+                Some(value) => Some(Scalar::Decimal(epoch(&ty.stored(), &value)?)),
                 None => None,
             },
         })
@@ -125,9 +129,12 @@ impl Node {
 }
 
 /// A time in seconds, as `extract(epoch from …)` counts them.
-pub(super) fn epoch(ty: Ty, value: &Scalar<'_>) -> std::result::Result<Decimal, EvalError> {
-    let Scalar::Datum { whole: datum, .. } = value else { return Err(EvalError::OutOfRange(ty)) };
-    value::epoch(&ty.stored(), datum).ok_or(EvalError::OutOfRange(ty))
+pub(super) fn epoch(ty: &Type, value: &Scalar<'_>) -> std::result::Result<Decimal, EvalError> {
+    let epoch = match value {
+        Scalar::Datum { whole, .. } => value::epoch(ty, whole),
+        _ => None,
+    };
+    epoch.ok_or_else(|| EvalError::OutOfRange(ty.to_string()))
 }
 
 /// The first part that has this value decides, else NULL where one is NULL.
@@ -183,16 +190,16 @@ fn compare(left: &Scalar<'_>, right: &Scalar<'_>) -> Ordering {
     }
 }
 
-fn int<'v>(value: Option<i64>, ty: Ty) -> std::result::Result<Scalar<'v>, EvalError> {
+fn int<'v>(value: Option<i64>, ty: Kind) -> std::result::Result<Scalar<'v>, EvalError> {
     let fits = |value: &i64| match ty {
-        Ty::Int2 => i16::try_from(*value).is_ok(),
-        Ty::Int4 => i32::try_from(*value).is_ok(),
+        Kind::Int2 => i16::try_from(*value).is_ok(),
+        Kind::Int4 => i32::try_from(*value).is_ok(),
         _ => true,
     };
-    value.filter(fits).map(Scalar::Int).ok_or(EvalError::OutOfRange(ty))
+    value.filter(fits).map(Scalar::Int).ok_or_else(|| EvalError::OutOfRange(ty.to_string()))
 }
 
-fn negate(value: Scalar<'_>, ty: Ty) -> std::result::Result<Scalar<'_>, EvalError> {
+fn negate(value: Scalar<'_>, ty: Kind) -> std::result::Result<Scalar<'_>, EvalError> {
     match value {
         Scalar::Int(value) => int(value.checked_neg(), ty),
         Scalar::Float(value) => Ok(Scalar::Float(-value)),
@@ -203,7 +210,7 @@ fn negate(value: Scalar<'_>, ty: Ty) -> std::result::Result<Scalar<'_>, EvalErro
 
 fn arithmetic<'v>(
     operator: Arithmetic,
-    ty: Ty,
+    ty: Kind,
     left: &Scalar<'_>,
     right: &Scalar<'_>,
 ) -> std::result::Result<Scalar<'v>, EvalError> {
@@ -237,12 +244,12 @@ fn arithmetic<'v>(
 }
 
 /// As float.h has it.
-fn float(operator: Arithmetic, ty: Ty, a: f64, b: f64) -> std::result::Result<f64, EvalError> {
+fn float(operator: Arithmetic, ty: Kind, a: f64, b: f64) -> std::result::Result<f64, EvalError> {
     if operator == Arithmetic::Divide && b == 0.0 && !a.is_nan() {
         return Err(DecimalError::DivisionByZero.into());
     }
     let result = match ty {
-        Ty::Float4 => f64::from(operate(operator, a as f32, b as f32)),
+        Kind::Float4 => f64::from(operate(operator, a as f32, b as f32)),
         _ => operate(operator, a, b),
     };
     let can_underflow = match operator {
@@ -275,26 +282,26 @@ where
     }
 }
 
-fn cast<'v>(value: Scalar<'v>, from: Ty, to: Ty) -> std::result::Result<Scalar<'v>, EvalError> {
+fn cast<'v>(value: Scalar<'v>, from: Kind, to: Kind) -> std::result::Result<Scalar<'v>, EvalError> {
     Ok(match value {
         Scalar::Int(value) => match to {
-            Ty::Numeric => Scalar::Decimal(Decimal::of_int(value)),
-            Ty::Float4 => Scalar::Float(f64::from(value as f32)),
-            Ty::Float8 => Scalar::Float(value as f64),
-            Ty::Bool => Scalar::Bool(value != 0),
+            Kind::Numeric => Scalar::Decimal(Decimal::of_int(value)),
+            Kind::Float4 => Scalar::Float(f64::from(value as f32)),
+            Kind::Float8 => Scalar::Float(value as f64),
+            Kind::Bool => Scalar::Bool(value != 0),
             _ => return int(Some(value), to),
         },
         Scalar::Bool(value) => Scalar::Int(value.into()),
         Scalar::Decimal(value) => match to {
-            Ty::Float4 => Scalar::Float(in_range(f64::from(value.to_f32()), &value, to)?),
-            Ty::Float8 => Scalar::Float(in_range(value.to_f64(), &value, to)?),
-            Ty::Numeric => Scalar::Decimal(value),
+            Kind::Float4 => Scalar::Float(in_range(f64::from(value.to_f32()), &value, to)?),
+            Kind::Float8 => Scalar::Float(in_range(value.to_f64(), &value, to)?),
+            Kind::Numeric => Scalar::Decimal(value),
             _ => return int(value.to_i64(), to),
         },
         Scalar::Float(value) => match to {
-            Ty::Numeric if from == Ty::Float4 => Scalar::Decimal(Decimal::of_f32(value as f32)),
-            Ty::Numeric => Scalar::Decimal(Decimal::of_f64(value)),
-            Ty::Float4 => {
+            Kind::Numeric if from == Kind::Float4 => Scalar::Decimal(Decimal::of_f32(value as f32)),
+            Kind::Numeric => Scalar::Decimal(Decimal::of_f64(value)),
+            Kind::Float4 => {
                 let narrow = f64::from(value as f32);
                 if narrow.is_infinite() && !value.is_infinite() {
                     return Err(EvalError::Overflow);
@@ -304,7 +311,7 @@ fn cast<'v>(value: Scalar<'v>, from: Ty, to: Ty) -> std::result::Result<Scalar<'
                 }
                 Scalar::Float(narrow)
             }
-            Ty::Float8 => Scalar::Float(value),
+            Kind::Float8 => Scalar::Float(value),
             _ => return int(integer(value.round_ties_even()), to),
         },
         other => other,
@@ -318,7 +325,7 @@ fn integer(value: f64) -> Option<i64> {
 }
 
 /// What a decimal became as a float: nothing is lost but digits.
-fn in_range(float: f64, of: &Decimal, to: Ty) -> std::result::Result<f64, EvalError> {
+fn in_range(float: f64, of: &Decimal, to: Kind) -> std::result::Result<f64, EvalError> {
     let lost = of.is_finite() && (float.is_infinite() || (float == 0.0 && !of.is_zero()));
-    if lost { Err(EvalError::OutOfRange(to)) } else { Ok(float) }
+    if lost { Err(EvalError::OutOfRange(to.to_string())) } else { Ok(float) }
 }

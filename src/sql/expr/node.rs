@@ -2,7 +2,7 @@
 
 use crate::value::{Decimal, Type};
 
-use super::types::Ty;
+use super::types::Kind;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
@@ -19,8 +19,8 @@ pub(super) enum Node {
     },
     Cast {
         of: Box<Node>,
-        from: Ty,
-        to: Ty,
+        from: Kind,
+        to: Kind,
     },
     /// To `numeric(precision, scale)`, of a numeric.
     Fit {
@@ -30,15 +30,15 @@ pub(super) enum Node {
     },
     Negate {
         of: Box<Node>,
-        ty: Ty,
+        ty: Kind,
     },
     Abs {
         of: Box<Node>,
-        ty: Ty,
+        ty: Kind,
     },
     Arithmetic {
         operator: Arithmetic,
-        ty: Ty,
+        ty: Kind,
         left: Box<Node>,
         right: Box<Node>,
     },
@@ -69,7 +69,7 @@ pub(super) enum Node {
     },
     Epoch {
         of: Box<Node>,
-        ty: Ty,
+        ty: Kind,
     },
 }
 

@@ -6,7 +6,7 @@ use crate::value::Type;
 
 /// Numbers in the order in which Postgres converts them by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Ty {
+pub(super) enum Kind {
     Int2,
     Int4,
     Int8,
@@ -23,61 +23,61 @@ pub enum Ty {
     Interval,
 }
 
-impl Ty {
+impl Kind {
     /// The type of a column's values; `None` for those that expressions do not know.
     pub(super) fn of(ty: &Type) -> Option<Self> {
         Some(match ty {
-            Type::Int2 => Ty::Int2,
-            Type::Int4 => Ty::Int4,
-            Type::Int8 => Ty::Int8,
-            Type::Numeric => Ty::Numeric,
-            Type::Float4 => Ty::Float4,
-            Type::Float8 => Ty::Float8,
-            Type::Bool => Ty::Bool,
-            Type::Text => Ty::Text,
-            Type::Date => Ty::Date,
-            Type::Time => Ty::Time,
-            Type::TimeTz => Ty::TimeTz,
-            Type::Timestamp => Ty::Timestamp,
-            Type::TimestampTz => Ty::TimestampTz,
-            Type::Interval => Ty::Interval,
+            Type::Int2 => Kind::Int2,
+            Type::Int4 => Kind::Int4,
+            Type::Int8 => Kind::Int8,
+            Type::Numeric => Kind::Numeric,
+            Type::Float4 => Kind::Float4,
+            Type::Float8 => Kind::Float8,
+            Type::Bool => Kind::Bool,
+            Type::Text => Kind::Text,
+            Type::Date => Kind::Date,
+            Type::Time => Kind::Time,
+            Type::TimeTz => Kind::TimeTz,
+            Type::Timestamp => Kind::Timestamp,
+            Type::TimestampTz => Kind::TimestampTz,
+            Type::Interval => Kind::Interval,
             _ => return None,
         })
     }
 
     pub(super) fn stored(self) -> Type {
         match self {
-            Ty::Int2 => Type::Int2,
-            Ty::Int4 => Type::Int4,
-            Ty::Int8 => Type::Int8,
-            Ty::Numeric => Type::Numeric,
-            Ty::Float4 => Type::Float4,
-            Ty::Float8 => Type::Float8,
-            Ty::Bool => Type::Bool,
-            Ty::Text => Type::Text,
-            Ty::Date => Type::Date,
-            Ty::Time => Type::Time,
-            Ty::TimeTz => Type::TimeTz,
-            Ty::Timestamp => Type::Timestamp,
-            Ty::TimestampTz => Type::TimestampTz,
-            Ty::Interval => Type::Interval,
+            Kind::Int2 => Type::Int2,
+            Kind::Int4 => Type::Int4,
+            Kind::Int8 => Type::Int8,
+            Kind::Numeric => Type::Numeric,
+            Kind::Float4 => Type::Float4,
+            Kind::Float8 => Type::Float8,
+            Kind::Bool => Type::Bool,
+            Kind::Text => Type::Text,
+            Kind::Date => Type::Date,
+            Kind::Time => Type::Time,
+            Kind::TimeTz => Type::TimeTz,
+            Kind::Timestamp => Type::Timestamp,
+            Kind::TimestampTz => Type::TimestampTz,
+            Kind::Interval => Type::Interval,
         }
     }
 
     pub(super) fn is_number(self) -> bool {
-        self <= Ty::Float8
+        self <= Kind::Float8
     }
 
     pub(super) fn is_int(self) -> bool {
-        self <= Ty::Int8
+        self <= Kind::Int8
     }
 
     pub(super) fn is_float(self) -> bool {
-        matches!(self, Ty::Float4 | Ty::Float8)
+        matches!(self, Kind::Float4 | Kind::Float8)
     }
 
     pub(super) fn is_time(self) -> bool {
-        self >= Ty::Date
+        self >= Kind::Date
     }
 
     /// Where an operator of two numbers computes.
@@ -85,7 +85,7 @@ impl Ty {
         (self.is_number() && other.is_number()).then(|| {
             if self.is_float() || other.is_float() {
                 // real is joined by nothing but itself: double precision is preferred.
-                if self == other { self } else { Ty::Float8 }
+                if self == other { self } else { Kind::Float8 }
             } else {
                 self.max(other)
             }
@@ -101,7 +101,7 @@ impl Ty {
     }
 }
 
-impl fmt::Display for Ty {
+impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.stored().fmt(f)
     }
