@@ -9,7 +9,7 @@ use super::record;
 use crate::engine::{Batch, Entry, RowsOf};
 
 /// What is on disk is this format's or is refused.
-const FORMAT: &[u8] = b"readside state 1";
+const FORMAT: &[u8] = b"readside state 2";
 const FORMAT_FACT: &str = "format";
 
 #[derive(Debug, thiserror::Error)]

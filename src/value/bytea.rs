@@ -1,10 +1,10 @@
 //! bytea in Postgres' hex form. Inside: the bytes, each 0x00 followed by 0xFF, and 0x00 0x00 at the
-//! end, so that a string sorts before its continuations. A 0xFE in front of strings that begin with
-//! 0xFE or 0xFF keeps them apart from NULL.
+//! end, so that a string sorts before its continuations. A 0xFD in front of strings that begin with
+//! 0xFD or more keeps them apart from errors and NULL.
 
-use super::NULL;
+use super::ERROR;
 
-const LARGE: u8 = 0xFE;
+const LARGE: u8 = 0xFD;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -42,7 +42,7 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
 }
 
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
-    if bytes.first() == Some(&NULL) {
+    if bytes.first() >= Some(&ERROR) {
         return None;
     }
     let mut len = 0;
@@ -86,7 +86,7 @@ mod tests {
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(
-            prop_oneof![Just(0), Just(1), Just(0xFE), Just(0xFF), any::<u8>()],
+            prop_oneof![Just(0), Just(1), Just(0xFD), Just(0xFE), Just(0xFF), any::<u8>()],
             0..6,
         )
     }
@@ -97,7 +97,7 @@ mod tests {
             let (mut x, mut y, mut text) = (Vec::new(), Vec::new(), Vec::new());
             encode(&hex(&a), &mut x).unwrap();
             encode(&hex(&b), &mut y).unwrap();
-            prop_assert!(x[0] != NULL);
+            prop_assert!(x[0] < ERROR);
             prop_assert_eq!(x.cmp(&y), a.cmp(&b));
             write_text(&x, &mut text).unwrap();
             prop_assert_eq!(text, hex(&a));

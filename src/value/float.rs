@@ -1,11 +1,11 @@
 //! real and double precision: the bits, flipped so that they compare as bytes; zeros of both signs
-//! and all NaNs are one value. What begins with 0xFE or 0xFF has a 0xFE in front of it, to keep it
-//! apart from NULL. The suffix is 0x00 where `print` gives Postgres' text, else 0x01, that text and
+//! and all NaNs are one value. What begins with 0xFD or more has a 0xFD in front of it, to keep it
+//! apart from errors and NULL. The suffix is 0x00 where `print` gives Postgres' text, else 0x01, that text and
 //! 0x00: for -0, and for the few digits that are chosen otherwise there.
 
-use super::{NULL, number, text};
+use super::{ERROR, number, text};
 
-const LARGE: u8 = 0xFE;
+const LARGE: u8 = 0xFD;
 const PRINTED: u8 = 0;
 const AS_TEXT: u8 = 1;
 
@@ -111,7 +111,7 @@ fn parse<F: Float>(text: &[u8]) -> Option<F> {
 /// The value, its suffix, and the datum's length, read from the start of `bytes`.
 fn take<F: Float>(bytes: &[u8]) -> Option<(F, &[u8], usize)> {
     let large = match *bytes.first()? {
-        NULL => return None,
+        ERROR.. => return None,
         LARGE => 1,
         _ => 0,
     };
@@ -134,6 +134,12 @@ pub(super) fn len<F: Float>(bytes: &[u8]) -> Option<usize> {
 /// The value of a datum; -0 has become 0.
 pub(super) fn decode<F: Float>(datum: &[u8]) -> Option<F> {
     take(datum).map(|(value, _, _)| value)
+}
+
+/// A datum without its suffix.
+pub(super) fn order_part<F: Float>(datum: &[u8]) -> Option<&[u8]> {
+    let (_, suffix, len) = take::<F>(datum)?;
+    datum.get(..len - suffix.len())
 }
 
 pub(super) fn write_text<F: Float>(datum: &[u8], out: &mut Vec<u8>) -> Option<()> {
@@ -284,7 +290,7 @@ mod tests {
         let mut out = Vec::new();
         encode::<F>(text.as_bytes(), &mut out).unwrap_or_else(|| panic!("{text}"));
         assert_eq!(len::<F>(&out), Some(out.len()));
-        assert_ne!(out[0], NULL);
+        assert!(out[0] < ERROR);
         out
     }
 

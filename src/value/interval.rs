@@ -11,14 +11,14 @@ const MONTHS_OF_YEAR: i64 = 12;
 const HOUR: i64 = 3_600 * SECOND;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Fields {
+pub struct Fields {
     pub months: i32,
     pub days: i32,
     pub micros: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Interval {
+pub enum Interval {
     NegativeInfinity,
     Infinity,
     Finite(Fields),
@@ -38,23 +38,34 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
             if !printed {
                 return None;
             }
-            let days = i64::from(fields.months) * DAYS_OF_MONTH
-                + i64::from(fields.days)
-                + fields.micros.div_euclid(DAY);
-            int::put(days, out);
-            int::put(fields.micros.rem_euclid(DAY), out);
-            int::put(fields.months.into(), out);
-            int::put(fields.days.into(), out);
+            put(Interval::Finite(fields), out);
         }
     }
     Some(())
+}
+
+/// Appends the datum of an interval.
+pub fn put(interval: Interval, out: &mut Vec<u8>) {
+    match interval {
+        Interval::Infinity => int::put(i64::MAX, out),
+        Interval::NegativeInfinity => int::put(i64::MIN, out),
+        Interval::Finite(Fields { months, days, micros }) => {
+            let whole_days =
+                i64::from(months) * DAYS_OF_MONTH + i64::from(days) + micros.div_euclid(DAY);
+            int::put(whole_days, out);
+            int::put(micros.rem_euclid(DAY), out);
+            int::put(months.into(), out);
+            int::put(days.into(), out);
+        }
+    }
 }
 
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
     take(bytes).map(|(_, rest)| bytes.len() - rest.len())
 }
 
-pub(super) fn decode(datum: &[u8]) -> Option<Interval> {
+/// The value of a datum.
+pub fn decode(datum: &[u8]) -> Option<Interval> {
     match take(datum)? {
         (interval, []) => Some(interval),
         _ => None,
