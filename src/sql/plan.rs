@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::expr::{EvalError, Row};
+use super::expr::{self, EvalError, Row};
 use crate::value::Column;
 
 /// One projection's plan. The last node is its `Output`.
@@ -128,6 +128,21 @@ pub trait Evaluate: fmt::Debug + Send + Sync {
     /// Appends the value's datum, NULL included. The row's datums may be errors: an expression that
     /// looks at one fails, with any error; the caller knows the row's own.
     fn eval(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), EvalError>;
+}
+
+impl Evaluate for expr::Expr {
+    fn eval(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), EvalError> {
+        self.eval(row, out)
+    }
+}
+
+impl From<expr::Expr> for Expr {
+    fn from(expr: expr::Expr) -> Self {
+        match expr.as_column() {
+            Some(position) => Expr::Column(position),
+            None => Expr::Computed(Arc::new(expr)),
+        }
+    }
 }
 
 impl PartialEq for Expr {
