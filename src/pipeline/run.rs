@@ -14,10 +14,13 @@
 mod bind;
 pub(crate) mod check;
 mod engine_thread;
+pub(crate) mod explain;
 mod facts;
 mod link;
 mod load_task;
+mod queries;
 mod report;
+mod schema;
 mod start;
 mod stream_task;
 

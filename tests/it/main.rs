@@ -24,6 +24,7 @@ mod source_catalog;
 mod source_check;
 mod source_load;
 mod source_slot;
+mod sql;
 mod values;
 mod wait_endpoint;
 mod world;

@@ -114,6 +114,7 @@ pub(super) async fn prepare(
     // Publishing a table that has no identity would make the application's own changes fail.
     let mut faults = source_check::of_catalog(&catalog, config, params);
     faults.extend(bind::bind(config, &catalog).1);
+    faults.extend(bind::not_maintained(config));
     if !faults.is_empty() {
         return Err(StartError::Faults(faults));
     }
@@ -465,10 +466,15 @@ fn projections(
     }
     let mut inits = Vec::new();
     for bound in &bound {
-        let at = used.iter().position(|used| used.table.name == bound.table);
-        let at = at.ok_or_else(|| StartError::Table(bound.table.to_string()))?;
-        let plan = Plan::table(at, bound.key.clone());
-        let own = used[at].layout.identity != bound.key;
+        let (plan, own) = match &bound.rows {
+            bind::Rows::Table(table) => {
+                let at = used.iter().position(|used| used.table.name == *table);
+                let at = at.ok_or_else(|| StartError::Table(table.to_string()))?;
+                let own = used[at].layout.identity != bound.key;
+                (Plan::table(at, bound.key.clone()), own)
+            }
+            bind::Rows::Query(planned) => (planned.plan.clone(), true),
+        };
         inits.push(output_init(bound.projection, plan, own, position, kept, store, batch)?);
     }
     Ok((inits, bind::of_sinks(config, &bound)))

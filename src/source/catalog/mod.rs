@@ -19,7 +19,7 @@ use serde::Deserialize;
 use super::quote;
 use crate::lsn::Lsn;
 use crate::pg::{self, Session};
-use crate::value::Column;
+use crate::value::{Column, PgType};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub struct Catalog {
     pub tables: Vec<Table>,
     /// Every enum that a column holds, at whatever depth, by oid.
     pub enums: BTreeMap<u32, Enum>,
+    /// Every type that a column holds, at whatever depth, by oid.
+    pub types: BTreeMap<u32, NamedType>,
     text: String,
 }
 
@@ -107,6 +109,10 @@ pub struct Server {
     pub wal_senders_used: u32,
     pub database: String,
     pub encoding: String,
+    /// pg_database's: c the C library, i ICU, b built in.
+    pub locale_provider: char,
+    pub collate: String,
+    pub ctype: String,
 }
 
 /// Who we are there.
@@ -228,6 +234,8 @@ pub struct TableColumn {
     pub generated: Option<char>,
     /// Its collation tells texts apart that differ in any byte.
     pub deterministic: bool,
+    /// Its collation orders by bytes; `None`: it has the database's, or is no text.
+    pub bytewise: Option<bool>,
     /// The enums inside its type.
     pub enums: Vec<u32>,
 }
@@ -284,6 +292,18 @@ pub struct UniqueIndex {
     pub on_expressions: bool,
     /// Those of its columns that are not NOT NULL.
     pub nullable: Vec<String>,
+}
+
+/// A type under its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedType {
+    pub ty: PgType,
+    /// The oid of its arrays; 0 where there are none.
+    pub array: u32,
+    /// Of a domain: what it adds to the type below it; -1: nothing.
+    pub typmod: i32,
+    /// As `format_type` prints it.
+    pub sql_type: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

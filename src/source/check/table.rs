@@ -14,7 +14,7 @@ const GRANTS_MAX: usize = 10;
 
 pub(super) fn faults(
     catalog: &Catalog,
-    wanted: &[Wanted<'_>],
+    wanted: &[Wanted],
     names: &[TableName],
     faults: &mut Vec<Diagnostic>,
 ) {

@@ -10,6 +10,7 @@ use sqlparser::ast::{
 use sqlparser::tokenizer::Span;
 
 use crate::sql::expr::Ty;
+use crate::value::Type;
 
 /// A column of the query: of a table, or computed somewhere in it.
 pub(super) type ColumnId = usize;
@@ -29,6 +30,8 @@ pub(super) struct Scalar {
     pub(super) ty: Ty,
     /// In the query's text.
     pub(super) place: Range<usize>,
+    /// A cast to the type that both sides of an equality have in common.
+    pub(super) widened: bool,
 }
 
 impl Scalar {
@@ -38,6 +41,21 @@ impl Scalar {
             ast::Expr::Identifier(name) => id_of(name),
             _ => None,
         }
+    }
+}
+
+/// The column that a side of an equality decides and is decided by: itself, or what it was before it was
+/// brought to a wider type of the same numbers.
+pub(super) fn decisive(side: &Scalar) -> Option<ColumnId> {
+    let exact = matches!(side.ty.stored, Type::Int2 | Type::Int4 | Type::Int8 | Type::Numeric);
+    match bare(&side.ast) {
+        ast::Expr::Identifier(name) => id_of(name),
+        // `condition::equal` casts to a type that both sides have in common: nothing is lost.
+        ast::Expr::Cast { expr, .. } if exact && side.widened => match bare(expr) {
+            ast::Expr::Identifier(name) => id_of(name),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

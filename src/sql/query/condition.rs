@@ -69,7 +69,7 @@ pub(super) fn condition(planner: &Planner<'_>, scalar: Scalar) -> Result<Conditi
         }
         _ => None,
     };
-    Ok(Condition { scalar, equality })
+    Ok(Condition { scalar, equality, written: true })
 }
 
 fn sides(
@@ -113,7 +113,10 @@ pub(super) fn equal(
     let Some(data_type) = types::data_type(&common) else { return Ok(None) };
     let converted = |side: Scalar| match side.ty.stored == common {
         true => Ok(side),
-        false => planner.scalar(cast(side.ast, data_type.clone()), side.place),
+        false => {
+            let cast = planner.scalar(cast(side.ast, data_type.clone()), side.place)?;
+            Ok(Scalar { widened: !blanks, ..cast })
+        }
     };
     Ok(Some((converted(left)?, converted(right)?)))
 }

@@ -100,18 +100,23 @@ impl Explainer<'_> {
 
     /// One side of a join: a table under its own primary key needs nothing more.
     fn arranged(&self, at: NodeId, key: &[usize]) -> String {
+        let names: Vec<&str> =
+            key.iter().map(|column| self.planned.names[at][*column].as_str()).collect();
+        let by = match names.is_empty() {
+            true => "as a whole".to_owned(),
+            false => format!("by {}", names.join(", ")),
+        };
         let Node::Scan { table } = &self.planned.plan.nodes[at] else {
-            return "the rows below by the columns that are compared".into();
+            return format!("({}) {by}", self.planned.labels[at]);
         };
         let table = &self.schema.tables[*table];
-        let names: Vec<&str> = key.iter().map(|at| table.columns[*at].name.as_str()).collect();
         let own = table.primary_key.as_deref() == Some(key);
         match own {
             true => {
                 format!("{}.{} by its primary key, as it is kept anyway", table.schema, table.name)
             }
             false => {
-                format!("{}.{} by {}, its rows shared", table.schema, table.name, names.join(", "))
+                format!("{}.{} {by}, its rows shared", table.schema, table.name)
             }
         }
     }

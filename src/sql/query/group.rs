@@ -500,7 +500,7 @@ pub(super) fn equality(
         super::column::nested(right.ast),
     );
     let scalar = planner.scalar(whole, place)?;
-    super::condition::condition(planner, scalar)
+    Ok(Condition { written: false, ..super::condition::condition(planner, scalar)? })
 }
 
 fn call(function: &str, argument: Expr) -> Expr {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlparser::ast::{BinaryOperator, Expr};
 
-use super::column::{ColumnId, Scalar, bare, id_of};
+use super::column::{ColumnId, Scalar, bare, decisive, id_of};
 use super::order::joins;
 use super::planner::Planner;
 use super::relation::{Condition, Relation};
@@ -68,7 +68,7 @@ impl Facts {
 
     fn equal(&mut self, condition: &Condition) {
         let Some((left, right)) = &condition.equality else { return };
-        if let (Some(left), Some(right)) = (left.as_column(), right.as_column()) {
+        if let (Some(left), Some(right)) = (decisive(left), decisive(right)) {
             for (from, to) in [(left, right), (right, left)] {
                 let (from, to) = (BTreeSet::from([from]), BTreeSet::from([to]));
                 self.dependences.push(Dependence { from, to, of_missing: true });
@@ -182,7 +182,7 @@ fn of_left(
     let keys = joined.filter_map(|condition| {
         let (a, b) = condition.equality.as_ref()?;
         let right = if a.columns.is_subset(&right_columns) { a } else { b };
-        right.as_column()
+        decisive(right)
     });
     let single = of_right.is_key(keys);
     facts.dependences.extend(of_right.dependences.into_iter().filter(|d| d.of_missing));

@@ -9,7 +9,7 @@ use super::planner::{Planner, Result};
 use super::relation::{self, Condition, Relation, Sort};
 use super::subquery::Sub;
 use super::{Fault, Planned};
-use crate::sql::expr::Ty;
+use crate::sql::expr::{Collation, Ty};
 use crate::sql::plan::{Aggregate, Expr, JoinKind, Node, NodeId, Order, Plan};
 use crate::value::Column;
 
@@ -30,10 +30,12 @@ pub(super) fn lower(planner: &Planner<'_>, query: Sub) -> Result<Planned> {
         plan: Plan { nodes: lower.nodes },
         columns,
         key,
+        deterministic: shown.iter().map(|id| is_deterministic(&planner.info(*id).ty)).collect(),
         missing,
         used: lower.used,
         notes: planner.notes.take(),
         labels: lower.labels,
+        names: lower.columns.into_iter().map(|c| c.into_iter().map(|c| c.name).collect()).collect(),
     })
 }
 
@@ -488,13 +490,22 @@ impl<'l> Lower<'l> {
             JoinKind::Semi => "those that have",
             JoinKind::Anti | JoinKind::AntiNull => "those that have no",
         };
-        let shown: Vec<String> =
-            conditions.iter().map(|c| self.planner.text.shown(&c.scalar.place)).collect();
+        let words = |condition: &Condition| match condition.written {
+            true => self.planner.text.shown(&condition.scalar.place),
+            false => {
+                self.planner.readable(&condition.scalar.ast.to_string()).replace(['(', ')'], "")
+            }
+        };
+        let shown: Vec<String> = conditions.iter().map(words).collect();
         match shown.is_empty() {
             true => format!("{what} of one row"),
             false => format!("{what} on {}", shown.join(" and ")),
         }
     }
+}
+
+fn is_deterministic(ty: &Ty) -> bool {
+    !matches!(ty.collation, Collation::Other { deterministic: false } | Collation::Conflict)
 }
 
 fn with(need: &BTreeSet<ColumnId>, more: &BTreeSet<ColumnId>) -> BTreeSet<ColumnId> {

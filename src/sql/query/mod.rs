@@ -89,6 +89,8 @@ pub struct Planned {
     /// Positions in `columns` that tell the rows apart; empty for a query of one row. `None`: the query
     /// shows no key, and `missing` says what would.
     pub key: Option<Vec<usize>>,
+    /// Of each column: its collation, where it has one, tells texts apart that differ in any byte.
+    pub deterministic: Vec<bool>,
     /// Columns that would be the key if the result had them.
     pub missing: Vec<String>,
     /// By table of the schema, those of its columns that the query looks at.
@@ -97,6 +99,8 @@ pub struct Planned {
     pub notes: Vec<String>,
     /// What each node of the plan does, for `explain`.
     pub labels: Vec<String>,
+    /// The names of each node's columns.
+    pub names: Vec<Vec<String>>,
 }
 
 /// Plans a query over the schema. The plan's output is under `Planned::key`, or under no key yet where

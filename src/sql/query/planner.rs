@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 
 use sqlparser::ast::{self, Ident, Visit, Visitor};
 
-use super::column::{ColumnId, ColumnInfo, Scalar, id_of, row_of};
+use super::column::{ColumnId, ColumnInfo, Scalar, bare, id_of, row_of};
 use super::parse::Text;
 use super::relation::Relation;
 use super::{Fault, Schema};
@@ -100,13 +100,15 @@ impl<'a> Planner<'a> {
             columns: BTreeSet::from([id]),
             ty: self.info(id).ty,
             place: place.clone(),
+            widened: false,
         }
     }
 
     /// An expression whose names are numbers, with its type.
     pub(super) fn scalar(&self, ast: ast::Expr, place: Range<usize>) -> Result<Scalar> {
         let compiled = self.compile(&ast, &place, &ById(self, &|id| id))?;
-        Ok(Scalar { columns: self.columns_of(&ast), ty: compiled.ty().clone(), ast, place })
+        let (columns, ty) = (self.columns_of(&ast), compiled.ty().clone());
+        Ok(Scalar { ast, columns, ty, place, widened: false })
     }
 
     /// The expression over rows in which `position` tells where a column is.
@@ -119,6 +121,12 @@ impl<'a> Planner<'a> {
     }
 
     fn compile(&self, ast: &ast::Expr, place: &Range<usize>, names: &ById<'_>) -> Result<Expr> {
+        // A column as it is may be of any type, also one that expressions do not know.
+        if let ast::Expr::Identifier(name) = bare(ast)
+            && id_of(name).is_some()
+        {
+            return names.column(std::slice::from_ref(name)).map(Expr::column);
+        }
         Expr::compile(ast, &self.text.places, names).map_err(|fault| {
             // What has been put together here stands nowhere in the text.
             let nowhere = fault.span.is_empty() || fault.span == (0..self.text.text.len());
@@ -148,7 +156,7 @@ impl<'a> Planner<'a> {
     }
 
     /// With the columns' names in place of their numbers.
-    fn readable(&self, what: &str) -> String {
+    pub(super) fn readable(&self, what: &str) -> String {
         let mut pieces = what.split('$');
         let mut text = pieces.next().unwrap_or_default().to_owned();
         for piece in pieces {

@@ -72,6 +72,8 @@ pub(super) struct Condition {
     pub(super) scalar: Scalar,
     /// Where it says that two things over different columns are equal: both, of one type.
     pub(super) equality: Option<(Scalar, Scalar)>,
+    /// It stands in the query's text like this.
+    pub(super) written: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use sqlparser::ast::{self, Expr, Query};
 use sqlparser::tokenizer::Span;
 
 use super::Fault;
-use super::column::{ColumnId, Scalar, bare, binary, name_of};
+use super::column::{ColumnId, Scalar, bare, binary, decisive, name_of};
 use super::group::equality;
 use super::key;
 use super::planner::{Planner, Result};
@@ -280,7 +280,7 @@ impl Clause<'_> {
             let (left, right) = condition.equality.as_ref()?;
             let (inner, outer) =
                 if left.columns.is_subset(&own) { (left, right) } else { (right, left) };
-            inner.as_column().filter(|_| outer.columns.is_disjoint(&own))
+            decisive(inner).filter(|_| outer.columns.is_disjoint(&own))
         });
         key::facts(self.planner, relation).is_key(inner)
     }
