@@ -20,6 +20,18 @@ pub(super) type ColumnId = usize;
 pub(super) struct ColumnInfo {
     pub(super) name: String,
     pub(super) ty: Ty,
+    /// The alias of the table that it is of.
+    pub(super) table: Option<String>,
+}
+
+impl ColumnInfo {
+    /// As a person writes it.
+    pub(super) fn written(&self) -> String {
+        match &self.table {
+            Some(table) => format!("{table}.{}", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 /// An expression whose names are numbers of columns.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Planned, Schema};
-use crate::sql::plan::{JoinKind, Node, NodeId};
+use crate::sql::plan::{Node, NodeId};
 
 /// The plan as a tree, what is kept for it, and what it is kept by.
 pub fn explain(planned: &Planned, schema: &Schema) -> String {
@@ -51,6 +51,9 @@ impl Explainer<'_> {
         if let Some(kept) = self.kept(node) {
             let _ = writeln!(text, "{indent}  keeps {kept}");
         }
+        if let Some(fan_out) = self.planned.fan_outs[at] {
+            let _ = writeln!(text, "{indent}  {fan_out}");
+        }
         for input in node.inputs() {
             self.node(input, depth + 1, told, text);
         }
@@ -70,15 +73,9 @@ impl Explainer<'_> {
     /// What the engine has to keep for an operator.
     fn kept(&self, node: &Node) -> Option<String> {
         match node {
-            Node::Join { left, right, kind, on, .. } => {
+            Node::Join { left, right, on, .. } => {
                 let (l, r): (Vec<usize>, Vec<usize>) = on.iter().copied().unzip();
-                let sides = format!("{}; {}", self.arranged(*left, &l), self.arranged(*right, &r));
-                Some(match kind {
-                    JoinKind::Inner | JoinKind::Left => {
-                        format!("{sides}; a change of one side changes all its partners")
-                    }
-                    _ => sides,
-                })
+                Some(format!("{}; {}", self.arranged(*left, &l), self.arranged(*right, &r)))
             }
             Node::Aggregate { aggregates, .. } if aggregates.is_empty() => {
                 Some("how often each occurs".into())

@@ -167,9 +167,10 @@ impl Planner<'_> {
             return Err(Fault::new(format!("table {schema}.{name} does not exist")).at(place));
         };
         let table = &tables[number];
+        let known_as = alias_name.as_ref().unwrap_or(name);
         let column = |(column, collation): (&crate::value::Column, _)| {
             let ty = Ty::of_column(column, collation);
-            (column.name.clone(), self.new_column(column.name.as_str(), ty))
+            (column.name.clone(), self.table_column(known_as, &column.name, ty))
         };
         let collations = table.collations.iter().copied();
         let columns: Vec<_> = table.columns.iter().zip(collations).map(column).collect();

@@ -141,8 +141,7 @@ fn of_table(planner: &Planner<'_>, table: usize, columns: &[ColumnId]) -> Facts 
 }
 
 fn of_common(planner: &Planner<'_>, number: usize, columns: &[(ColumnId, ColumnId)]) -> Facts {
-    let relation = planner.common.borrow()[number].relation.clone();
-    let there = facts(planner, &relation);
+    let there = planner.common.borrow()[number].facts.clone();
     let here = |id: &ColumnId| columns.iter().find(|(_, t)| t == id).map(|(here, _)| *here);
     let key: Option<Vec<ColumnId>> =
         there.key.and_then(|key| key.iter().map(here).collect::<Option<Vec<_>>>());

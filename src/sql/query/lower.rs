@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::column::{ColumnId, Scalar, all};
+use super::column::{ColumnId, Scalar, all, decisive};
 use super::key;
 use super::order::{joins, ordered};
 use super::planner::{Planner, Result};
@@ -35,6 +35,7 @@ pub(super) fn lower(planner: &Planner<'_>, query: Sub) -> Result<Planned> {
         used: lower.used,
         notes: planner.notes.take(),
         labels: lower.labels,
+        fan_outs: lower.fan_outs,
         names: lower.columns.into_iter().map(|c| c.into_iter().map(|c| c.name).collect()).collect(),
     })
 }
@@ -62,7 +63,7 @@ fn shown_key(
         return (positions, Vec::new());
     }
     let missing = key.iter().filter(|id| position(id).is_none());
-    (None, missing.map(|id| planner.info(*id).name).collect())
+    (None, missing.map(|id| planner.info(*id).written()).collect())
 }
 
 /// A node, and which column stands where in its rows.
@@ -85,6 +86,7 @@ struct Lower<'l> {
     /// Of each node.
     columns: Vec<Vec<Column>>,
     labels: Vec<String>,
+    fan_outs: Vec<Option<&'static str>>,
     used: Vec<BTreeSet<usize>>,
     /// Queries of WITH that are used more than once.
     common: BTreeMap<usize, Lowered>,
@@ -97,6 +99,7 @@ impl<'l> Lower<'l> {
             nodes: Vec::new(),
             columns: Vec::new(),
             labels: Vec::new(),
+            fan_outs: Vec::new(),
             used: vec![BTreeSet::new(); planner.schema.tables.len()],
             common: BTreeMap::new(),
         }
@@ -119,6 +122,7 @@ impl<'l> Lower<'l> {
         self.nodes.push(node);
         self.columns.push(columns);
         self.labels.push(label);
+        self.fan_outs.push(None);
         self.nodes.len() - 1
     }
 
@@ -330,6 +334,7 @@ impl<'l> Lower<'l> {
                 _ => residual.push(&condition.scalar),
             }
         }
+        let fan_out = self.fan_out(left, right, &pairs);
         let (left, left_keys) = self.keyed(left, pairs.iter().map(|(a, _)| *a));
         let (right, right_keys) = self.keyed(right, pairs.iter().map(|(_, b)| *b));
         let right = match pairs.is_empty() {
@@ -365,11 +370,36 @@ impl<'l> Lower<'l> {
         let label = self.join_label(kind, conditions);
         let (l, r) = (left.node, right.node);
         let node = self.add(Node::Join { left: l, right: r, kind, on, residual }, label);
+        let shows_partners = matches!(kind, JoinKind::Inner | JoinKind::Left);
+        self.fan_outs[node] = Some(fan_out).filter(|_| shows_partners);
         let columns = match kind {
             JoinKind::Inner | JoinKind::Left => both,
             JoinKind::Semi | JoinKind::Anti | JoinKind::AntiNull => left.columns,
         };
         Ok(Lowered { node, columns })
+    }
+
+    fn fan_out(
+        &self,
+        left: &Relation,
+        right: &Relation,
+        pairs: &[(&Scalar, &Scalar)],
+    ) -> &'static str {
+        let is_key = |relation: &Relation, sides: &mut dyn Iterator<Item = &Scalar>| {
+            key::facts(self.planner, relation).is_key(sides.filter_map(decisive))
+        };
+        let one_left = is_key(left, &mut pairs.iter().map(|(a, _)| *a));
+        let one_right = is_key(right, &mut pairs.iter().map(|(_, b)| *b));
+        match (one_left, one_right) {
+            (true, true) => "a change of either side changes one row",
+            (false, true) => {
+                "a change of the second changes each row of the first that refers to it"
+            }
+            (true, false) => {
+                "a change of the first changes each row of the second that refers to it"
+            }
+            (false, false) => "a change of either side changes all its partners",
+        }
     }
 
     /// The relation with a column for each side of an equality.

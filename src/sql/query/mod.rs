@@ -17,6 +17,7 @@
 //!   LATERAL become joins.
 //! * `push`: a condition goes down to the one input that it is about, or becomes a join's.
 //! * `order`: the order of inner joins, so that each has an equality.
+//! * `sound`: every column that is looked at is there.
 //! * `key`: functional dependences, and the key that follows.
 //! * `lower`: the plan. `explain`: the plan in words.
 //!
@@ -39,6 +40,7 @@ mod relation;
 mod resolve;
 mod scope;
 mod select;
+mod sound;
 mod subquery;
 mod tables;
 mod types;
@@ -99,6 +101,8 @@ pub struct Planned {
     pub notes: Vec<String>,
     /// What each node of the plan does, for `explain`.
     pub labels: Vec<String>,
+    /// Of each join, how many rows a change changes, in words.
+    pub fan_outs: Vec<Option<&'static str>>,
     /// The names of each node's columns.
     pub names: Vec<Vec<String>>,
 }
@@ -110,6 +114,7 @@ pub fn plan(text: &str, schema: &Schema) -> Result<Planned, Fault> {
     refuse::query(&query, &text)?;
     let planner = planner::Planner::new(&text, schema);
     let result = planner.top(&query)?;
+    planner.sound(&result.relation)?;
     lower::lower(&planner, result)
 }
 

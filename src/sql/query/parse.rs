@@ -23,7 +23,21 @@ pub(super) struct Text<'t> {
 
 impl Text<'_> {
     pub(super) fn place(&self, part: &impl Spanned) -> Range<usize> {
-        self.places.of(part)
+        let place = self.places.of(part);
+        // The parser's places of calls and subqueries end before the parenthesis that closes them.
+        let open = |text: &str| text.matches('(').count() > text.matches(')').count();
+        let mut end = place.end;
+        while open(self.text.get(place.start..end).unwrap_or_default()) {
+            let rest = &self.text[end..];
+            match rest
+                .find(|c: char| !c.is_whitespace())
+                .filter(|at| rest[*at..].starts_with([')', '*']))
+            {
+                Some(at) => end += at + 1,
+                None => return place,
+            }
+        }
+        place.start..end
     }
 
     /// The first such words at or behind `from`; the whole text where they are not.

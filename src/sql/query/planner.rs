@@ -7,8 +7,10 @@ use std::ops::{ControlFlow, Range};
 use sqlparser::ast::{self, Ident, Visit, Visitor};
 
 use super::column::{ColumnId, ColumnInfo, Scalar, bare, id_of, row_of};
+use super::key::Facts;
 use super::parse::Text;
 use super::relation::Relation;
+use super::sound::sound;
 use super::{Fault, Schema};
 use crate::sql::expr::{Database, Expr, Field, Names, Ty, UserType, fold_case};
 
@@ -28,6 +30,7 @@ pub(super) struct Planner<'a> {
 pub(super) struct Common {
     pub(super) relation: Relation,
     pub(super) output: Vec<(String, ColumnId)>,
+    pub(super) facts: Facts,
     /// How often it is used.
     pub(super) uses: usize,
 }
@@ -63,8 +66,15 @@ impl<'a> Planner<'a> {
 
     pub(super) fn new_column(&self, name: impl Into<String>, ty: Ty) -> ColumnId {
         let mut columns = self.columns.borrow_mut();
-        columns.push(ColumnInfo { name: name.into(), ty });
+        columns.push(ColumnInfo { name: name.into(), ty, table: None });
         columns.len() - 1
+    }
+
+    /// A column of a table under an alias.
+    pub(super) fn table_column(&self, table: &str, name: &str, ty: Ty) -> ColumnId {
+        let id = self.new_column(name, ty);
+        self.columns.borrow_mut()[id].table = Some(table.to_owned());
+        id
     }
 
     pub(super) fn info(&self, id: ColumnId) -> ColumnInfo {
@@ -84,6 +94,14 @@ impl<'a> Planner<'a> {
         let mut rows = self.rows.borrow_mut();
         rows.push(columns);
         rows.len() - 1
+    }
+
+    /// See `sound`.
+    pub(super) fn sound(&self, relation: &Relation) -> Result<()> {
+        for common in self.common.borrow().iter() {
+            sound(self, &common.relation)?;
+        }
+        sound(self, relation)
     }
 
     pub(super) fn note(&self, note: impl Into<String>) {
@@ -163,7 +181,7 @@ impl<'a> Planner<'a> {
             let digits = piece.len() - piece.trim_start_matches(|c: char| c.is_ascii_digit()).len();
             let (id, rest) = piece.split_at(digits);
             match id.parse::<usize>().ok().and_then(|id| self.columns.borrow().get(id).cloned()) {
-                Some(info) => text.push_str(&info.name),
+                Some(info) => text.push_str(&info.written()),
                 None => {
                     text.push('$');
                     text.push_str(id);

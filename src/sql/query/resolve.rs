@@ -140,6 +140,13 @@ impl<'c> Clause<'c> {
     /// The row of a relation, as in `to_jsonb(o)`.
     fn row(&self, name: &Ident, place: &Range<usize>) -> Result<Option<usize>> {
         let Some(named) = self.scope.relation(None, &fold_case(name)) else { return Ok(None) };
+        if named.nullable {
+            let what =
+                format!("the whole row of `{}`, which an outer join may leave out", named.name);
+            return Err(Fault::new(format!("{what}, is not supported"))
+                .hint("name its columns: CASE WHEN t.id IS NOT NULL THEN jsonb_build_object(…) END")
+                .at(place.clone()));
+        }
         let mut columns = Vec::new();
         for (column, id) in &named.columns {
             let id = match self.group {

@@ -1,5 +1,6 @@
 //! A query: WITH, SELECT … FROM … WHERE … GROUP BY … HAVING, DISTINCT, ORDER BY … LIMIT.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use sqlparser::ast::{
@@ -86,7 +87,17 @@ impl Planner<'_> {
             );
             query.order_by = None;
         }
-        self.query(&query, None, &Commons::default())
+        let sub = self.query(&query, None, &Commons::default())?;
+        let mut names = BTreeSet::new();
+        match sub.output.iter().find(|(name, _)| !names.insert(name)) {
+            None if sub.output.is_empty() => Err(Fault::new("the result has no columns")
+                .hint("name them in the SELECT list")
+                .at(self.text.place(&query))),
+            None => Ok(sub),
+            Some((name, _)) => Err(Fault::new(format!("the result has two columns `{name}`"))
+                .hint("give one of them another name by AS")
+                .at(self.text.place(&query))),
+        }
     }
 
     pub(super) fn query(
@@ -136,9 +147,10 @@ impl Planner<'_> {
             for (column, alias) in output.iter_mut().zip(&common.alias.columns) {
                 column.0 = fold_case(&alias.name);
             }
-            let mut known = self.common.borrow_mut();
             let relation = sub.relation;
-            known.push(Common { relation, output, uses: 0 });
+            let facts = key::facts(self, &relation);
+            let mut known = self.common.borrow_mut();
+            known.push(Common { relation, output, facts, uses: 0 });
             commons = commons.with(name, known.len() - 1);
         }
         Ok(commons)
@@ -323,8 +335,9 @@ impl Planner<'_> {
             if keys.iter().any(|(_, known)| known.ast == scalar.ast) {
                 continue;
             }
-            let id =
-                scalar.as_column().unwrap_or_else(|| self.new_column("group", scalar.ty.clone()));
+            let id = scalar.as_column().unwrap_or_else(|| {
+                self.new_column(self.text.shown(&scalar.place), scalar.ty.clone())
+            });
             keys.push((id, scalar));
         }
         Ok(keys)

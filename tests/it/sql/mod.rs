@@ -57,6 +57,93 @@ fn count() -> u64 {
     std::env::var("READSIDE_QUERIES").ok().and_then(|n| n.parse().ok()).unwrap_or(150)
 }
 
+/// Each construct that is supported, at least once.
+const SUPPORTED: &[&str] = &[
+    "SELECT * FROM orders",
+    "SELECT o.* FROM public.orders AS o WHERE o.total > 5;",
+    "SELECT \"id\", ID AS again, public.orders.status FROM ORDERS",
+    "SELECT a, b.c FROM (SELECT id AS a, status FROM orders) AS x (a, b1), \
+     (SELECT id, region AS c FROM customers) AS b (c0, c) WHERE b.c0 = x.a",
+    "SELECT orders.id, customers.name FROM orders, customers WHERE orders.customer_id = customers.id",
+    "SELECT i.id, c.name, p.name AS product FROM products p, customers c, items i, orders o \
+     WHERE i.order_id = o.id AND o.customer_id = c.id AND p.id = i.product_id",
+    "SELECT i.id, o.status FROM orders o RIGHT JOIN items i ON i.order_id = o.id",
+    "SELECT order_id, tag, i.id FROM tags JOIN items i USING (order_id)",
+    "SELECT t.tag, order_id, i.id FROM tags t LEFT JOIN items i USING (order_id)",
+    "SELECT o.id, c.id AS customer FROM (orders o JOIN customers c ON c.id = o.customer_id)",
+    "SELECT o.id, p.id AS parent, g.id AS grandparent FROM orders o \
+     LEFT JOIN orders p ON p.id = o.parent_id LEFT JOIN orders g ON g.id = p.parent_id",
+    "SELECT i.id, o.id AS o FROM items i JOIN orders o ON o.total = i.order_id AND o.id > i.quantity",
+    "SELECT o.id FROM orders o JOIN customers c ON (o.customer_id, o.id) = (c.id, c.id)",
+    "SELECT count(*) FROM orders",
+    "SELECT count(*), sum(total), avg(total), min(status), max(placed), bool_and(total > 1), \
+     every(total > 1), bool_or(total > 1) FROM orders",
+    "SELECT status, count(DISTINCT customer_id) FROM orders GROUP BY status HAVING max(total) > 3",
+    "SELECT status AS s, total / 10, count(*) FROM orders GROUP BY s, 2",
+    "SELECT total % 7 AS day, total % 7 + 1 AS next, sum(total) FROM orders o GROUP BY o.total % 7",
+    "SELECT customer_id, string_agg(status, ', ' ORDER BY placed) AS list FROM orders GROUP BY 1",
+    "SELECT order_id, array_agg(price), array_agg(DISTINCT quantity), json_agg(price), \
+     jsonb_agg(quantity ORDER BY quantity DESC NULLS LAST), jsonb_object_agg(id, price), \
+     json_object_agg(id, quantity) FROM items GROUP BY order_id",
+    "SELECT o.id, o.status, c.name, count(i.id), sum(i.quantity) FILTER (WHERE i.price > 2) \
+     FROM orders o JOIN customers c ON c.id = o.customer_id LEFT JOIN items i ON i.order_id = o.id \
+     GROUP BY o.id, c.id",
+    "SELECT DISTINCT status, customer_id FROM orders",
+    "SELECT DISTINCT ON (customer_id) customer_id, id, total FROM orders ORDER BY customer_id, placed DESC",
+    "SELECT id FROM orders ORDER BY placed",
+    "WITH big AS (SELECT * FROM orders WHERE total > 9), n (c, m) AS \
+     (SELECT customer_id, count(*) FROM big GROUP BY customer_id) \
+     SELECT b.id, n.m FROM big b JOIN n ON n.c = b.customer_id",
+    "WITH orders AS (SELECT id, total FROM orders) SELECT id FROM orders WHERE total > 1",
+    "SELECT id FROM orders o WHERE EXISTS (SELECT FROM items i WHERE i.order_id = o.id)",
+    "SELECT id FROM orders o WHERE NOT EXISTS (SELECT * FROM items i WHERE i.order_id = o.id \
+     AND i.quantity > o.total)",
+    "SELECT id FROM orders WHERE EXISTS (SELECT 1 FROM products WHERE active)",
+    "SELECT id FROM orders WHERE id IN (SELECT order_id FROM items) AND customer_id NOT IN \
+     (SELECT id FROM customers WHERE region = 'EU') AND NOT (id IN (SELECT parent_id FROM orders))",
+    "SELECT id FROM orders WHERE (id, customer_id) IN (SELECT order_id, product_id FROM items)",
+    "SELECT id, EXISTS (SELECT 1 FROM items i WHERE i.order_id = o.id) AS some, \
+     NOT EXISTS (SELECT 1 FROM tags t WHERE t.order_id = o.id) OR total > 3 AS other FROM orders o",
+    "SELECT id, (SELECT name FROM customers c WHERE c.id = o.customer_id) FROM orders o",
+    "SELECT id, (SELECT count(*) FROM items i WHERE i.order_id = o.id AND i.quantity > 1) + 1 AS n, \
+     (SELECT sum(quantity) FROM items WHERE order_id = o.id) FROM orders o",
+    "SELECT id, (SELECT tag FROM tags t WHERE t.order_id = o.id) AS only, \
+     (SELECT tag FROM tags t WHERE t.order_id = o.id ORDER BY tag DESC LIMIT 1) AS last FROM orders o",
+    "SELECT id FROM orders WHERE total > (SELECT avg(total) FROM orders)",
+    "SELECT c.id, (SELECT count(*) FROM orders o WHERE o.customer_id = c.id AND EXISTS \
+     (SELECT 1 FROM items i WHERE i.order_id = o.id)) AS n FROM customers c",
+    "SELECT c.id, l.id AS last, l.total FROM customers c LEFT JOIN LATERAL (SELECT * FROM orders o \
+     WHERE o.customer_id = c.id ORDER BY placed DESC LIMIT 2 OFFSET 1) l ON true",
+    "SELECT c.id, t.n, t.s FROM customers c CROSS JOIN LATERAL (SELECT count(*) AS n, sum(total) AS s \
+     FROM orders o WHERE o.customer_id = c.id) t",
+    "SELECT o.id, x.double FROM orders o CROSS JOIN LATERAL (SELECT o.total * 2 AS double) x",
+    "SELECT o.id, m.most FROM orders o CROSS JOIN (SELECT max(total) AS most FROM orders) m",
+    "SELECT c.id, (SELECT jsonb_agg(l.total ORDER BY l.total) FROM (SELECT o.total FROM orders o \
+     WHERE o.customer_id = c.id ORDER BY o.placed DESC LIMIT 3) l) AS latest FROM customers c",
+    "SELECT status, customer_id, count(*), (SELECT count(*) FROM customers c WHERE c.id = o.customer_id) AS n \
+     FROM orders o GROUP BY status, customer_id",
+    "SELECT id FROM (SELECT id, total FROM orders ORDER BY total DESC, id LIMIT 10) top",
+    "SELECT t.status, t.n FROM (SELECT status, count(*) AS n FROM orders GROUP BY status) t WHERE t.status = 'a'",
+];
+
+/// Unions show no key by themselves.
+const UNIONS: &[&str] = &[
+    "SELECT id, 'o' AS kind, total FROM orders UNION ALL SELECT id, 'i', quantity FROM items",
+    "(SELECT id, 1 AS kind FROM orders) UNION ALL SELECT id, 2 FROM items WHERE price > 1 \
+     UNION ALL SELECT id, 3 FROM products",
+];
+
+#[tokio::test]
+async fn what_is_supported_is_taken_by_both() {
+    let shop = Shop::start(generate::SCHEMA).await;
+    let mut all = queries(SUPPORTED);
+    let keyed =
+        |sql: &&str| generate::Generated { sql: (*sql).to_owned(), key: Some(vec!["kind", "id"]) };
+    all.extend(UNIONS.iter().map(keyed));
+    let (code, text) = shop.run(&["check"], &all);
+    assert_eq!(code, Some(0), "{text}");
+}
+
 /// PostgreSQL prepares each of them, and names and types of the results are those that were planned.
 #[tokio::test]
 async fn random_queries_are_taken_by_both() {

@@ -1,6 +1,5 @@
 //! Plans over a small shop, and every refusal with its place.
 
-mod keys;
 mod plans;
 mod refusals;
 
