@@ -41,6 +41,36 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// Appends the datum of these bytes.
+pub(super) fn put(bytes: &[u8], out: &mut Vec<u8>) {
+    if bytes.first() >= Some(&LARGE) {
+        out.push(LARGE);
+    }
+    for &byte in bytes {
+        out.push(byte);
+        if byte == 0 {
+            out.push(0xFF);
+        }
+    }
+    out.extend_from_slice(&[0, 0]);
+}
+
+/// The bytes of a datum.
+pub(super) fn decode(datum: &[u8]) -> Option<Vec<u8>> {
+    if len(datum)? != datum.len() {
+        return None;
+    }
+    let bytes = datum.strip_suffix(&[0, 0])?;
+    let mut rest = bytes.strip_prefix(&[LARGE]).unwrap_or(bytes);
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let Some((&byte, after)) = rest.split_first() {
+        decoded.push(byte);
+        // A zero has its escape behind it.
+        rest = if byte == 0 { after.get(1..)? } else { after };
+    }
+    Some(decoded)
+}
+
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
     if bytes.first() >= Some(&ERROR) {
         return None;

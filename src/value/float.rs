@@ -17,6 +17,10 @@ pub(super) trait Float: zmij::Float + std::str::FromStr + Copy {
     /// Numbers from this power of ten on are printed with an exponent: the digits that the type
     /// holds for sure.
     const EXPONENT_FROM: i32;
+    /// Explicit bits of the significand.
+    const SIGNIFICAND_BITS: u32;
+    /// What the exponent is biased by, for a significand that is an integer.
+    const BIAS: i32;
     fn bits(self) -> u64;
     fn from_bits(bits: u64) -> Self;
     fn to_f64(self) -> f64;
@@ -25,6 +29,8 @@ pub(super) trait Float: zmij::Float + std::str::FromStr + Copy {
 impl Float for f64 {
     const BYTES: usize = 8;
     const EXPONENT_FROM: i32 = 15;
+    const SIGNIFICAND_BITS: u32 = 52;
+    const BIAS: i32 = 1_075;
     fn bits(self) -> u64 {
         self.to_bits()
     }
@@ -39,6 +45,8 @@ impl Float for f64 {
 impl Float for f32 {
     const BYTES: usize = 4;
     const EXPONENT_FROM: i32 = 6;
+    const SIGNIFICAND_BITS: u32 = 23;
+    const BIAS: i32 = 150;
     fn bits(self) -> u64 {
         u64::from(self.to_bits()) << 32
     }
@@ -131,9 +139,11 @@ pub(super) fn len<F: Float>(bytes: &[u8]) -> Option<usize> {
     take::<F>(bytes).map(|(_, _, len)| len)
 }
 
-/// The value of a datum; -0 has become 0.
+/// The value of a datum.
 pub(super) fn decode<F: Float>(datum: &[u8]) -> Option<F> {
-    take(datum).map(|(value, _, _)| value)
+    let (value, suffix, _) = take::<F>(datum)?;
+    let negative_zero = value.to_f64() == 0.0 && matches!(suffix, [AS_TEXT, b'-', ..]);
+    Some(if negative_zero { F::from_bits(SIGN) } else { value })
 }
 
 /// A datum without its suffix.
@@ -183,7 +193,13 @@ fn print<F: Float>(value: F, out: &mut Vec<u8>) {
         return;
     }
     let mut buffer = zmij::Buffer::new();
-    let shortest = Digits::of(buffer.format_finite(value).as_bytes());
+    let mut shortest = Digits::of(buffer.format_finite(value).as_bytes());
+    let mut more = shortest.digits().len();
+    while shortest.lies_between(value) {
+        // More digits give the value back from within its own interval.
+        shortest = Digits::of(format!("{wide:.more$e}").as_bytes());
+        more += 1;
+    }
     let digits = shortest.digits();
     if digits.is_empty() {
         out.push(b'0');
@@ -239,6 +255,37 @@ impl Digits {
         let before_point = i32::try_from(point.unwrap_or(len)).unwrap_or(0);
         this.exponent = exponent + before_point - 1 - i32::try_from(this.start).unwrap_or(0);
         this
+    }
+
+    /// Whether they are halfway to the next number, on either side, or further. Halfway still gives back
+    /// a value whose significand is even, but Postgres does not take it.
+    fn lies_between<F: Float>(&self, value: F) -> bool {
+        // 5^23 is the last power that divides a significand.
+        const POWER_MAX: i32 = 23;
+        let digits = self.digits();
+        let power = self.exponent + 1 - i32::try_from(digits.len()).unwrap_or(0);
+        if !(0..=POWER_MAX).contains(&power) {
+            return false;
+        }
+        let width = 64 - 8 * F::BYTES;
+        let bits = value.bits() << 1 >> 1 >> width;
+        let (fraction, exponent) =
+            (bits & ((1 << F::SIGNIFICAND_BITS) - 1), bits >> F::SIGNIFICAND_BITS);
+        if exponent == 0 || fraction % 2 == 1 {
+            return false;
+        }
+        let significand = u128::from(fraction | 1 << F::SIGNIFICAND_BITS);
+        let exponent = i32::try_from(exponent).unwrap_or(0) - F::BIAS;
+        // Digits times 5^power, against the halves in units of 2^(exponent - 2 - power).
+        let number = digits.iter().fold(0u128, |n, digit| n * 10 + u128::from(digit - b'0'));
+        let number = number * 5u128.pow(u32::try_from(power).unwrap_or(0));
+        let shift = exponent - 2 - power;
+        let (number, scale) = match u32::try_from(shift) {
+            Ok(up) => (number, up),
+            Err(_) => (number << shift.unsigned_abs().min(63), 0),
+        };
+        let below = if fraction == 0 { 4 * significand - 1 } else { 4 * significand - 2 };
+        number >= (4 * significand + 2) << scale.min(63) || number <= below << scale.min(63)
     }
 
     fn digits(&self) -> &[u8] {

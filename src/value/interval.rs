@@ -38,7 +38,7 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
             if !printed {
                 return None;
             }
-            put(Interval::Finite(fields), out);
+            Interval::Finite(fields).put(out);
         }
     }
     Some(())
@@ -46,18 +46,46 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
 
 /// Appends the datum of an interval.
 pub fn put(interval: Interval, out: &mut Vec<u8>) {
-    match interval {
-        Interval::Infinity => int::put(i64::MAX, out),
-        Interval::NegativeInfinity => int::put(i64::MIN, out),
-        Interval::Finite(Fields { months, days, micros }) => {
-            let whole_days =
-                i64::from(months) * DAYS_OF_MONTH + i64::from(days) + micros.div_euclid(DAY);
-            int::put(whole_days, out);
-            int::put(micros.rem_euclid(DAY), out);
-            int::put(months.into(), out);
-            int::put(days.into(), out);
+    interval.put(out);
+}
+
+impl Interval {
+    /// Appends the datum.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Interval::Infinity => int::put(i64::MAX, out),
+            Interval::NegativeInfinity => int::put(i64::MIN, out),
+            Interval::Finite(fields) => {
+                let days = i64::from(fields.months) * DAYS_OF_MONTH
+                    + i64::from(fields.days)
+                    + fields.micros.div_euclid(DAY);
+                int::put(days, out);
+                int::put(fields.micros.rem_euclid(DAY), out);
+                int::put(fields.months.into(), out);
+                int::put(fields.days.into(), out);
+            }
         }
     }
+
+    /// What Postgres compares by: microseconds, with months of 30 days.
+    pub fn length(&self) -> i128 {
+        match self {
+            Interval::Infinity => i128::MAX,
+            Interval::NegativeInfinity => i128::MIN,
+            Interval::Finite(fields) => {
+                let days =
+                    i128::from(fields.months) * i128::from(DAYS_OF_MONTH) + i128::from(fields.days);
+                days * i128::from(DAY) + i128::from(fields.micros)
+            }
+        }
+    }
+}
+
+/// The part of a datum by which Postgres compares: what 1 mon and 30 days have in common.
+pub(super) fn order_part(datum: &[u8]) -> Option<&[u8]> {
+    let (days, rest) = int::take(datum)?;
+    let rest = if matches!(days, i64::MAX | i64::MIN) { rest } else { int::take(rest)?.1 };
+    datum.get(..datum.len() - rest.len())
 }
 
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
@@ -70,13 +98,6 @@ pub fn decode(datum: &[u8]) -> Option<Interval> {
         (interval, []) => Some(interval),
         _ => None,
     }
-}
-
-/// The part of a datum by which Postgres compares: what 1 mon and 30 days have in common.
-pub(super) fn length(datum: &[u8]) -> Option<&[u8]> {
-    let (days, rest) = int::take(datum)?;
-    let rest = if matches!(days, i64::MAX | i64::MIN) { rest } else { int::take(rest)?.1 };
-    datum.get(..datum.len() - rest.len())
 }
 
 fn take(bytes: &[u8]) -> Option<(Interval, &[u8])> {

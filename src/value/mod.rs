@@ -34,6 +34,7 @@ mod hstore;
 mod int;
 mod interval;
 mod json;
+mod json_tree;
 mod number;
 mod numeric;
 mod order;
@@ -44,6 +45,7 @@ mod text;
 mod time;
 mod uuid;
 
+pub use array::{Array, array_elements};
 pub use catalog::{PgType, resolve};
 pub use datum::{datum_len, encode, encode_null, is_null, write_json, write_text};
 pub use decimal::{Decimal, DecimalError};
@@ -53,10 +55,13 @@ pub use int::put as encode_int;
 pub use interval::{
     Fields as IntervalFields, Interval, decode as interval, put as encode_interval,
 };
+pub use json::normalise as normalise_json;
+pub use json_tree::Json;
 pub use order::{order_key, order_part};
 pub use row::{Columns, columns, split};
-pub use scalar::{Scalar, scalar};
+pub use scalar::Scalar;
 pub use score::{epoch, score};
+pub use time::{DAY, INFINITY, NEGATIVE_INFINITY, SECOND, date_of, days_in_month, days_of};
 
 pub use escape::write_string as write_json_string;
 

@@ -13,7 +13,7 @@ pub fn order_part<'a>(ty: &Type, datum: &'a [u8]) -> Result<&'a [u8], ValueError
         Type::Float4 => float::order_part::<f32>(datum),
         Type::Float8 => float::order_part::<f64>(datum),
         Type::Bpchar => text::len(datum).and_then(|len| datum.get(..len)),
-        Type::Interval => interval::length(datum),
+        Type::Interval => interval::order_part(datum),
         _ => return Ok(datum),
     };
     part.ok_or_else(|| ValueError::new(ty, datum))

@@ -33,6 +33,22 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     rest.is_empty().then_some(())
 }
 
+/// Appends the datum of these bytes.
+pub(super) fn put(value: &[u8; BYTES], out: &mut Vec<u8>) {
+    if value.first() >= Some(&LARGE) {
+        out.push(LARGE);
+    }
+    out.extend_from_slice(value);
+}
+
+/// The bytes of a datum.
+pub(super) fn decode(datum: &[u8]) -> Option<[u8; BYTES]> {
+    match datum {
+        [LARGE, value @ ..] if value.len() == BYTES => value.try_into().ok(),
+        value => value.try_into().ok(),
+    }
+}
+
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
     let len = match *bytes.first()? {
         ERROR.. => return None,

@@ -14,7 +14,7 @@ pub(super) fn of(config: &Config, catalog: &Catalog) -> Schema {
     let names = catalog.types.iter();
     Schema {
         tables: tables.map(table).collect(),
-        types: types.map(|(oid, named)| (*oid, user_type(named))).collect(),
+        types: types.map(|(oid, named)| (*oid, user_type(catalog, named))).collect(),
         type_names: names
             .map(|(oid, named)| ((named.ty.schema.clone(), named.ty.name.clone()), *oid))
             .collect(),
@@ -25,10 +25,12 @@ pub(super) fn of(config: &Config, catalog: &Catalog) -> Schema {
 fn table(table: &Table) -> query::Table {
     let position =
         |key: &String| table.columns.iter().position(|column| column.column.name == *key);
-    let collation = |column: &crate::source::catalog::TableColumn| match column.bytewise {
+    let collation = |column: &crate::source::catalog::TableColumn| match column.collation.as_deref()
+    {
         None => Collation::Default,
-        Some(true) => Collation::Bytes,
-        Some(false) => Collation::Other { deterministic: column.deterministic },
+        Some("C" | "POSIX" | "ucs_basic") => Collation::C,
+        Some("C.UTF-8" | "C.utf8" | "pg_c_utf8") => Collation::Utf8,
+        Some(_) => Collation::Other { deterministic: column.deterministic },
     };
     query::Table {
         schema: table.name.schema.clone(),
@@ -42,10 +44,14 @@ fn table(table: &Table) -> query::Table {
     }
 }
 
-fn user_type(named: &NamedType) -> UserType {
+fn user_type(catalog: &Catalog, named: &NamedType) -> UserType {
     let ty = &named.ty;
     let kind = match ty.typtype {
-        b'e' => UserKind::Enum { labels: Vec::new() },
+        b'e' => {
+            let labels = catalog.enums.get(&ty.oid).map(|known| known.labels.as_slice());
+            let labels = labels.unwrap_or_default().iter().map(|(_, label)| label.clone());
+            UserKind::Enum { labels: labels.collect() }
+        }
         b'd' => UserKind::Domain { base: ty.base, typmod: named.typmod },
         b'c' => UserKind::Composite { attributes: ty.attributes.clone() },
         b'b' if ty.category == b'A' => UserKind::Array { element: ty.elem },

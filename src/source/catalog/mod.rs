@@ -234,8 +234,8 @@ pub struct TableColumn {
     pub generated: Option<char>,
     /// Its collation tells texts apart that differ in any byte.
     pub deterministic: bool,
-    /// Its collation orders by bytes; `None`: it has the database's, or is no text.
-    pub bytewise: Option<bool>,
+    /// Its collation's name; `None`: it has the database's, or is no text.
+    pub collation: Option<String>,
     /// The enums inside its type.
     pub enums: Vec<u32>,
 }

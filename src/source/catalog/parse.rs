@@ -217,7 +217,7 @@ struct RawColumn {
     not_null: bool,
     generated: Option<char>,
     deterministic: bool,
-    bytewise: Option<bool>,
+    collation: Option<String>,
 }
 
 impl RawColumn {
@@ -229,7 +229,7 @@ impl RawColumn {
             number: self.number,
             generated: self.generated,
             deterministic: self.deterministic,
-            bytewise: self.bytewise,
+            collation: self.collation,
             enums: inside.into_iter().filter(is_enum).collect(),
             column: Column {
                 name: self.name,

@@ -182,9 +182,7 @@ SELECT json_build_object(
           a.attnotnull AS not_null,
           nullif(a.attgenerated, '') AS generated,
           coalesce(l.collisdeterministic, true) AS deterministic,
-          CASE WHEN l.collname = 'default' THEN NULL
-               ELSE l.collname IN ('C', 'POSIX', 'ucs_basic', 'C.UTF-8', 'C.utf8', 'pg_c_utf8')
-          END AS bytewise
+          nullif(l.collname, 'default') AS collation
         FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
         WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum) c) AS columns,

@@ -1,40 +1,45 @@
 //! Scalar expressions over one row, as Postgres computes them.
 //!
 //! ```text
-//! text --parse--> sqlparser's tree --bind--> nodes with types --eval--> a value for each row
+//! text --parse--> sqlparser's tree --bind--> nodes with types --fold--> nodes --eval--> a datum for each row
 //! ```
 //!
 //! * `parse`: the text in PostgreSQL's dialect, and where in it something stands.
 //! * `names`: what the query around tells of names; `ty`: what it is told of types.
-//! * `types`: the types of expressions, and which one two of them meet in.
-//! * `bind`: names to columns, operators to types, every cast spelled out; what is not supported is
-//!   refused by name and place.
-//! * `node`: what `bind` makes: it is evaluated as it is.
-//! * `eval`: rows in, values out. Nothing is parsed, looked up by name or allocated for a row, numeric
-//!   values of more than 38 digits excepted.
+//! * `catalog`: Postgres' types, casts, operators and functions; `function`: what computes them.
+//! * `bind`: names to columns, operators and functions to the ones that Postgres would choose, every
+//!   cast spelled out; what is not supported is refused by name and place.
+//! * `node`: what `bind` makes. `fold`: constants are computed, as the planner does.
+//! * `eval`: rows in, datums out. Nothing is parsed or looked up by name for a row.
 //!
 //! Exact or refused: what is computed is what the source would compute, to the last digit, or an error
 //! where the source has one.
 
 mod bind;
+mod catalog;
 mod eval;
+mod fold;
+mod function;
 mod names;
 mod node;
 mod parse;
 mod ty;
-mod types;
 
+pub use catalog::Kind;
 pub use eval::{EvalError, Row};
 pub use names::{Ctype, Database, Field, Names, Scope, UserKind, UserType};
 pub use parse::Places;
 pub use ty::{Collation, Ty};
 
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
+use std::sync::Arc;
 
 use sqlparser::ast::{self, Ident};
 
-use crate::value::{self, Scalar};
+use crate::value::{Scalar, Type, epoch};
 
+use eval::Context;
 use node::Node;
 
 /// Why a text is no expression of ours.
@@ -74,11 +79,53 @@ pub fn fold_case(name: &Ident) -> String {
     }
 }
 
+/// An operator, function or cast that is computed, with types as pg_type names them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Computed {
+    pub kind: Kind,
+    pub name: &'static str,
+    pub arguments: Vec<String>,
+    pub result: String,
+    pub variadic: bool,
+}
+
+/// All that is computed, in order.
+pub fn computed() -> Vec<Computed> {
+    let all = catalog::CATALOG.computed().into_iter().map(|(kind, of)| Computed {
+        kind,
+        name: of.name,
+        arguments: of.arguments.iter().map(|ty| catalog::name_of(*ty)).collect(),
+        result: catalog::name_of(of.result),
+        variadic: of.variadic,
+    });
+    let mut all: Vec<Computed> = all.collect();
+    all.sort();
+    all
+}
+
 /// An expression, ready to run.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Two are equal when they compute the same from the same columns.
+#[derive(Clone, Debug)]
 pub struct Expr {
     node: Node,
     ty: Ty,
+    /// What it computes, written out.
+    identity: Arc<str>,
+}
+
+impl PartialEq for Expr {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+}
+
+impl Eq for Expr {}
+
+impl Hash for Expr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity.hash(state);
+    }
 }
 
 impl Expr {
@@ -89,29 +136,60 @@ impl Expr {
         names: &dyn Names,
     ) -> Result<Self, Fault> {
         let (node, ty) = bind::bind(expr, places, names)?;
-        Ok(Self { node, ty })
+        let node = fold::fold(node).map_err(|error| {
+            Fault::new(error.to_string())
+                .hint("a constant part of the expression always fails")
+                .at(places.of(expr))
+        })?;
+        Ok(Self::new(node, ty))
     }
 
     /// A column as it is.
     pub fn column(field: Field) -> Self {
         let Field { position, ty } = field;
-        Self { node: Node::Column { position, ty: ty.stored.clone() }, ty }
+        Self::new(Node::Column { position, ty: ty.stored.clone() }, ty)
+    }
+
+    fn new(node: Node, ty: Ty) -> Self {
+        let identity = format!("{node:?} {} {}", ty.oid, ty.typmod).into();
+        Self { node, ty, identity }
     }
 
     /// An expression whose value is a number or a time, as a score is.
     pub fn compile_number(sql: &str, scope: &Scope<'_>) -> Result<Self, Fault> {
         let parsed = parse::parse(sql)?;
         let expr = Self::compile(&parsed.expr, &parsed.places, scope)?;
-        if types::Kind::of(&expr.ty.stored).is_some_and(|kind| kind.is_number() || kind.is_time()) {
+        let is_number = matches!(
+            expr.ty.stored,
+            Type::Int2
+                | Type::Int4
+                | Type::Int8
+                | Type::Numeric
+                | Type::Float4
+                | Type::Float8
+                | Type::Date
+                | Type::Time
+                | Type::TimeTz
+                | Type::Timestamp
+                | Type::TimestampTz
+                | Type::Interval
+        );
+        if is_number {
             return Ok(expr);
         }
-        let what = match expr.node {
-            Node::Null => "the expression is always NULL".into(),
-            _ => format!("the expression is {}, and no number", expr.ty),
+        let what = match expr.node.is_null() {
+            true => "the expression is always NULL".into(),
+            false => format!("the expression is {}, and no number", expr.ty),
         };
         Err(Fault::new(what)
             .hint("write a number or a time; times count in seconds")
             .at(0..sql.len()))
+    }
+
+    /// An expression by its text.
+    pub fn parse(sql: &str, names: &dyn Names) -> Result<Self, Fault> {
+        let parsed = parse::parse(sql)?;
+        Self::compile(&parsed.expr, &parsed.places, names)
     }
 
     pub fn ty(&self) -> &Ty {
@@ -132,29 +210,44 @@ impl Expr {
             out.extend_from_slice(row.datum(position));
             return Ok(());
         }
-        match self.node.eval(row)? {
-            None => value::encode_null(out),
-            Some(value) => value.encode(&self.ty.stored, out)?,
-        }
+        self.value(row)?.encode(&self.ty.stored, out)?;
         Ok(())
+    }
+
+    fn value<'v>(&'v self, row: Row<'v>) -> Result<Scalar<'v>, EvalError> {
+        self.node.eval(Context { row, operand: None })
     }
 
     /// The value of a condition; `None` is NULL.
     pub fn eval_bool(&self, row: Row<'_>) -> Result<Option<bool>, EvalError> {
-        Ok(match self.node.eval(row)? {
-            Some(Scalar::Bool(value)) => Some(value),
+        Ok(match self.value(row)? {
+            Scalar::Bool(value) => Some(value),
             _ => None,
         })
     }
 
     /// The value as a number, times in seconds; `None` is NULL.
     pub fn eval_number(&self, row: Row<'_>) -> Result<Option<f64>, EvalError> {
-        Ok(match self.node.eval(row)? {
-            None => None,
-            Some(Scalar::Int(value)) => Some(value as f64),
-            Some(Scalar::Float(value)) => Some(value),
-            Some(Scalar::Decimal(value)) => Some(value.to_f64()),
-            Some(value) => Some(eval::epoch(&self.ty.stored, &value)?.to_f64()),
+        let is_time = matches!(
+            self.ty.stored,
+            Type::Date
+                | Type::Time
+                | Type::TimeTz
+                | Type::Timestamp
+                | Type::TimestampTz
+                | Type::Interval
+        );
+        Ok(match self.value(row)? {
+            Scalar::Null => None,
+            value if is_time => {
+                let mut datum = Vec::new();
+                value.encode(&self.ty.stored, &mut datum)?;
+                epoch(&self.ty.stored, &datum).map(|seconds| seconds.to_f64())
+            }
+            Scalar::Int(value) => Some(value as f64),
+            Scalar::Float(value) => Some(value),
+            Scalar::Decimal(value) => Some(value.to_f64()),
+            _ => None,
         })
     }
 }

@@ -13,6 +13,8 @@ pub struct Ty {
     pub typmod: i32,
     /// How its values are encoded.
     pub stored: Type,
+    /// As `format_type` prints it, without the typmod.
+    pub name: String,
     pub collation: Collation,
     /// Known never to be NULL.
     pub not_null: bool,
@@ -23,8 +25,10 @@ pub struct Ty {
 pub enum Collation {
     /// Not a text, or a text of no collation of its own: the database's counts.
     Default,
-    /// C, POSIX, ucs_basic, C.UTF-8: ordered by bytes.
-    Bytes,
+    /// C, POSIX, ucs_basic: ordered by bytes, and ASCII's letters are all there are.
+    C,
+    /// C.UTF-8: ordered by bytes.
+    Utf8,
     /// Another one; equality is that of the bytes where it is deterministic.
     Other { deterministic: bool },
     /// Two that were not chosen between: neither equality nor order is defined.
@@ -38,23 +42,19 @@ impl Ty {
             oid: oid_of(&column.ty).unwrap_or(column.type_oid),
             typmod: column.typmod,
             stored: column.ty.clone(),
+            name: match column.type_oid {
+                1043 => "character varying".into(),
+                _ => column.ty.to_string(),
+            },
             collation,
             not_null: column.not_null,
-        }
-    }
-
-    /// As `format_type` prints it, without the typmod.
-    pub fn name(&self) -> String {
-        match self.oid {
-            1043 => "character varying".into(),
-            _ => self.stored.to_string(),
         }
     }
 }
 
 impl fmt::Display for Ty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())
+        f.write_str(&self.name)
     }
 }
 

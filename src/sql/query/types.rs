@@ -55,7 +55,7 @@ pub(super) fn is_sortable(schema: &Schema, ty: &Ty) -> bool {
 fn is_bytewise(schema: &Schema, ty: &Ty) -> bool {
     // The catalog's own columns of type name are ordered by bytes always.
     match ty.collation {
-        Collation::Bytes => true,
+        Collation::C | Collation::Utf8 => true,
         Collation::Default => schema.database.ordered_by_bytes,
         Collation::Other { .. } | Collation::Conflict => false,
     }
@@ -106,7 +106,8 @@ pub(super) fn data_type(ty: &Type) -> Option<DataType> {
 }
 
 pub(super) fn of(oid: u32, stored: Type, not_null: bool) -> Ty {
-    Ty { oid, typmod: -1, stored, collation: Collation::Default, not_null }
+    let name = stored.to_string();
+    Ty { oid, typmod: -1, stored, name, collation: Collation::Default, not_null }
 }
 
 pub(super) fn boolean() -> Ty {
@@ -140,7 +141,9 @@ pub(super) fn aggregate(schema: &Schema, function: Function, arguments: &[Ty]) -
         (Function::Min | Function::Max, Some(stored)) => match stored {
             Type::Bool | Type::Uuid | Type::Bytea => return None,
             // There is none of varchar: it is text's.
-            Type::Text => Ty { oid: 25, ..plain(first?) },
+            Type::Text if is_varchar(first?) => {
+                Ty { oid: 25, name: "text".into(), ..plain(first?) }
+            }
             _ => plain(first?),
         },
         (Function::BoolAnd | Function::BoolOr, Some(Type::Bool)) => boolean(),
@@ -148,13 +151,19 @@ pub(super) fn aggregate(schema: &Schema, function: Function, arguments: &[Ty]) -
             of(array_of(schema, first?)?, Type::Array(Box::new(stored.clone()), b','), false)
         }
         (Function::StringAgg, Some(Type::Bytea)) => of(17, Type::Bytea, false),
-        (Function::StringAgg, Some(Type::Text)) => Ty { oid: 25, ..plain(first?) },
+        (Function::StringAgg, Some(Type::Text)) => {
+            Ty { oid: 25, name: "text".into(), ..plain(first?) }
+        }
         (Function::JsonAgg | Function::JsonObjectAgg, Some(_)) => of(114, Type::Json, false),
         (Function::JsonbAgg | Function::JsonbObjectAgg, Some(_)) => of(3802, Type::Jsonb, false),
         (Function::Single, Some(_)) => Ty { not_null: false, ..first?.clone() },
         _ => return None,
     };
     Some(ty)
+}
+
+fn is_varchar(ty: &Ty) -> bool {
+    ty.oid == 1043
 }
 
 /// pg_type's oid of the arrays of a type.
