@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::expr::{EvalError, Row};
+use super::expr::{self, EvalError, Row};
 use crate::value::Column;
 
 /// One projection's plan. The last node is its `Output`.
@@ -130,6 +130,21 @@ pub trait Evaluate: fmt::Debug + Send + Sync {
     fn eval(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), EvalError>;
 }
 
+impl Evaluate for expr::Expr {
+    fn eval(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), EvalError> {
+        self.eval(row, out)
+    }
+}
+
+impl From<expr::Expr> for Expr {
+    fn from(expr: expr::Expr) -> Self {
+        match expr.as_column() {
+            Some(position) => Expr::Column(position),
+            None => Expr::Computed(Arc::new(expr)),
+        }
+    }
+}
+
 impl PartialEq for Expr {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -154,6 +169,24 @@ impl Node {
             Node::Join { left, right, .. } => vec![*left, *right],
             Node::Union { inputs } => inputs.clone(),
         }
+    }
+
+    /// The same node over other inputs.
+    #[must_use]
+    pub fn over(mut self, place: impl Fn(NodeId) -> NodeId) -> Self {
+        match &mut self {
+            Node::Scan { .. } => {}
+            Node::Filter { input, .. }
+            | Node::Map { input, .. }
+            | Node::Aggregate { input, .. }
+            | Node::TopN { input, .. }
+            | Node::Output { input, .. } => *input = place(*input),
+            Node::Join { left, right, .. } => {
+                (*left, *right) = (place(*left), place(*right));
+            }
+            Node::Union { inputs } => inputs.iter_mut().for_each(|input| *input = place(*input)),
+        }
+        self
     }
 
     /// The node's columns, given those of its inputs, in order; a scan's are its table's.

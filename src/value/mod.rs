@@ -37,6 +37,7 @@ mod json;
 mod number;
 mod numeric;
 mod order;
+mod put;
 mod row;
 mod scalar;
 mod score;
@@ -54,6 +55,7 @@ pub use interval::{
     Fields as IntervalFields, Interval, decode as interval, put as encode_interval,
 };
 pub use order::{order_key, order_part};
+pub use put::{encode_decimal, encode_float4, encode_float8, float_of, int_of};
 pub use row::{Columns, columns, split};
 pub use scalar::{Scalar, scalar};
 pub use score::{epoch, score};
