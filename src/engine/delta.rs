@@ -5,6 +5,12 @@ use std::ops::Range;
 use super::row::{Key, RowLayout};
 use crate::value::ValueError;
 
+/// Shown a row and its weight.
+pub(in crate::engine) type See<'s> = dyn FnMut(&[u8], i64) -> Result<(), ValueError> + 's;
+
+/// Told of an error in a key, and the weight of its row.
+pub(in crate::engine) type Refuse<'r> = dyn FnMut(&[u8], i64) + 'r;
+
 /// Weighted rows in one buffer.
 #[derive(Default)]
 pub(in crate::engine) struct Deltas {
@@ -66,7 +72,7 @@ impl Sorted {
         deltas: impl Iterator<Item = (&'d [u8], i64)>,
         layout: &RowLayout,
         by: &Key,
-        refuse: &mut dyn FnMut(&[u8], i64),
+        refuse: &mut Refuse<'_>,
     ) -> Result<Self, ValueError> {
         let mut this = Self::default();
         let mut ranges = Vec::new();

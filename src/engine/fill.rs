@@ -2,12 +2,11 @@
 //! then the outputs are brought to what that says. The store keeps the rows of tables and outputs alone.
 
 use super::Entry;
+use super::delta::See;
 use super::follow::Passing;
 use super::graph::{Arranged, Engine, Operator, OutputId, Told};
 use crate::lsn::Lsn;
 use crate::value::ValueError;
-
-type See<'s> = dyn FnMut(&[u8], i64) -> Result<(), ValueError> + 's;
 
 impl Engine {
     /// The rows that the store kept of an arrangement, in key order, as of `position`.
@@ -56,6 +55,7 @@ impl Engine {
             Operator::Output { output, arrangement, operator } => {
                 // Nothing that is computed reads an output's rows.
                 let mut into = std::mem::take(&mut self.arrangements[*arrangement]);
+                operator.begin(&into);
                 self.each(input, &mut |row, weight| operator.gather(row, weight, lsn, &mut into))?;
                 operator.finish(lsn, &mut into)?;
                 let output = *output;

@@ -151,7 +151,13 @@ impl Engine {
     pub fn add_plan(&mut self, plan: &Plan) -> OutputId {
         let mut place: Vec<usize> = Vec::new();
         let mut tables: Vec<TableId> = Vec::new();
-        for node in &plan.nodes {
+        let used = plan.used();
+        for (at, node) in plan.nodes.iter().enumerate() {
+            if !used[at] {
+                // Nobody would ever fill it.
+                place.push(usize::MAX);
+                continue;
+            }
             let id = match node {
                 plan::Node::Scan { table } => {
                     if !tables.contains(table) {

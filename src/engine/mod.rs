@@ -16,6 +16,8 @@ mod size;
 mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use arrangement::Arrangement;

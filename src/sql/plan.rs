@@ -215,6 +215,18 @@ impl Node {
 }
 
 impl Plan {
+    /// By node: whether the output depends on it.
+    pub fn used(&self) -> Vec<bool> {
+        let mut used = vec![false; self.nodes.len()];
+        for (at, node) in self.nodes.iter().enumerate().rev() {
+            used[at] |= matches!(node, Node::Output { .. });
+            if used[at] {
+                node.inputs().into_iter().for_each(|input| used[input] = true);
+            }
+        }
+        used
+    }
+
     /// A table as it is, under the given key columns.
     pub fn table(table: usize, key: Vec<usize>) -> Self {
         Self { nodes: vec![Node::Scan { table }, Node::Output { input: 0, key }] }

@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use super::super::delta::Deltas;
+use super::super::delta::{Deltas, Refuse, See};
 use super::super::row::RowLayout;
 use super::super::view::{Go, Scan, View};
 use super::matches::{Matches, Shown, Standing};
@@ -96,7 +96,7 @@ impl Join {
         &mut self,
         left: &Arriving<'_>,
         right: &Arriving<'_>,
-        refuse: &mut dyn FnMut(&[u8], i64),
+        refuse: &mut Refuse<'_>,
     ) -> Result<(), ValueError> {
         debug_assert!(self.work.is_none(), "the last ones are worked off");
         self.work = Some(Work {
@@ -152,7 +152,6 @@ impl Join {
         let Some(mut matches) = self.matches.take() else { return Ok(()) };
         let mut count = |row: &[u8], weight: i64, standing: Standing| {
             matches.set(row, weight, standing);
-            Ok(())
         };
         self.each_left(left, right, &mut count, &mut |_, _| Ok(()))?;
         self.matches = Some(matches);
@@ -164,9 +163,9 @@ impl Join {
         &self,
         left: View<'_>,
         right: View<'_>,
-        see: &mut dyn FnMut(&[u8], i64) -> Result<(), ValueError>,
+        see: &mut See<'_>,
     ) -> Result<(), ValueError> {
-        self.each_left(left, right, &mut |_, _, _| Ok(()), see)
+        self.each_left(left, right, &mut |_, _, _| (), see)
     }
 
     /// Shows each left row with how often it is there and its partners, and all rows of the join.
@@ -174,8 +173,8 @@ impl Join {
         &self,
         left: View<'_>,
         right: View<'_>,
-        count: &mut dyn FnMut(&[u8], i64, Standing) -> Result<(), ValueError>,
-        see: &mut dyn FnMut(&[u8], i64) -> Result<(), ValueError>,
+        count: &mut dyn FnMut(&[u8], i64, Standing),
+        see: &mut See<'_>,
     ) -> Result<(), ValueError> {
         let has_pairs = matches!(self.kind, JoinKind::Inner | JoinKind::Left);
         let (mut pairs, mut out) = (self.pairs.fresh(), Deltas::default());
@@ -210,7 +209,7 @@ impl Join {
                     });
                 });
                 failed?;
-                count(row, weight, standing)?;
+                count(row, weight, standing);
             }
             self.show(row, standing.shown(self.kind), weight, &mut out)?;
             flush(&mut out)

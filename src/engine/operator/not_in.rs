@@ -1,7 +1,7 @@
 //! NOT IN (a query), with what SQL says of NULLs: where a right row is NULL nothing is shown, and a left
 //! row that is NULL is shown only where there are no right rows at all.
 
-use super::super::delta::{Deltas, Sorted};
+use super::super::delta::{Deltas, Refuse, See, Sorted};
 use super::super::row::RowLayout;
 use super::super::view::{Scan, Side, View};
 use super::join::rest;
@@ -65,7 +65,7 @@ impl NotIn {
         left: &Arriving<'_>,
         right: &Arriving<'_>,
         of_right: View<'_>,
-        refuse: &mut dyn FnMut(&[u8], i64),
+        refuse: &mut Refuse<'_>,
     ) -> Result<(), ValueError> {
         let all_right = Pending::new(right, &self.all_right, refuse)?;
         let right = Pending::new(right, &self.right, refuse)?;
@@ -149,7 +149,7 @@ impl NotIn {
         &self,
         left: View<'_>,
         right: View<'_>,
-        see: &mut dyn FnMut(&[u8], i64) -> Result<(), ValueError>,
+        see: &mut See<'_>,
     ) -> Result<(), ValueError> {
         let nothing = Sorted::default();
         let right = Side { view: right, unseen: &nothing };

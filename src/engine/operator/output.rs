@@ -22,6 +22,8 @@ pub(crate) struct Output {
     accepted: BTreeSet<Vec<u8>>,
     /// While the rows that there are are gathered: the keys whose row is shown already.
     confirmed: BTreeSet<Vec<u8>>,
+    /// Nothing was shown before, so that nothing has to be kept apart from it.
+    is_new: bool,
 }
 
 #[derive(Default)]
@@ -47,7 +49,7 @@ pub enum Notice {
 impl Output {
     pub(crate) fn new(layout: RowLayout, key: Vec<usize>) -> Self {
         let (withheld, unsettled, accepted, confirmed) = Default::default();
-        Self { layout, key, withheld, unsettled, accepted, confirmed }
+        Self { layout, key, withheld, unsettled, accepted, confirmed, is_new: false }
     }
 
     /// Applies deltas, a part of a transaction's perhaps.
@@ -175,6 +177,11 @@ impl Output {
         Ok(())
     }
 
+    /// The rows that there are will be gathered.
+    pub(crate) fn begin(&mut self, shown: &Arrangement) {
+        self.is_new = shown.scan_after(None).next().is_none();
+    }
+
     /// One of the rows that there are; `finish` brings what is shown to them.
     pub(crate) fn gather(
         &mut self,
@@ -191,8 +198,7 @@ impl Output {
                     self.confirmed.insert(key);
                     return Ok(());
                 }
-                // Nothing has to make room for it.
-                None if self.error_of(row)?.is_none() => {
+                None if self.is_new && self.error_of(row)?.is_none() => {
                     into.put(Entry::row(lsn, &key, row));
                     self.confirmed.insert(key);
                     return Ok(());

@@ -1,6 +1,6 @@
 //! The two sides of a join, and what arrives on them.
 
-use super::super::delta::{Deltas, Sorted};
+use super::super::delta::{Deltas, Refuse, Sorted};
 use super::super::row::{Key, RowLayout};
 use super::super::view::{Side, View};
 use crate::value::ValueError;
@@ -36,7 +36,7 @@ impl Pending {
     pub(super) fn new(
         Arriving { delta, withheld }: &Arriving<'_>,
         Input { layout, key }: &Input,
-        refuse: &mut dyn FnMut(&[u8], i64),
+        refuse: &mut Refuse<'_>,
     ) -> Result<Self, ValueError> {
         let mut ignore = |_: &[u8], _: i64| ();
         Ok(Self {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::delta::{Deltas, Sorted};
+use super::super::delta::{Deltas, Refuse, See, Sorted};
 use super::super::index::{Held as _, Index, Packed};
 use super::super::row::{Key, RowLayout};
 use crate::sql::plan::Order;
@@ -35,7 +35,7 @@ impl TopN {
     pub(in crate::engine) fn begin(
         &mut self,
         deltas: &Deltas,
-        refuse: &mut dyn FnMut(&[u8], i64),
+        refuse: &mut Refuse<'_>,
     ) -> Result<(), ValueError> {
         debug_assert!(self.work.is_none(), "the last ones are worked off");
         self.work = Some((Sorted::new(deltas.iter(), &self.input, &self.partition, refuse)?, 0));
@@ -108,7 +108,7 @@ impl TopN {
         &mut self,
         row: &[u8],
         weight: i64,
-        refuse: &mut dyn FnMut(&[u8], i64),
+        refuse: &mut Refuse<'_>,
     ) -> Result<(), ValueError> {
         let mut ranges = Vec::new();
         self.input.split(row, &mut ranges)?;
@@ -122,10 +122,7 @@ impl TopN {
     }
 
     /// All rows that are shown.
-    pub(in crate::engine) fn each(
-        &self,
-        see: &mut dyn FnMut(&[u8], i64) -> Result<(), ValueError>,
-    ) -> Result<(), ValueError> {
+    pub(in crate::engine) fn each(&self, see: &mut See<'_>) -> Result<(), ValueError> {
         let mut ranges = Vec::new();
         let mut next = self.index.under(&[], None).next();
         while let Some(first) = next {

@@ -220,7 +220,9 @@ fn aggregate(input: &Relation, group: &[usize], of: &[plan::Aggregate], scalar: 
             }
         }
         let own_errors = rows.iter().map(|row| &row[parts(&input.layout, row).1..]);
-        new.extend_from_slice(own_errors.filter(|error| !error.is_empty()).min().unwrap_or_default());
+        new.extend_from_slice(
+            own_errors.filter(|error| !error.is_empty()).min().unwrap_or_default(),
+        );
         add(&mut out, new, 1);
     }
     out
@@ -277,7 +279,8 @@ fn call(input: &Relation, of: &plan::Aggregate, rows: &[Vec<u8>]) -> Result<Vec<
         None => Vec::new(),
     };
     let known: Vec<&Vec<u8>> = values.iter().copied().filter(|v| !value::is_null(v)).collect();
-    let numbers = || known.iter().map(|datum| value::int_of(&Type::Int4, datum).expect("an integer"));
+    let numbers =
+        || known.iter().map(|datum| value::int_of(&Type::Int4, datum).expect("an integer"));
     let datum_of = |ty: &Type, text: String| {
         let mut out = Vec::new();
         value::encode(ty, text.as_bytes(), &mut out).expect("a value");

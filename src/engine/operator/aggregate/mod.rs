@@ -17,7 +17,7 @@ use self::call::{Call, Source};
 use self::kept::Kept;
 use self::list::List;
 use self::running::Running;
-use super::super::delta::{Deltas, Sorted};
+use super::super::delta::{Deltas, Refuse, See, Sorted};
 use super::super::index::Held as _;
 use super::super::row::{Key, RowLayout};
 use crate::sql::plan::{self, Function};
@@ -72,6 +72,7 @@ impl Aggregate {
         };
         if scalar {
             let nothing = this.new_group(None);
+            this.bytes += cost(&[], &nothing);
             this.groups.insert(Box::default(), nothing);
         }
         this
@@ -92,7 +93,7 @@ impl Aggregate {
     pub(in crate::engine) fn begin(
         &mut self,
         deltas: &Deltas,
-        refuse: &mut dyn FnMut(&[u8], i64),
+        refuse: &mut Refuse<'_>,
     ) -> Result<(), ValueError> {
         debug_assert!(self.work.is_none(), "the last ones are worked off");
         self.work = Some((Sorted::new(deltas.iter(), &self.input, &self.key, refuse)?, 0));
@@ -138,7 +139,7 @@ impl Aggregate {
         &mut self,
         row: &[u8],
         weight: i64,
-        refuse: &mut dyn FnMut(&[u8], i64),
+        refuse: &mut Refuse<'_>,
     ) -> Result<(), ValueError> {
         let (mut ranges, mut key) = (Vec::new(), Vec::new());
         self.input.split(row, &mut ranges)?;
@@ -151,10 +152,7 @@ impl Aggregate {
     }
 
     /// All groups' rows.
-    pub(in crate::engine) fn each(
-        &self,
-        see: &mut dyn FnMut(&[u8], i64) -> Result<(), ValueError>,
-    ) -> Result<(), ValueError> {
+    pub(in crate::engine) fn each(&self, see: &mut See<'_>) -> Result<(), ValueError> {
         let mut row = Vec::new();
         for key in self.groups.keys() {
             row.clear();
