@@ -17,8 +17,7 @@ use super::letters::Letters;
 use super::load::{LOAD_FACT, Load, rows_lsn};
 use super::table::{Route, Routes, Stage, Table};
 use crate::engine::{
-    Batch, Engine, Entry, KeyConflict, Leaf, OutputId, RowBuffer, RowError, RowsOf, TableId,
-    TableLayout,
+    Batch, Engine, Entry, Leaf, OutputId, RowBuffer, RowError, RowsOf, TableId, TableLayout, Told,
 };
 use crate::lsn::Lsn;
 use crate::output::{Feed, Progress};
@@ -29,8 +28,8 @@ use crate::pgoutput::{
 use crate::sql::plan::Plan;
 use crate::value::ValueError;
 
-/// Of keys that several rows claim so many are told at once.
-const CONFLICTS_MAX: usize = 100;
+/// Of what is told of the projections' rows so much waits at most.
+const TOLD_MAX: usize = 100;
 
 /// What ends the machine: it is built anew from the store after it.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +156,7 @@ pub struct Machine {
     pub(super) old_key: Vec<u8>,
     /// The row that the source is asked for.
     pub(super) wanted: Option<RowKey>,
-    pub(super) conflicts: Vec<KeyConflict>,
+    pub(super) told: Vec<Told>,
 }
 
 impl Machine {
@@ -245,7 +244,7 @@ impl Machine {
             buffer: RowBuffer::default(),
             old_key: Vec::new(),
             wanted: None,
-            conflicts: Vec::new(),
+            told: Vec::new(),
         })
     }
 
@@ -315,9 +314,9 @@ impl Machine {
 
     /// What depends on these tables follows.
     pub(super) fn commit_of(&mut self, tables: &[TableId], lsn: Lsn) -> Result<(), Fault> {
-        let found = self.engine.commit_of(tables, lsn)?;
-        let room = CONFLICTS_MAX.saturating_sub(self.conflicts.len());
-        self.conflicts.extend(found.into_iter().take(room));
+        self.engine.commit_of(tables, lsn)?;
+        let room = TOLD_MAX.saturating_sub(self.told.len());
+        self.told.extend(self.engine.take_told().into_iter().take(room));
         Ok(())
     }
 

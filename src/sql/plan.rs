@@ -171,6 +171,24 @@ impl Node {
         }
     }
 
+    /// The same node over other inputs.
+    #[must_use]
+    pub fn over(mut self, place: impl Fn(NodeId) -> NodeId) -> Self {
+        match &mut self {
+            Node::Scan { .. } => {}
+            Node::Filter { input, .. }
+            | Node::Map { input, .. }
+            | Node::Aggregate { input, .. }
+            | Node::TopN { input, .. }
+            | Node::Output { input, .. } => *input = place(*input),
+            Node::Join { left, right, .. } => {
+                (*left, *right) = (place(*left), place(*right));
+            }
+            Node::Union { inputs } => inputs.iter_mut().for_each(|input| *input = place(*input)),
+        }
+        self
+    }
+
     /// The node's columns, given those of its inputs, in order; a scan's are its table's.
     pub fn columns(&self, inputs: &[&[Column]]) -> Vec<Column> {
         let first = || inputs.first().map_or(&[][..], |columns| *columns);
@@ -197,6 +215,18 @@ impl Node {
 }
 
 impl Plan {
+    /// By node: whether the output depends on it.
+    pub fn used(&self) -> Vec<bool> {
+        let mut used = vec![false; self.nodes.len()];
+        for (at, node) in self.nodes.iter().enumerate().rev() {
+            used[at] |= matches!(node, Node::Output { .. });
+            if used[at] {
+                node.inputs().into_iter().for_each(|input| used[input] = true);
+            }
+        }
+        used
+    }
+
     /// A table as it is, under the given key columns.
     pub fn table(table: usize, key: Vec<usize>) -> Self {
         Self { nodes: vec![Node::Scan { table }, Node::Output { input: 0, key }] }

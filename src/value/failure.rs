@@ -6,7 +6,8 @@ use super::ERROR;
 pub fn encode_error(text: &str, out: &mut Vec<u8>) {
     const SHOWN_BYTES_MAX: usize = 200;
     out.push(ERROR);
-    let end = text.floor_char_boundary(SHOWN_BYTES_MAX);
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = ends.take_while(|&end| end <= SHOWN_BYTES_MAX).last().unwrap_or(0);
     out.extend(text.bytes().take(end).filter(|&byte| byte != 0));
     out.push(0);
 }

@@ -38,6 +38,7 @@ mod json_tree;
 mod number;
 mod numeric;
 mod order;
+mod put;
 mod row;
 mod scalar;
 mod score;
@@ -58,6 +59,7 @@ pub use interval::{
 pub use json::normalise as normalise_json;
 pub use json_tree::Json;
 pub use order::{order_key, order_part};
+pub use put::{encode_decimal, encode_float4, encode_float8, float_of, int_of};
 pub use row::{Columns, columns, split};
 pub use scalar::Scalar;
 pub use score::{epoch, score};
