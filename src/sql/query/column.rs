@@ -105,12 +105,14 @@ pub(super) fn nested(expr: ast::Expr) -> ast::Expr {
     ast::Expr::Nested(Box::new(expr))
 }
 
-/// All of them, by AND; `None` of none.
-pub(super) fn all(conditions: impl IntoIterator<Item = ast::Expr>) -> Option<ast::Expr> {
-    conditions
-        .into_iter()
-        .map(nested)
-        .reduce(|left, right| binary(left, BinaryOperator::And, right))
+/// All of them, by AND, in a tree that is no deeper than it has to be; `None` of none.
+pub(super) fn all(mut conditions: Vec<ast::Expr>) -> Option<ast::Expr> {
+    if conditions.len() < 2 {
+        return conditions.pop();
+    }
+    let right = conditions.split_off(conditions.len() / 2);
+    let (left, right) = (all(conditions)?, all(right)?);
+    Some(binary(nested(left), BinaryOperator::And, nested(right)))
 }
 
 pub(super) fn coalesce(arguments: Vec<ast::Expr>) -> ast::Expr {

@@ -90,9 +90,9 @@ pub(super) fn facts(planner: &Planner<'_>, relation: &Relation) -> Facts {
             JoinKind::Left => of_left(planner, left, right, conditions),
             JoinKind::Semi | JoinKind::Anti | JoinKind::AntiNull => facts(planner, left),
         },
-        Relation::Filter { input, condition } => {
+        Relation::Filter { input, conditions } => {
             let mut facts = facts(planner, input);
-            if let Some(id) = constant(condition) {
+            for id in conditions.iter().filter_map(constant) {
                 facts.add([], BTreeSet::from([id]));
             }
             facts.key = facts.key.take().map(|key| facts.minimal(key));

@@ -148,10 +148,14 @@ impl<'l> Lower<'l> {
             Relation::Join { left, right, kind, conditions } => {
                 self.join(left, right, *kind, conditions, need)
             }
-            Relation::Filter { input, condition } => {
-                let input = self.relation(input, &with(need, &condition.columns))?;
-                let label = format!("where {}", self.planner.text.shown(&condition.place));
-                let condition = self.expr(condition, &input)?;
+            Relation::Filter { input, conditions } => {
+                let mut wanted = need.clone();
+                wanted.extend(conditions.iter().flat_map(|c| c.columns.iter().copied()));
+                let input = self.relation(input, &wanted)?;
+                let shown = conditions.iter().map(|c| self.planner.text.shown(&c.place));
+                let label = format!("where {}", shown.collect::<Vec<_>>().join(" and "));
+                let condition = self.all(&conditions.iter().collect::<Vec<_>>(), &input)?;
+                let Some(condition) = condition else { return Ok(input) };
                 let node = self.add(Node::Filter { input: input.node, condition }, label);
                 Ok(Lowered { node, columns: input.columns })
             }
@@ -355,13 +359,7 @@ impl<'l> Lower<'l> {
         let mut both = left.columns.clone();
         both.extend(&right.columns);
         let pair = Lowered { node: left.node, columns: both.clone() };
-        let residual = match all(residual.iter().map(|scalar| scalar.ast.clone())) {
-            None => None,
-            Some(ast) => {
-                let place = residual[0].place.clone();
-                Some(self.expr(&self.planner.scalar(ast, place)?, &pair)?)
-            }
-        };
+        let residual = self.all(&residual, &pair)?;
         let on: Vec<(usize, usize)> = left_keys
             .iter()
             .zip(&right_keys)
@@ -492,6 +490,14 @@ impl<'l> Lower<'l> {
         Ok(expr.into())
     }
 
+    /// All of the conditions as one; `None` of none.
+    fn all(&self, conditions: &[&Scalar], rows: &Lowered) -> Result<Option<Expr>> {
+        let all = all(conditions.iter().map(|condition| condition.ast.clone()).collect());
+        let (Some(ast), Some(first)) = (all, conditions.first()) else { return Ok(None) };
+        let scalar = self.planner.scalar(ast, first.place.clone())?;
+        self.expr(&scalar, rows).map(Some)
+    }
+
     fn column(&self, name: &str, ty: &Ty) -> Column {
         Column {
             name: name.to_owned(),
@@ -536,10 +542,6 @@ impl<'l> Lower<'l> {
 
 fn is_deterministic(ty: &Ty) -> bool {
     !matches!(ty.collation, Collation::Other { deterministic: false } | Collation::Conflict)
-}
-
-fn with(need: &BTreeSet<ColumnId>, more: &BTreeSet<ColumnId>) -> BTreeSet<ColumnId> {
-    need.union(more).copied().collect()
 }
 
 fn orders(order: &[Sort], rows: &Lowered) -> Vec<Order> {

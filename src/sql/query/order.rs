@@ -44,7 +44,7 @@ pub(super) fn ordered(
         };
     }
     for condition in conditions {
-        joined = Relation::Filter { input: Box::new(joined), condition: condition.scalar };
+        joined = joined.filter(condition.scalar);
     }
     Ok(joined)
 }

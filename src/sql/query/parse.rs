@@ -12,6 +12,10 @@ use crate::sql::expr::Places;
 
 /// More are refused: the tree is walked by recursion, and a read model is no program.
 const TOKENS_MAX: usize = 5_000;
+/// Each AND, OR, + and the like may be one more level of the tree.
+const OPERATORS_MAX: usize = 250;
+/// Each join is one more level of the plan.
+const JOINS_MAX: usize = 100;
 
 /// A query's text.
 pub(super) struct Text<'t> {
@@ -78,6 +82,7 @@ pub(super) fn parse(text: &str) -> Result<(Query, Text<'_>), Fault> {
         let what = format!("the query has more than {TOKENS_MAX} words and signs");
         return Err(Fault::new(what).at(0..text.len()));
     }
+    too_much(&tokens, text.len())?;
     // PostgreSQL has neither, sqlparser both.
     let foreign = |token: &&TokenWithSpan| {
         matches!(token.token, Token::DoubleEq | Token::Placeholder(_) | Token::Spaceship)
@@ -116,6 +121,30 @@ pub(super) fn parse(text: &str) -> Result<(Query, Text<'_>), Fault> {
             .hint("write one SELECT: a read model is the answer to a query")
             .at(0..text.text.len())),
     }
+}
+
+fn too_much(tokens: &[TokenWithSpan], len: usize) -> Result<(), Fault> {
+    let is_word = |token: &Token, words: &[&str]| {
+        matches!(token, Token::Word(word)
+            if word.quote_style.is_none() && words.iter().any(|w| word.value.eq_ignore_ascii_case(w)))
+    };
+    let operators = tokens.iter().filter(|token| {
+        let signs = matches!(
+            token.token,
+            Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat
+        );
+        signs || is_word(&token.token, &["AND", "OR", "NOT"])
+    });
+    let joins = tokens.iter().filter(|token| is_word(&token.token, &["JOIN", "FROM", "UNION"]));
+    let fault = |what: String, hint: &str| Err(Fault::new(what).hint(hint).at(0..len));
+    if operators.count() > OPERATORS_MAX {
+        let what = format!("the query has more than {OPERATORS_MAX} operators");
+        return fault(what, "write IN (…) for many values of one column");
+    }
+    if joins.count() > JOINS_MAX {
+        return fault(format!("the query has more than {JOINS_MAX} joins and subqueries"), "");
+    }
+    Ok(())
 }
 
 fn words_of(tokens: &[TokenWithSpan], places: &Places<'_>) -> Vec<(String, Range<usize>)> {

@@ -33,9 +33,7 @@ impl Sieve {
 
     fn over(self, relation: Relation) -> Relation {
         match self {
-            Sieve::Condition(condition) => {
-                Relation::Filter { input: Box::new(relation), condition: condition.scalar }
-            }
+            Sieve::Condition(condition) => relation.filter(condition.scalar),
             Sieve::Semi { right, kind, conditions } => Relation::Join {
                 left: Box::new(relation),
                 right: Box::new(right),
@@ -74,8 +72,8 @@ pub(super) fn push(relation: Relation, sieve: Sieve) -> Relation {
         Relation::Join { left, right, kind, conditions } if fits(&left) => {
             Relation::Join { left: Box::new(push(*left, sieve)), right, kind, conditions }
         }
-        Relation::Filter { input, condition } => {
-            Relation::Filter { input: Box::new(push(*input, sieve)), condition }
+        Relation::Filter { input, conditions } => {
+            conditions.into_iter().fold(push(*input, sieve), Relation::filter)
         }
         Relation::Map { input, columns } if fits(&input) => {
             Relation::Map { input: Box::new(push(*input, sieve)), columns }

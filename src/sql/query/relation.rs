@@ -9,41 +9,19 @@ use crate::sql::plan::{Function, JoinKind};
 #[derive(Clone, Debug)]
 pub(super) enum Relation {
     /// A table of the schema; its columns in their order.
-    Table {
-        table: usize,
-        columns: Vec<ColumnId>,
-    },
+    Table { table: usize, columns: Vec<ColumnId> },
     /// A query of WITH; the column here, and there.
-    Common {
-        number: usize,
-        columns: Vec<(ColumnId, ColumnId)>,
-    },
+    Common { number: usize, columns: Vec<(ColumnId, ColumnId)> },
     /// Inner joins of any number; of none: one row without columns.
-    Inner {
-        factors: Vec<Factor>,
-        conditions: Vec<Condition>,
-    },
+    Inner { factors: Vec<Factor>, conditions: Vec<Condition> },
     /// Two joined; an inner one where its order is known.
-    Join {
-        left: Box<Relation>,
-        right: Box<Relation>,
-        kind: JoinKind,
-        conditions: Vec<Condition>,
-    },
-    Filter {
-        input: Box<Relation>,
-        condition: Scalar,
-    },
+    Join { left: Box<Relation>, right: Box<Relation>, kind: JoinKind, conditions: Vec<Condition> },
+    /// The rows for which all conditions are true.
+    Filter { input: Box<Relation>, conditions: Vec<Scalar> },
     /// The input's rows with more columns.
-    Map {
-        input: Box<Relation>,
-        columns: Vec<(ColumnId, Scalar)>,
-    },
+    Map { input: Box<Relation>, columns: Vec<(ColumnId, Scalar)> },
     /// UNION ALL; of each input the columns that come under `columns`.
-    Union {
-        inputs: Vec<(Relation, Vec<ColumnId>)>,
-        columns: Vec<ColumnId>,
-    },
+    Union { inputs: Vec<(Relation, Vec<ColumnId>)>, columns: Vec<ColumnId> },
     Aggregate {
         input: Box<Relation>,
         group: Vec<ColumnId>,
@@ -107,6 +85,17 @@ impl Relation {
 
     pub(super) fn is_one_row(&self) -> bool {
         matches!(self, Relation::Inner { factors, conditions } if factors.is_empty() && conditions.is_empty())
+    }
+
+    /// One filter, however many conditions there are.
+    pub(super) fn filter(self, condition: Scalar) -> Self {
+        match self {
+            Relation::Filter { input, mut conditions } => {
+                conditions.push(condition);
+                Relation::Filter { input, conditions }
+            }
+            input => Relation::Filter { input: Box::new(input), conditions: vec![condition] },
+        }
     }
 
     /// Without columns to compute it is the input itself.

@@ -51,7 +51,9 @@ fn looked_at(relation: &Relation) -> Box<dyn Iterator<Item = ColumnId> + '_> {
         Relation::Inner { conditions, .. } | Relation::Join { conditions, .. } => {
             Box::new(of(conditions).into_iter())
         }
-        Relation::Filter { condition, .. } => Box::new(condition.columns.iter().copied()),
+        Relation::Filter { conditions, .. } => {
+            Box::new(conditions.iter().flat_map(|condition| condition.columns.iter().copied()))
+        }
         Relation::Map { columns, .. } => {
             Box::new(columns.iter().flat_map(|(_, scalar)| scalar.columns.iter().copied()))
         }

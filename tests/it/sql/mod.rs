@@ -82,7 +82,7 @@ const SUPPORTED: &[&str] = &[
     "SELECT status AS s, total / 10, count(*) FROM orders GROUP BY s, 2",
     "SELECT total % 7 AS day, total % 7 + 1 AS next, sum(total) FROM orders o GROUP BY o.total % 7",
     "SELECT customer_id, string_agg(status, ', ' ORDER BY placed) AS list FROM orders GROUP BY 1",
-    "SELECT order_id, array_agg(price), array_agg(DISTINCT quantity), json_agg(price), \
+    "SELECT order_id, array_agg(price), array_agg(DISTINCT quantity) AS distinct_ones, json_agg(price), \
      jsonb_agg(quantity ORDER BY quantity DESC NULLS LAST), jsonb_object_agg(id, price), \
      json_object_agg(id, quantity) FROM items GROUP BY order_id",
     "SELECT o.id, o.status, c.name, count(i.id), sum(i.quantity) FILTER (WHERE i.price > 2) \

@@ -3,7 +3,7 @@
 mod plans;
 mod refusals;
 
-use super::{Fault, Planned, Schema, Table, explain, plan};
+use super::{Planned, Schema, Table, explain, plan};
 use crate::sql::expr::{Collation, Database};
 use crate::value::{Column, Type};
 
@@ -78,6 +78,21 @@ pub(super) fn explained(query: &str) -> String {
     format!("{}\n{}", columns.join(", "), explain(&planned, &shop()))
 }
 
-pub(super) fn refused(query: &str) -> Fault {
-    plan(query, &shop()).expect_err(query)
+proptest::proptest! {
+    /// Words of SQL in any order.
+    #[test]
+    fn any_text_is_planned_or_refused(words in proptest::collection::vec(
+        proptest::sample::select(vec![
+            "SELECT", "FROM", "orders", "o", "customers", "c", "JOIN", "LEFT JOIN", "ON", "WHERE", "=",
+            "customer_id", "o.order_id", "c.customer_id", "count(*)", "sum(total_cents)", "GROUP BY",
+            "(", ")", ",", "*", "1", "'x'", "AND", "EXISTS", "IN", "UNION ALL", "DISTINCT", "ORDER BY",
+            "LIMIT", "LATERAL", "WITH", "AS", "true", "HAVING", "NOT", "USING", ".",
+        ]),
+        0..25,
+    )) {
+        let text = words.join(" ");
+        if let Err(fault) = plan(&text, &shop()) {
+            assert!(text.get(fault.span).is_some(), "{text}");
+        }
+    }
 }
