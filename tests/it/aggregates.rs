@@ -1,6 +1,8 @@
 //! Aggregates of changing groups: each is what Postgres answers for the rows that are there, in its
 //! digits, or an error where it has one.
 
+use std::collections::BTreeMap;
+
 use readside::engine::{Engine, Entry, Notice, TableLayout};
 use readside::lsn::Lsn;
 use readside::sql::plan::{Aggregate, Function, Node, Order, Plan};
@@ -10,7 +12,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::harness::{Postgres, PostgresOptions};
 
 const GROUPS: i64 = 5;
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 8;
 const CHANGES: usize = 25;
 
 /// A column of the table: its type there and here, and values.
@@ -171,7 +173,7 @@ fn pools() -> Vec<Pool> {
 struct Case {
     sql: String,
     of: Aggregate,
-    /// The last digit is left open.
+    /// Of floats: the last digit is left open.
     rough: bool,
 }
 
@@ -340,9 +342,12 @@ async fn ask(client: &Client, sql: &str) -> Result<Vec<Option<String>>, String> 
 }
 
 fn text_of(ty: &Type, datum: &[u8]) -> Option<String> {
+    if value::is_null(datum) {
+        return None;
+    }
     let mut text = Vec::new();
     value::write_text(ty, datum, &mut text).unwrap();
-    (!value::is_null(datum)).then(|| String::from_utf8(text).unwrap())
+    Some(String::from_utf8(text).unwrap())
 }
 
 #[tokio::test]
@@ -389,7 +394,8 @@ async fn aggregates_are_what_postgres_answers_for_the_rows_that_are_there() {
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     println!("READSIDE_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
-    let mut refused: std::collections::BTreeMap<(usize, Vec<u8>), String> = Default::default();
+    let mut refused: BTreeMap<(usize, Vec<u8>), String> = BTreeMap::new();
+    let mut different: BTreeMap<String, String> = BTreeMap::new();
     let mut compared = 0;
     for round in 0..ROUNDS {
         let lsn = Lsn(2 + round as u64);
@@ -439,10 +445,8 @@ async fn aggregates_are_what_postgres_answers_for_the_rows_that_are_there() {
             for group in 0..GROUPS {
                 let mut key = Vec::new();
                 value::encode_int(group, &mut key);
-                let sql = format!(
-                    "SELECT ({})::text FROM t WHERE g = {group} HAVING count(*) > 0",
-                    case.sql
-                );
+                let sql =
+                    format!("SELECT {} FROM t WHERE g = {group} HAVING count(*) > 0", case.sql);
                 let expected = ask(&client, &sql).await;
                 let shown = engine.arrangements()[engine.output_arrangement(output)].get(&key);
                 let shown = shown.map(|entry| {
@@ -451,21 +455,25 @@ async fn aggregates_are_what_postgres_answers_for_the_rows_that_are_there() {
                 });
                 let error = refused.get(&(output, key));
                 compared += 1;
-                match expected {
-                    Err(expected) => assert!(
-                        error.is_some() && shown.is_none(),
-                        "{sql}: Postgres says {expected}; we show {shown:?}"
-                    ),
+                let same = match &expected {
+                    // There it depends on the order of the rows whether a sum of floats overflows on
+                    // its way, and an average does where the squares do.
+                    Err(_) if case.rough => true,
+                    Err(_) => error.is_some() && shown.is_none(),
                     Ok(rows) => {
-                        assert_eq!(error, None, "{sql}: Postgres says {rows:?}");
-                        let expected = rows.into_iter().next();
-                        let same = expected == shown || case.rough && is_near(&expected, &shown);
-                        assert!(same, "{sql}: Postgres says {expected:?}; we show {shown:?}");
+                        let expected = rows.first().cloned();
+                        let equal = expected == shown || case.rough && is_near(&expected, &shown);
+                        error.is_none() && equal
                     }
+                };
+                if !same {
+                    let told = format!("Postgres: {expected:?}; here: {shown:?}, {error:?}");
+                    different.entry(case.sql.clone()).or_insert(told);
                 }
             }
         }
     }
+    assert!(different.is_empty(), "{different:#?}");
     assert!(compared > 10_000);
 }
 
