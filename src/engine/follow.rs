@@ -204,6 +204,10 @@ impl Engine {
     fn push(&mut self, node: usize, port: usize, rows: &Deltas) {
         let pending = &mut self.nodes[node].pending[port];
         rows.iter().for_each(|(row, weight)| pending.push(row, weight));
+        #[cfg(test)]
+        {
+            self.pending_rows_max = self.pending_rows_max.max(pending.len());
+        }
     }
 
     /// Rows go to all users of a node; those that have a chunk of them run.

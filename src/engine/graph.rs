@@ -28,6 +28,9 @@ pub struct Engine {
     outputs: Vec<ProjectionOutput>,
     pub(super) told: Vec<Told>,
     pub(super) chunk_rows: usize,
+    /// The most that was ever on its way to one node.
+    #[cfg(test)]
+    pub(super) pending_rows_max: usize,
 }
 
 pub(super) struct Table {
@@ -130,6 +133,8 @@ impl Default for Engine {
             outputs: Vec::new(),
             told: Vec::new(),
             chunk_rows: CHUNK_ROWS,
+            #[cfg(test)]
+            pending_rows_max: 0,
         }
     }
 }

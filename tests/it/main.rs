@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod aggregates;
 mod changes;
 mod expressions;
 mod harness_smoke;

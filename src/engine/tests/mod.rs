@@ -1,6 +1,7 @@
 //! The engine against its reference: random plans over random tables, random transactions and restarts.
 
 mod expressions;
+mod operators;
 mod random;
 mod reference;
 
