@@ -1,5 +1,6 @@
 //! Queries: what PostgreSQL takes and the planner plans, and that both see the same names and types.
 
+mod answers;
 pub(crate) mod generate;
 
 use std::fmt::Write as _;
@@ -52,6 +53,11 @@ fn queries(all: &[&str]) -> Vec<generate::Generated> {
     all.iter().map(|sql| generate::Generated { sql: (*sql).to_owned(), key: None }).collect()
 }
 
+fn unions() -> impl Iterator<Item = generate::Generated> {
+    let key = || Some(vec!["kind", "id"]);
+    UNIONS.iter().map(move |sql| generate::Generated { sql: (*sql).to_owned(), key: key() })
+}
+
 /// As many as READSIDE_QUERIES says, or a few.
 fn count() -> u64 {
     std::env::var("READSIDE_QUERIES").ok().and_then(|n| n.parse().ok()).unwrap_or(150)
@@ -81,7 +87,7 @@ const SUPPORTED: &[&str] = &[
     "SELECT status, count(DISTINCT customer_id) FROM orders GROUP BY status HAVING max(total) > 3",
     "SELECT status AS s, total / 10, count(*) FROM orders GROUP BY s, 2",
     "SELECT total % 7 AS day, total % 7 + 1 AS next, sum(total) FROM orders o GROUP BY o.total % 7",
-    "SELECT customer_id, string_agg(status, ', ' ORDER BY placed) AS list FROM orders GROUP BY 1",
+    "SELECT customer_id, string_agg(status, ', ' ORDER BY placed, id) AS list FROM orders GROUP BY 1",
     "SELECT order_id, array_agg(price), array_agg(DISTINCT quantity) AS distinct_ones, json_agg(price), \
      jsonb_agg(quantity ORDER BY quantity DESC NULLS LAST), jsonb_object_agg(id, price), \
      json_object_agg(id, quantity) FROM items GROUP BY order_id",
@@ -89,7 +95,7 @@ const SUPPORTED: &[&str] = &[
      FROM orders o JOIN customers c ON c.id = o.customer_id LEFT JOIN items i ON i.order_id = o.id \
      GROUP BY o.id, c.id",
     "SELECT DISTINCT status, customer_id FROM orders",
-    "SELECT DISTINCT ON (customer_id) customer_id, id, total FROM orders ORDER BY customer_id, placed DESC",
+    "SELECT DISTINCT ON (customer_id) customer_id, id, total FROM orders ORDER BY customer_id, placed DESC, id",
     "SELECT id FROM orders ORDER BY placed",
     "WITH big AS (SELECT * FROM orders WHERE total > 9), n (c, m) AS \
      (SELECT customer_id, count(*) FROM big GROUP BY customer_id) \
@@ -113,13 +119,13 @@ const SUPPORTED: &[&str] = &[
     "SELECT c.id, (SELECT count(*) FROM orders o WHERE o.customer_id = c.id AND EXISTS \
      (SELECT 1 FROM items i WHERE i.order_id = o.id)) AS n FROM customers c",
     "SELECT c.id, l.id AS last, l.total FROM customers c LEFT JOIN LATERAL (SELECT * FROM orders o \
-     WHERE o.customer_id = c.id ORDER BY placed DESC LIMIT 2 OFFSET 1) l ON true",
+     WHERE o.customer_id = c.id ORDER BY placed DESC, id LIMIT 2 OFFSET 1) l ON true",
     "SELECT c.id, t.n, t.s FROM customers c CROSS JOIN LATERAL (SELECT count(*) AS n, sum(total) AS s \
      FROM orders o WHERE o.customer_id = c.id) t",
     "SELECT o.id, x.double FROM orders o CROSS JOIN LATERAL (SELECT o.total * 2 AS double) x",
     "SELECT o.id, m.most FROM orders o CROSS JOIN (SELECT max(total) AS most FROM orders) m",
     "SELECT c.id, (SELECT jsonb_agg(l.total ORDER BY l.total) FROM (SELECT o.total FROM orders o \
-     WHERE o.customer_id = c.id ORDER BY o.placed DESC LIMIT 3) l) AS latest FROM customers c",
+     WHERE o.customer_id = c.id ORDER BY o.placed DESC, o.id LIMIT 3) l) AS latest FROM customers c",
     "SELECT status, customer_id, count(*), (SELECT count(*) FROM customers c WHERE c.id = o.customer_id) AS n \
      FROM orders o GROUP BY status, customer_id",
     "SELECT id FROM (SELECT id, total FROM orders ORDER BY total DESC, id LIMIT 10) top",
