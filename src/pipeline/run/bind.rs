@@ -7,7 +7,7 @@ use super::schema;
 use crate::config::resolve::{self, Relation};
 use crate::config::{Config, Definition, Diagnostic, Place, ProjectionConfig, Target, suggest};
 use crate::sink::SinkProjection;
-use crate::source::catalog::{Catalog, Table, TableName};
+use crate::source::catalog::{Catalog, Kind, Table, TableName};
 use crate::sql::expr;
 use crate::sql::query::{self, Planned};
 use crate::value::Column;
@@ -41,8 +41,10 @@ pub(crate) fn bind<'a>(config: &'a Config, catalog: &Catalog) -> (Vec<Bound<'a>>
                 bind_table(projection, name, table)
             }
             Definition::Query { sql, place } => {
+                // What the source's check has told of the tables themselves is enough.
                 let known = |table: &query::TableRef| {
-                    catalog.table(&TableName::new(&table.schema, &table.name)).is_some()
+                    let table = catalog.table(&TableName::new(&table.schema, &table.name));
+                    table.is_some_and(|t| matches!(t.kind, Kind::Table | Kind::Partitioned))
                 };
                 if query::tables(sql).is_ok_and(|tables| !tables.iter().all(known)) {
                     continue;

@@ -11,7 +11,6 @@ use sqlparser::ast::{
 use super::Fault;
 use super::column::ColumnId;
 use super::condition::conjuncts;
-use super::group::equality;
 use super::planner::{Commons, Planner, Result};
 use super::push::{Sieve, push};
 use super::relation::{Condition, Factor, Relation};
@@ -47,7 +46,7 @@ struct Around<'f> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Inner,
     Left,
     Right,
@@ -316,7 +315,7 @@ impl Planner<'_> {
             let factor = Factor { relation: right.relation, place: place.clone() };
             let mut relation = left.relation.inner(place_before, factor, Vec::new());
             for condition in conditions {
-                relation = push(relation, Sieve::Condition(condition));
+                relation = push(relation, Sieve::Condition(Box::new(condition)));
             }
             let mut from = From { relation, scope, correlated, place };
             self.inner_on(&mut from, constraint, around)?;
@@ -377,69 +376,6 @@ impl Planner<'_> {
         }
         Ok(condition)
     }
-
-    /// The columns of both sides become one: the left one's, or that which is there always.
-    fn using(
-        &self,
-        names: &[ObjectName],
-        (left, right): (&Scope, &Scope),
-        kind: Kind,
-        scope: &mut Scope,
-        place: &Range<usize>,
-    ) -> Result<Vec<Condition>> {
-        let mut conditions = Vec::new();
-        for name in names {
-            let [ObjectNamePart::Identifier(name)] = name.0.as_slice() else {
-                return Err(Fault::new("USING names columns").at(place.clone()));
-            };
-            let at = self.text.places.of(&Expr::Identifier(name.clone()));
-            let side = |scope: &Scope| {
-                let column = scope.column(std::slice::from_ref(name), &at)?;
-                column.ok_or_else(|| {
-                    let what = format!("USING: one side has no column `{}`", fold_case(name));
-                    Fault::new(what).at(at.clone())
-                })
-            };
-            let (l, r) = (side(left)?, side(right)?);
-            if self.info(l).ty.stored != self.info(r).ty.stored {
-                let what = format!("USING: `{}` is of two types", fold_case(name));
-                return Err(Fault::new(what).hint("write ON with the two columns").at(at));
-            }
-            conditions.push(equality(
-                self,
-                self.column_scalar(l, &at),
-                self.column_scalar(r, &at),
-            )?);
-            let kept = if kind == Kind::Right { r } else { l };
-            let name = fold_case(name);
-            scope.merged.retain(|(known, _)| *known != name);
-            scope.merged.push((name, kept));
-            for named in &mut scope.relations {
-                let hidden =
-                    named.columns.iter().map(|(_, id)| *id).filter(|id| *id == l || *id == r);
-                let hidden: Vec<ColumnId> = hidden.collect();
-                named.hidden.extend(hidden);
-            }
-        }
-        Ok(conditions)
-    }
-
-    fn natural(&self, left: &Scope, right: &Scope, place: Range<usize>) -> Fault {
-        let of_right: BTreeSet<String> = right.star().into_iter().map(|(name, _)| name).collect();
-        let common: Vec<String> = left
-            .star()
-            .into_iter()
-            .map(|(name, _)| name)
-            .filter(|n| of_right.contains(n))
-            .collect();
-        let fault =
-            Fault::new("NATURAL JOIN is not supported: a new column would change what it joins");
-        let fault = match common.is_empty() {
-            true => fault,
-            false => fault.hint(format!("write USING ({})", common.join(", "))),
-        };
-        fault.at(place)
-    }
 }
 
 impl From {
@@ -471,7 +407,7 @@ fn outer_join(left: Relation, mut right: Relation, conditions: Vec<Condition>) -
     for condition in conditions {
         let columns = &condition.scalar.columns;
         if !columns.is_empty() && columns.is_subset(&right_columns) {
-            right = push(right, Sieve::Condition(condition));
+            right = push(right, Sieve::Condition(Box::new(condition)));
         } else {
             kept.push(condition);
         }

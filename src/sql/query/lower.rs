@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::column::{ColumnId, Scalar, all, decisive};
+use super::Planned;
+use super::column::{ColumnId, Scalar, all};
 use super::key;
-use super::order::{joins, ordered};
+use super::order::ordered;
 use super::planner::{Planner, Result};
-use super::relation::{self, Condition, Relation, Sort};
+use super::relation::{self, Relation, Sort};
 use super::subquery::Sub;
-use super::{Fault, Planned};
 use crate::sql::expr::{Collation, Ty};
-use crate::sql::plan::{Aggregate, Expr, JoinKind, Node, NodeId, Order, Plan};
+use crate::sql::plan::{Aggregate, Expr, Node, NodeId, Order, Plan};
 use crate::value::Column;
 
 /// The plan of a whole query.
@@ -68,25 +68,25 @@ fn shown_key(
 
 /// A node, and which column stands where in its rows.
 #[derive(Clone, Debug)]
-struct Lowered {
-    node: NodeId,
-    columns: Vec<ColumnId>,
+pub(super) struct Lowered {
+    pub(super) node: NodeId,
+    pub(super) columns: Vec<ColumnId>,
 }
 
 impl Lowered {
-    fn position(&self, id: ColumnId) -> usize {
+    pub(super) fn position(&self, id: ColumnId) -> usize {
         let found = self.columns.iter().position(|column| *column == id);
         found.expect("what is looked at has been asked for")
     }
 }
 
-struct Lower<'l> {
-    planner: &'l Planner<'l>,
+pub(super) struct Lower<'l> {
+    pub(super) planner: &'l Planner<'l>,
     nodes: Vec<Node>,
     /// Of each node.
     columns: Vec<Vec<Column>>,
     labels: Vec<String>,
-    fan_outs: Vec<Option<&'static str>>,
+    pub(super) fan_outs: Vec<Option<&'static str>>,
     used: Vec<BTreeSet<usize>>,
     /// Queries of WITH that are used more than once.
     common: BTreeMap<usize, Lowered>,
@@ -106,7 +106,7 @@ impl<'l> Lower<'l> {
     }
 
     /// Equal nodes are one.
-    fn add(&mut self, node: Node, label: String) -> NodeId {
+    pub(super) fn add(&mut self, node: Node, label: String) -> NodeId {
         if let Some(known) = self.nodes.iter().position(|known| *known == node) {
             return known;
         }
@@ -127,7 +127,11 @@ impl<'l> Lower<'l> {
     }
 
     /// The relation's rows, with at least the columns that are needed.
-    fn relation(&mut self, relation: &Relation, need: &BTreeSet<ColumnId>) -> Result<Lowered> {
+    pub(super) fn relation(
+        &mut self,
+        relation: &Relation,
+        need: &BTreeSet<ColumnId>,
+    ) -> Result<Lowered> {
         match relation {
             Relation::Table { table, columns } => {
                 let used = columns.iter().enumerate().filter(|(_, id)| need.contains(id));
@@ -318,140 +322,9 @@ impl<'l> Lower<'l> {
         Ok(Lowered { node: self.add(node, label), columns })
     }
 
-    fn join(
-        &mut self,
-        left: &Relation,
-        right: &Relation,
-        kind: JoinKind,
-        conditions: &[Condition],
-        need: &BTreeSet<ColumnId>,
-    ) -> Result<Lowered> {
-        let (left_columns, right_columns) = (left.columns(), right.columns());
-        let mut pairs = Vec::new();
-        let mut residual: Vec<&Scalar> = Vec::new();
-        for condition in conditions {
-            match &condition.equality {
-                Some((a, b)) if joins(condition, &left_columns, &right_columns) => {
-                    let turned = !a.columns.is_subset(&left_columns);
-                    pairs.push(if turned { (b, a) } else { (a, b) });
-                }
-                _ => residual.push(&condition.scalar),
-            }
-        }
-        let fan_out = self.fan_out(left, right, &pairs);
-        let (left, left_keys) = self.keyed(left, pairs.iter().map(|(a, _)| *a));
-        let (right, right_keys) = self.keyed(right, pairs.iter().map(|(_, b)| *b));
-        let right = match pairs.is_empty() {
-            true => self.without_equality(right, kind, conditions)?,
-            false => right,
-        };
-        let mut wanted = need.clone();
-        wanted.extend(left_keys.iter().chain(&right_keys).copied());
-        wanted.extend(residual.iter().flat_map(|scalar| scalar.columns.iter().copied()));
-        let side = |relation: &Relation| -> BTreeSet<ColumnId> {
-            wanted.intersection(&relation.columns()).copied().collect()
-        };
-        let (left_need, right_need) = (side(&left), side(&right));
-        let left = self.relation(&left, &left_need)?;
-        let left = self.pruned(left, &left_need);
-        let right = self.relation(&right, &right_need)?;
-        let right = self.pruned(right, &right_need);
-        let mut both = left.columns.clone();
-        both.extend(&right.columns);
-        let pair = Lowered { node: left.node, columns: both.clone() };
-        let residual = self.all(&residual, &pair)?;
-        let on: Vec<(usize, usize)> = left_keys
-            .iter()
-            .zip(&right_keys)
-            .map(|(a, b)| (left.position(*a), right.position(*b)))
-            .collect();
-        let label = self.join_label(kind, conditions);
-        let (l, r) = (left.node, right.node);
-        let node = self.add(Node::Join { left: l, right: r, kind, on, residual }, label);
-        let shows_partners = matches!(kind, JoinKind::Inner | JoinKind::Left);
-        self.fan_outs[node] = Some(fan_out).filter(|_| shows_partners);
-        let columns = match kind {
-            JoinKind::Inner | JoinKind::Left => both,
-            JoinKind::Semi | JoinKind::Anti | JoinKind::AntiNull => left.columns,
-        };
-        Ok(Lowered { node, columns })
-    }
-
-    fn fan_out(
-        &self,
-        left: &Relation,
-        right: &Relation,
-        pairs: &[(&Scalar, &Scalar)],
-    ) -> &'static str {
-        let is_key = |relation: &Relation, sides: &mut dyn Iterator<Item = &Scalar>| {
-            key::facts(self.planner, relation).is_key(sides.filter_map(decisive))
-        };
-        let one_left = is_key(left, &mut pairs.iter().map(|(a, _)| *a));
-        let one_right = is_key(right, &mut pairs.iter().map(|(_, b)| *b));
-        match (one_left, one_right) {
-            (true, true) => "a change of either side changes one row",
-            (false, true) => {
-                "a change of the second changes each row of the first that refers to it"
-            }
-            (true, false) => {
-                "a change of the first changes each row of the second that refers to it"
-            }
-            (false, false) => "a change of either side changes all its partners",
-        }
-    }
-
-    /// The relation with a column for each side of an equality.
-    fn keyed<'s>(
-        &self,
-        relation: &Relation,
-        sides: impl Iterator<Item = &'s Scalar>,
-    ) -> (Relation, Vec<ColumnId>) {
-        let (mut keys, mut computed) = (Vec::new(), Vec::new());
-        for side in sides {
-            let id = side.as_column().unwrap_or_else(|| {
-                let id = self.planner.new_column("key", side.ty.clone());
-                computed.push((id, side.clone()));
-                id
-            });
-            keys.push(id);
-        }
-        (relation.clone().map(computed), keys)
-    }
-
-    /// Without an equality the right side has to be small.
-    fn without_equality(
-        &self,
-        right: Relation,
-        kind: JoinKind,
-        conditions: &[Condition],
-    ) -> Result<Relation> {
-        let is_one = key::facts(self.planner, &right).key == Some(Vec::new());
-        let exists = matches!(kind, JoinKind::Semi | JoinKind::Anti) && conditions.is_empty();
-        match (kind, exists) {
-            (_, true) if !is_one => Ok(Relation::Aggregate {
-                input: Box::new(right),
-                group: Vec::new(),
-                aggregates: Vec::new(),
-                scalar: false,
-            }),
-            // `order` has seen to it.
-            (JoinKind::Inner, _) => Ok(right),
-            _ if is_one => Ok(right),
-            _ => {
-                let place = conditions.first().map(|c| c.scalar.place.clone());
-                let place = place.unwrap_or(0..self.planner.text.text.len());
-                Err(Fault::new(
-                    "no equality joins the two sides: all rows would be compared with all",
-                )
-                .hint("add a condition such as a.id = b.a_id")
-                .at(place))
-            }
-        }
-    }
-
     /// Without the columns that are not needed, where rows would be kept for them. A table's own rows are
     /// kept anyway, and shared.
-    fn pruned(&mut self, rows: Lowered, need: &BTreeSet<ColumnId>) -> Lowered {
+    pub(super) fn pruned(&mut self, rows: Lowered, need: &BTreeSet<ColumnId>) -> Lowered {
         let is_table = match &self.nodes[rows.node] {
             Node::Scan { .. } => true,
             Node::Filter { input, .. } => matches!(self.nodes[*input], Node::Scan { .. }),
@@ -481,7 +354,7 @@ impl<'l> Lower<'l> {
             return rows.node;
         }
         let exprs = positions.into_iter().map(Expr::Column).collect();
-        let label = format!("columns {}", names.join(", "));
+        let label = format!("columns {}", self.names(ids));
         self.add(Node::Map { input: rows.node, exprs, columns }, label)
     }
 
@@ -491,7 +364,7 @@ impl<'l> Lower<'l> {
     }
 
     /// All of the conditions as one; `None` of none.
-    fn all(&self, conditions: &[&Scalar], rows: &Lowered) -> Result<Option<Expr>> {
+    pub(super) fn all(&self, conditions: &[&Scalar], rows: &Lowered) -> Result<Option<Expr>> {
         let all = all(conditions.iter().map(|condition| condition.ast.clone()).collect());
         let (Some(ast), Some(first)) = (all, conditions.first()) else { return Ok(None) };
         let scalar = self.planner.scalar(ast, first.place.clone())?;
@@ -513,29 +386,10 @@ impl<'l> Lower<'l> {
         match ids.is_empty() {
             true => "row".into(),
             false => {
-                let names: Vec<String> = ids.iter().map(|id| self.planner.info(*id).name).collect();
+                let names: Vec<String> =
+                    ids.iter().map(|id| self.planner.info(*id).written()).collect();
                 names.join(", ")
             }
-        }
-    }
-
-    fn join_label(&self, kind: JoinKind, conditions: &[Condition]) -> String {
-        let what = match kind {
-            JoinKind::Inner => "join",
-            JoinKind::Left => "left join",
-            JoinKind::Semi => "those that have",
-            JoinKind::Anti | JoinKind::AntiNull => "those that have no",
-        };
-        let words = |condition: &Condition| match condition.written {
-            true => self.planner.text.shown(&condition.scalar.place),
-            false => {
-                self.planner.readable(&condition.scalar.ast.to_string()).replace(['(', ')'], "")
-            }
-        };
-        let shown: Vec<String> = conditions.iter().map(words).collect();
-        match shown.is_empty() {
-            true => format!("{what} of one row"),
-            false => format!("{what} on {}", shown.join(" and ")),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! text --parse--> sqlparser's tree --refuse--> what may be planned
-//!      --from, select, group, subquery, resolve--> relations (`relation`) over numbered columns
+//!      --whole, from, select, group, subquery, resolve--> relations (`relation`) over numbered columns
 //!      --push--> conditions where they belong --order--> joins of two
 //!      --key--> what tells the rows apart --lower--> nodes, with the columns in use alone
 //! ```
@@ -13,24 +13,28 @@
 //!   an expression means the same wherever it is moved to.
 //! * `scope`: names to columns; `resolve`: an expression's names replaced by numbers, its aggregates and
 //!   subqueries by columns that something else computes.
-//! * `from`, `select`, `group`, `union`: the clauses; `subquery`: EXISTS, IN, scalar subqueries and
-//!   LATERAL become joins.
+//! * `whole`, `from`, `using`, `select`, `naming`, `group`, `aggregate`, `finish`, `union`: the clauses;
+//!   `subquery`: EXISTS, IN, scalar subqueries and LATERAL become joins.
 //! * `push`: a condition goes down to the one input that it is about, or becomes a join's.
 //! * `order`: the order of inner joins, so that each has an equality.
 //! * `sound`: every column that is looked at is there.
 //! * `key`: functional dependences, and the key that follows.
-//! * `lower`: the plan. `explain`: the plan in words.
+//! * `lower`, `join`: the plan. `explain`: the plan in words.
 //!
 //! What is not supported is refused by name and place. Whether PostgreSQL itself takes the query, and
 //! which names and types it gives the result, is asked elsewhere: the planner's answer has to agree.
 
+mod aggregate;
 mod column;
 mod condition;
 mod explain;
+mod finish;
 mod from;
 mod group;
+mod join;
 mod key;
 mod lower;
+mod naming;
 mod order;
 mod parse;
 mod planner;
@@ -45,6 +49,8 @@ mod subquery;
 mod tables;
 mod types;
 mod union;
+mod using;
+mod whole;
 
 #[cfg(test)]
 mod tests;

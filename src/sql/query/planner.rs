@@ -70,6 +70,13 @@ impl<'a> Planner<'a> {
         columns.len() - 1
     }
 
+    /// Another column that is described in the same way.
+    pub(super) fn new_like(&self, info: ColumnInfo) -> ColumnId {
+        let mut columns = self.columns.borrow_mut();
+        columns.push(info);
+        columns.len() - 1
+    }
+
     /// A column of a table under an alias.
     pub(super) fn table_column(&self, table: &str, name: &str, ty: Ty) -> ColumnId {
         let id = self.new_column(name, ty);

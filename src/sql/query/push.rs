@@ -9,7 +9,7 @@ use crate::sql::plan::JoinKind;
 /// What lets some rows through and leaves them as they are.
 #[derive(Debug)]
 pub(super) enum Sieve {
-    Condition(Condition),
+    Condition(Box<Condition>),
     /// EXISTS, IN and their negations: a join that gives the left rows alone.
     Semi {
         right: Relation,
@@ -64,7 +64,7 @@ pub(super) fn push(relation: Relation, sieve: Sieve) -> Relation {
                     let relation = push(relation, sieve);
                     factors.insert(at, Factor { relation, place });
                 }
-                (None, Sieve::Condition(condition)) => conditions.push(condition),
+                (None, Sieve::Condition(condition)) => conditions.push(*condition),
                 (None, sieve) => return sieve.over(Relation::Inner { factors, conditions }),
             }
             Relation::Inner { factors, conditions }

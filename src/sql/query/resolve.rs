@@ -7,9 +7,10 @@ use std::ops::{ControlFlow, Range};
 use sqlparser::ast::{self, Expr, Ident, Spanned, Visit, VisitMut, Visitor, VisitorMut};
 
 use super::Fault;
+use super::aggregate::is_aggregate;
 use super::column::{ColumnId, Scalar, name_of, name_of_row};
 use super::condition::Condition;
-use super::group::{Group, is_aggregate};
+use super::group::Group;
 use super::planner::{Commons, Planner, Result};
 use super::relation::{Factor, Relation};
 use super::scope::{Scope, similar};

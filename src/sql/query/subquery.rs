@@ -35,7 +35,7 @@ pub(super) struct Sub {
 
 /// A part of WHERE, of HAVING, or of ON of an inner join.
 pub(super) enum Prepared {
-    Condition(Condition),
+    Condition(Box<Condition>),
     Semi { right: Relation, kind: JoinKind, conditions: Vec<Condition>, place: Range<usize> },
 }
 
@@ -53,7 +53,7 @@ impl Clause<'_> {
             Expr::InSubquery { expr, subquery, negated } => {
                 self.is_in(expr, subquery, *negated, place)
             }
-            part => self.condition(part).map(Prepared::Condition),
+            part => Ok(Prepared::Condition(Box::new(self.condition(part)?))),
         }
     }
 
@@ -71,7 +71,7 @@ impl Clause<'_> {
                 Prepared::Condition(condition) if condition.scalar.columns.is_subset(&own) => {
                     relation = push(relation, Sieve::Condition(condition));
                 }
-                Prepared::Condition(condition) => correlated.push(condition),
+                Prepared::Condition(condition) => correlated.push(*condition),
                 Prepared::Semi { right, kind, conditions, place } => {
                     let of_right = right.columns();
                     let known = |condition: &Condition| {

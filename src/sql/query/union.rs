@@ -11,9 +11,9 @@ use super::planner::{Commons, Planner, Result};
 use super::relation::Relation;
 use super::resolve::Clause;
 use super::scope::Scope;
-use super::select::Tail;
 use super::subquery::Sub;
 use super::types;
+use super::whole::Tail;
 use crate::sql::expr::{Ty, fold_case};
 
 impl Planner<'_> {

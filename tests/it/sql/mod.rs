@@ -165,3 +165,175 @@ async fn random_queries_are_taken_by_both() {
     }
     assert!(found.is_empty(), "{found}");
 }
+
+/// What the catalog, the planner and PostgreSQL refuse, each at its place in the file.
+#[tokio::test]
+async fn faults_of_queries_stand_at_their_place() {
+    let more = "CREATE VIEW open_orders AS SELECT * FROM orders WHERE status = 'open';
+                CREATE TABLE bare (x int); CREATE TABLE notes (id int PRIMARY KEY, note text COLLATE \"en-x-icu\");";
+    let shop = Shop::start(&format!("{}{more}", generate::SCHEMA)).await;
+    let refused = queries(&[
+        "SELECT o.id\nFROM orders o\nJOIN costumers c ON c.id = o.customer_id",
+        "SELECT id FROM open_orders",
+        "SELECT x FROM bare",
+        "SELECT id,\n  statsu\nFROM orders",
+        "SELECT id, total FROM orders GROUP BY status",
+        "SELECT c.id, c.name + 1 AS n FROM customers c",
+        "SELECT id FROM customers WHERE name = 5",
+        "SELECT status FROM orders",
+        "SELECT max(note) FROM notes",
+        "SELECT DISTINCT ON (customer_id)\n  customer_id, id FROM orders ORDER BY id",
+    ]);
+    let (code, text) = shop.run(&["check"], &refused);
+    assert_eq!(code, Some(2));
+    insta::assert_snapshot!(text, @r#"
+    readside.toml: 11 faults
+    error: table public.costumers does not exist
+      --> readside.toml:11:6
+       |
+    11 | JOIN costumers c ON c.id = o.customer_id'''
+       |      ^^^^^^^^^
+       |
+    hint: did you mean public.customers?
+
+    error: public.open_orders is a view: it has no rows and no changes of its own
+      --> readside.toml:15:16
+       |
+    15 | SELECT id FROM open_orders'''
+       |                ^^^^^^^^^^^
+       |
+    hint: name the tables that it reads
+
+    error: the query shows no key of its own
+      --> readside.toml:18:9
+       |
+    18 | query = '''
+       |         ^^^
+       |
+    hint: add key = ["COLUMN", …] with the columns that tell its rows apart
+
+    error: table public.bare has no usable replica identity: there is no primary key; once it is published, its UPDATEs and DELETEs would fail
+      --> readside.toml:19:15
+       |
+    19 | SELECT x FROM bare'''
+       |               ^^^^
+       |
+    hint: add a primary key, or, where the whole old row is to name each row, run on the source:
+          ALTER TABLE public.bare REPLICA IDENTITY FULL;
+
+    error: `query` of projection `q3`: there is no column `statsu`
+      --> readside.toml:24:3
+       |
+    24 |   statsu
+       |   ^^^^^^
+       |
+    hint: did you mean `status`?
+
+    error: `query` of projection `q4`: column `id` is neither grouped by nor inside an aggregate
+      --> readside.toml:29:8
+       |
+    29 | SELECT id, total FROM orders GROUP BY status'''
+       |        ^^
+       |
+    hint: add it to GROUP BY, or the primary key of its table
+
+    error: `query` of projection `q5`: there is no operator text + integer
+      --> readside.toml:33:14
+       |
+    33 | SELECT c.id, c.name + 1 AS n FROM customers c'''
+       |              ^^^^^^^^^^
+       |
+    hint: write numbers without quotes, or cast one side
+
+    error: `query` of projection `q6`: there is no operator text = integer
+      --> readside.toml:37:32
+       |
+    37 | SELECT id FROM customers WHERE name = 5'''
+       |                                ^^^^^^^^
+       |
+    hint: write numbers without quotes, or cast one side
+
+    error: the query of projection `q7` does not show its key: it lacks `orders.id`
+      --> readside.toml:40:9
+       |
+    40 | query = '''
+       |         ^^^
+       |
+    hint: add that to the SELECT list, or name by key = ["COLUMN", …] what tells its rows apart
+
+    error: `query` of projection `q8`: texts are ordered by their bytes here, not under this collation
+      --> readside.toml:45:8
+       |
+    45 | SELECT max(note) FROM notes'''
+       |        ^^^^^^^^^
+       |
+    hint: write COLLATE "C" behind the expression
+
+    error: `query` of projection `q9`: PostgreSQL refuses it: SELECT DISTINCT ON expressions must match initial ORDER BY expressions
+      --> readside.toml:49:21
+       |
+    49 | SELECT DISTINCT ON (customer_id)
+       |                     ^^^^^^^^^^^
+    "#);
+}
+
+#[tokio::test]
+async fn explain_tells_the_plan() {
+    let shop = Shop::start(generate::SCHEMA).await;
+    let query = "SELECT o.id, c.name, count(i.id) AS items FROM orders o \
+                 JOIN customers c ON c.id = o.customer_id LEFT JOIN items i ON i.order_id = o.id \
+                 GROUP BY o.id, c.id";
+    let (code, text) = shop.run(&["explain", "q0"], &queries(&[query]));
+    assert_eq!(code, Some(0), "{text}");
+    insta::assert_snapshot!(text, @r#"
+    projection q0
+      id integer, key
+      name text
+      items bigint
+
+    the projection's rows by id
+      columns o.id, name, count
+        join on c.id = c.id
+          keeps (count of each o.id, c.id) by id; public.customers by its primary key, as it is kept anyway
+          a change of the second changes each row of the first that refers to it
+          count of each o.id, c.id
+            keeps each group's answer
+            columns o.id, c.id, i.id
+              left join on i.order_id = o.id
+                keeps (columns o.id, c.id) by id; public.items by order_id, its rows shared
+                a change of the first changes each row of the second that refers to it
+                columns o.id, c.id
+                  join on c.id = o.customer_id
+                    keeps public.orders by customer_id, its rows shared; public.customers by its primary key, as it is kept anyway
+                    a change of the second changes each row of the first that refers to it
+                    rows of public.orders
+                    rows of public.customers
+                rows of public.items
+          rows of public.customers
+
+    changes of public.customers name their rows by id
+    changes of public.items name their rows by id
+    changes of public.orders name their rows by id
+    "#);
+    let (code, text) = shop.run(&["explain", "q1"], &queries(&[query]));
+    assert_eq!(code, Some(2));
+    insta::assert_snapshot!(text, @r#"
+    readside.toml: 1 fault
+    error: there is no projection `q1`
+     |
+    hint: did you mean `q0`?
+    "#);
+    // Nothing maintains it yet.
+    let (code, text) = shop.run(&["run"], &queries(&[query]));
+    assert_eq!(code, Some(2));
+    insta::assert_snapshot!(text, @r#"
+    readside.toml: 1 fault
+    error: projection `q0` is a query, which this version checks and explains, but does not maintain
+     --> readside.toml:8:9
+      |
+    8 | query = '''
+      |         ^^^
+      |
+    hint: project the tables of the query, each by table = "TABLE"
+    "#);
+}

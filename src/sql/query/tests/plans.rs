@@ -19,7 +19,7 @@ fn conditions_go_down_to_their_table() {
     insta::assert_snapshot!(explained(query), @r#"
     order_id integer, email text
     the projection's rows by order_id
-      columns order_id, email
+      columns o.order_id, c.email
         join on c.customer_id = o.customer_id
           keeps (where o.total_cents > 5) by customer_id; (where c.country = 'DE') by customer_id
           a change of the second changes each row of the first that refers to it
@@ -38,15 +38,15 @@ fn a_comma_joins_by_the_equalities_of_where() {
     insta::assert_snapshot!(explained(query), @r#"
     email text, item_id bigint, name text
     the projection's rows by item_id
-      columns email, item_id, name
+      columns c.email, i.item_id, p.name
         join on c.customer_id = o.customer_id
-          keeps (columns name, item_id, customer_id) by customer_id; public.customers by its primary key, as it is kept anyway
+          keeps (columns p.name, i.item_id, o.customer_id) by customer_id; public.customers by its primary key, as it is kept anyway
           a change of the second changes each row of the first that refers to it
-          columns name, item_id, customer_id
+          columns p.name, i.item_id, o.customer_id
             join on i.order_id = o.order_id
-              keeps (columns name, item_id, order_id) by order_id; public.orders by its primary key, as it is kept anyway
+              keeps (columns p.name, i.item_id, i.order_id) by order_id; public.orders by its primary key, as it is kept anyway
               a change of the second changes each row of the first that refers to it
-              columns name, item_id, order_id
+              columns p.name, i.item_id, i.order_id
                 join on p.product_id = i.product_id
                   keeps public.products by its primary key, as it is kept anyway; public.order_items by product_id, its rows shared
                   a change of the first changes each row of the second that refers to it
@@ -67,25 +67,25 @@ fn columns_that_a_primary_key_decides_are_joined_to_the_groups() {
     insta::assert_snapshot!(explained(query), @r#"
     order_id integer, status text, customer_email text, item_count bigint, pieces bigint, names text[]
     the projection's rows by order_id
-      columns order_id, status, customer_email, item_count, pieces, names
-        join on c.customer_id = customer_id
-          keeps (columns order_id, customer_id, count, sum, array_agg, status) by customer_id; public.customers by its primary key, as it is kept anyway
+      columns o.order_id, o.status, c.email, count, sum, array_agg
+        join on c.customer_id = c.customer_id
+          keeps (columns o.order_id, c.customer_id, count, sum, array_agg, o.status) by customer_id; public.customers by its primary key, as it is kept anyway
           a change of the second changes each row of the first that refers to it
-          columns order_id, customer_id, count, sum, array_agg, status
-            join on o.order_id = order_id
-              keeps (count, sum, array_agg of each order_id, customer_id) by order_id; public.orders by its primary key, as it is kept anyway
+          columns o.order_id, c.customer_id, count, sum, array_agg, o.status
+            join on o.order_id = o.order_id
+              keeps (count, sum, array_agg of each o.order_id, c.customer_id) by order_id; public.orders by its primary key, as it is kept anyway
               a change of either side changes one row
-              count, sum, array_agg of each order_id, customer_id
+              count, sum, array_agg of each o.order_id, c.customer_id
                 keeps each group's rows in order, and its answer
-                columns order_id, customer_id, item_id, quantity, name
+                columns o.order_id, c.customer_id, i.item_id, i.quantity, p.name
                   left join on p.product_id = i.product_id
-                    keeps (columns order_id, customer_id, item_id, product_id, quantity) by product_id; public.products by its primary key, as it is kept anyway
+                    keeps (columns o.order_id, c.customer_id, i.item_id, i.product_id, i.quantity) by product_id; public.products by its primary key, as it is kept anyway
                     a change of the second changes each row of the first that refers to it
-                    columns order_id, customer_id, item_id, product_id, quantity
+                    columns o.order_id, c.customer_id, i.item_id, i.product_id, i.quantity
                       left join on i.order_id = o.order_id
-                        keeps (columns order_id, customer_id) by order_id; public.order_items by order_id, its rows shared
+                        keeps (columns o.order_id, c.customer_id) by order_id; public.order_items by order_id, its rows shared
                         a change of the first changes each row of the second that refers to it
-                        columns order_id, customer_id
+                        columns o.order_id, c.customer_id
                           join on c.customer_id = o.customer_id
                             keeps public.orders by customer_id, its rows shared; public.customers by its primary key, as it is kept anyway
                             a change of the second changes each row of the first that refers to it
@@ -106,7 +106,7 @@ fn having_over_groups_goes_below_them_where_it_is_about_keys() {
     status text, count bigint, max bigint
     the projection's rows by status
       where count(*) > 3
-        count, max of each status
+        count, max of each orders.status
           keeps each group's answer
           where status <> 'x'
             rows of public.orders
@@ -132,7 +132,7 @@ fn an_expression_of_group_by_is_known_again() {
     insta::assert_snapshot!(explained(query), @r#"
     euros bigint, more bigint, count bigint
     the projection's rows by euros
-      columns euros, more, count
+      columns o.total_cents / 100, more, count
         computed: o.total_cents / 100, count, more
           count of each o.total_cents / 100
             keeps each group's answer
@@ -148,13 +148,13 @@ fn a_scalar_aggregate_is_grouped_by_what_it_is_compared_with() {
     insta::assert_snapshot!(explained(query), @r#"
     order_id integer, n bigint
     the projection's rows by order_id
-      computed: order_id, n
-        computed: order_id, count
+      computed: o.order_id, n
+        computed: o.order_id, count
           left join on i.order_id = o.order_id
-            keeps public.orders by its primary key, as it is kept anyway; (count of each order_id) by order_id
+            keeps public.orders by its primary key, as it is kept anyway; (count of each i.order_id) by order_id
             a change of either side changes one row
             rows of public.orders
-            count of each order_id
+            count of each i.order_id
               keeps each group's answer
               rows of public.order_items
     "#);
@@ -167,7 +167,7 @@ fn a_scalar_subquery_over_a_key_is_a_left_join() {
     insta::assert_snapshot!(explained(query), @r#"
     order_id integer, email text
     the projection's rows by order_id
-      columns order_id, email
+      columns o.order_id, c.email
         left join on c.customer_id = o.customer_id
           keeps public.orders by customer_id, its rows shared; public.customers by its primary key, as it is kept anyway
           a change of the second changes each row of the first that refers to it
@@ -183,12 +183,12 @@ fn a_scalar_subquery_of_several_rows_is_an_error_of_its_row() {
     insta::assert_snapshot!(explained(query), @r#"
     customer_id integer, status text
     the projection's rows by customer_id
-      columns customer_id, status
+      columns c.customer_id, status
         left join on o.customer_id = c.customer_id
-          keeps public.customers by its primary key, as it is kept anyway; (status of each customer_id) by customer_id
+          keeps public.customers by its primary key, as it is kept anyway; (status of each o.customer_id) by customer_id
           a change of either side changes one row
           rows of public.customers
-          status of each customer_id
+          status of each o.customer_id
             keeps each group's answer
             rows of public.orders
     "#);
@@ -201,7 +201,7 @@ fn a_scalar_subquery_alone_stands_beside_each_row() {
     insta::assert_snapshot!(explained(query), @r#"
     order_id integer
     the projection's rows by order_id
-      columns order_id
+      columns orders.order_id
         join on total_cents > (SELECT avg(total_cents) FROM orders)
           keeps public.orders as a whole, its rows shared; (avg of all rows) as a whole
           a change of the second changes each row of the first that refers to it
@@ -221,8 +221,8 @@ fn exists_is_a_semi_join() {
     customer_id integer
     the projection's rows by customer_id
       those that have no of one row
-        keeps (columns customer_id) as a whole; (distinct row) as a whole
-        columns customer_id
+        keeps (columns c.customer_id) as a whole; (distinct row) as a whole
+        columns c.customer_id
           those that have on o.customer_id = c.customer_id
             keeps public.customers by its primary key, as it is kept anyway; (where o.total_cents > 100) by customer_id
             rows of public.customers
@@ -241,13 +241,13 @@ fn exists_as_a_value_is_a_mark() {
     insta::assert_snapshot!(explained(query), @r#"
     order_id integer, has boolean
     the projection's rows by order_id
-      computed: order_id, has
+      computed: o.order_id, has
         left join on i.order_id = o.order_id
-          keeps public.orders by its primary key, as it is kept anyway; (computed: order_id, exists) by order_id
+          keeps public.orders by its primary key, as it is kept anyway; (computed: i.order_id, exists) by order_id
           a change of either side changes one row
           rows of public.orders
-          computed: order_id, exists
-            distinct order_id
+          computed: i.order_id, exists
+            distinct i.order_id
               keeps how often each occurs
               rows of public.order_items
     "#);
@@ -264,8 +264,8 @@ fn in_and_not_in() {
       those that have on customers.customer_id = orders.customer_id
         keeps (those that have no on customers.customer_id = events.order_id) by customer_id; public.orders by customer_id, its rows shared
         those that have no on customers.customer_id = events.order_id
-          keeps (columns customer_id) by customer_id; public.events by order_id, its rows shared
-          columns customer_id
+          keeps (columns customers.customer_id) by customer_id; public.events by order_id, its rows shared
+          columns customers.customer_id
             those that have no on customers.customer_id = orders.order_id
               keeps public.customers by its primary key, as it is kept anyway; public.orders by its primary key, as it is kept anyway
               rows of public.customers
@@ -283,13 +283,13 @@ fn lateral_with_limit_is_the_first_of_each_partition() {
     insta::assert_snapshot!(explained(query), @r#"
     customer_id integer, order_id integer
     the projection's rows by customer_id, order_id
-      columns customer_id, order_id
+      columns c.customer_id, o.order_id
         left join on o.customer_id = c.customer_id and true
-          keeps public.customers by its primary key, as it is kept anyway; (columns order_id, customer_id) by customer_id
+          keeps public.customers by its primary key, as it is kept anyway; (columns o.order_id, o.customer_id) by customer_id
           a change of the first changes each row of the second that refers to it
           rows of public.customers
-          columns order_id, customer_id
-            the first 3 of each customer_id
+          columns o.order_id, o.customer_id
+            the first 3 of each o.customer_id
               keeps each partition's rows in order
               rows of public.orders
     "#);
@@ -303,13 +303,13 @@ fn lateral_with_an_aggregate_has_a_row_for_each_row() {
     insta::assert_snapshot!(explained(query), @r#"
     customer_id integer, n bigint
     the projection's rows by customer_id
-      columns customer_id, n
-        computed: customer_id, count
+      columns c.customer_id, count
+        computed: c.customer_id, count
           left join on o.customer_id = c.customer_id
-            keeps public.customers by its primary key, as it is kept anyway; (count of each customer_id) by customer_id
+            keeps public.customers by its primary key, as it is kept anyway; (count of each o.customer_id) by customer_id
             a change of either side changes one row
             rows of public.customers
-            count of each customer_id
+            count of each o.customer_id
               keeps each group's answer
               rows of public.orders
     "#);
@@ -323,7 +323,7 @@ fn lateral_without_from_is_computed() {
     order_id integer, d bigint
     the projection's rows by order_id
       where x.d > 3
-        computed: order_id, d
+        computed: o.order_id, d
           rows of public.orders
     "#);
 }
@@ -335,8 +335,8 @@ fn distinct_on_is_the_first_of_each() {
     insta::assert_snapshot!(explained(query), @r#"
     customer_id integer, order_id integer
     the projection's rows by customer_id
-      columns customer_id, order_id
-        the first 1 of each customer_id
+      columns orders.customer_id, orders.order_id
+        the first 1 of each orders.customer_id
           keeps each partition's rows in order
           rows of public.orders
     "#);
@@ -348,7 +348,7 @@ fn distinct_is_a_group() {
     insta::assert_snapshot!(explained(query), @r#"
     status text
     the projection's rows by status
-      distinct status
+      distinct orders.status
         keeps how often each occurs
         rows of public.orders
     note: ORDER BY at the top has no effect: a read model has no order, its readers have
@@ -363,15 +363,15 @@ fn a_query_of_with_is_one_node_for_its_users() {
     insta::assert_snapshot!(explained(query), @r#"
     customer_id integer, n bigint, m bigint
     the projection's rows by customer_id
-      columns customer_id, n, m
+      columns customer_id, n, n
         join on b.customer_id = a.n
-          keeps (count of each customer_id) by count; (computed: n, key) by key
+          keeps (count of each orders.customer_id) by count; (computed: n, key) by key
           a change of the second changes each row of the first that refers to it
-          [1] count of each customer_id
+          [1] count of each orders.customer_id
             keeps each group's answer
             rows of public.orders
           computed: n, key
-            [1] as above: count of each customer_id
+            [1] as above: count of each orders.customer_id
     "#);
 }
 
@@ -383,12 +383,12 @@ fn union_all_brings_columns_to_one_type() {
     id bigint, kind text
     the projection's rows, which show no key of their own
       the rows of all of them
-        columns id, kind
+        columns order_id, kind
           computed: kind, order_id
-            computed: order_id, kind
+            computed: orders.order_id, kind
               rows of public.orders
-        columns id, kind
-          computed: id, ?column?
+        columns big.id, ?column?
+          computed: big.id, ?column?
             rows of public.big
     "#);
 }
@@ -399,12 +399,12 @@ fn both_sides_of_an_equality_are_of_one_type() {
     insta::assert_snapshot!(explained(query), @r#"
     id bigint, order_id integer
     the projection's rows by id
-      columns id, order_id
+      columns b.id, o.order_id
         join on o.order_id = b.ref
-          keeps public.big by ref, its rows shared; (computed: order_id, key) by key
+          keeps public.big by ref, its rows shared; (computed: o.order_id, key) by key
           a change of the second changes each row of the first that refers to it
           rows of public.big
-          computed: order_id, key
+          computed: o.order_id, key
             rows of public.orders
     "#);
 }
@@ -416,7 +416,7 @@ fn a_table_beside_itself() {
     insta::assert_snapshot!(explained(query), @r#"
     order_id integer, parent integer
     the projection's rows by order_id
-      columns order_id, parent
+      columns o.order_id, p.order_id
         left join on p.order_id = o.parent_id and o.status = 'open'
           keeps public.orders by parent_id, its rows shared; (where p.status = 'open') by order_id
           a change of the second changes each row of the first that refers to it
@@ -433,7 +433,7 @@ fn a_right_join_is_turned_around() {
     insta::assert_snapshot!(explained(query), @r#"
     customer_id integer, order_id integer
     the projection's rows by customer_id, order_id
-      columns customer_id, order_id
+      columns c.customer_id, o.order_id
         left join on o.customer_id = c.customer_id
           keeps public.customers by its primary key, as it is kept anyway; public.orders by customer_id, its rows shared
           a change of the first changes each row of the second that refers to it
