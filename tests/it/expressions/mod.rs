@@ -30,6 +30,10 @@ const REFUSED: &[&str] = &[
 /// Where a row fails with us alone, by the beginning of our words.
 const FAILING: &[&str] = &[
     "the age of infinity",
+    "timestamps too far apart",
+    "date_bin: timestamp out of range",
+    "which characters make words differs",
+    "the case of a letter differs",
     "make_interval: interval out of range",
     "infinite intervals are not computed with here",
     "format() with",
@@ -80,6 +84,10 @@ async fn each_signature_with_random_arguments() {
         if only.as_ref().is_some_and(|only| !format!("{signature:?}").contains(only)) {
             continue;
         }
+        let known = format!("{}\n   ", signature.name);
+        if faults.iter().any(|fault: &String| fault.starts_with(&known)) {
+            continue;
+        }
         let expression = generator.call(signature);
         match check(&table, &expression).await {
             Ok((found, failed)) => {
@@ -87,7 +95,7 @@ async fn each_signature_with_random_arguments() {
                 errors += failed;
                 expressions += 1;
             }
-            Err(fault) => faults.push(fault),
+            Err(fault) => faults.push(format!("{known}{fault}")),
         }
     }
     eprintln!("{expressions} expressions, {values} values, {errors} errors");
@@ -160,4 +168,14 @@ fn the_page_lists_what_is_computed() {
         }
     }
     assert!(missing.is_empty(), "docs/sql.md lacks:\n{}", missing.join("\n"));
+}
+
+/// Each character that there is.
+#[tokio::test]
+async fn the_case_of_all_letters() {
+    let postgres = Postgres::start(&PostgresOptions::default()).await;
+    let client = postgres.client("postgres").await;
+    let table = Table::fill(client, &mut fastrand::Rng::with_seed(1)).await;
+    let faults = table.letters_that_differ().await;
+    assert!(faults.is_empty(), "{}:\n{}", faults.len(), faults.join("\n"));
 }

@@ -3,7 +3,7 @@
 use readside::sql::expr::{
     Collation, Ctype, Database, Expr, Fault, Field, Names, Row, Ty, UserKind, UserType, fold_case,
 };
-use readside::value::{self, Column};
+use readside::value::{self, Column, Type};
 use sqlparser::ast::Ident;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -129,6 +129,37 @@ impl Table {
         let mut text = Vec::new();
         value::write_text(&expr.ty().stored, &datum, &mut text).map_err(|e| e.to_string())?;
         Ok(Some(String::from_utf8(text).unwrap()))
+    }
+
+    /// Characters whose case, or being part of a word, is another one with us.
+    pub(super) async fn letters_that_differ(&self) -> Vec<String> {
+        let mut differing = Vec::new();
+        for forms in ["lower(chr(c))", "upper(chr(c))", "initcap(chr(c) || 'a')"] {
+            let sql = format!(
+                "SELECT c, {forms} FROM generate_series(128, 1114111) c
+                 WHERE c NOT BETWEEN 55296 AND 57343"
+            );
+            let expr = Expr::parse(&forms.replace("chr(c)", "chr(i4)"), self).unwrap();
+            for row in self.query(&sql).await.unwrap() {
+                let code: i64 = row[0].as_deref().unwrap().parse().unwrap();
+                let mut datum = Vec::new();
+                value::encode(&Type::Int4, code.to_string().as_bytes(), &mut datum).unwrap();
+                let mut ranges = vec![0..0; self.columns.len()];
+                let at = self.columns.iter().position(|column| column.name == "i4").unwrap();
+                ranges[at] = 0..datum.len();
+                let mut out = Vec::new();
+                let got = expr.eval(Row { bytes: &datum, ranges: &ranges }, &mut out);
+                let got = got
+                    .map(|()| String::from_utf8_lossy(&out[..out.len() - 1]).into_owned())
+                    .map_err(|error| error.to_string());
+                let told = |error: &String| error.contains("differs between");
+                let refused = got.as_ref().is_err_and(told);
+                if !refused && got.as_ref().ok() != row[1].as_ref() {
+                    differing.push(format!("{forms} of {code:x}: {got:?}, {:?}", row[1]));
+                }
+            }
+        }
+        differing
     }
 
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, String> {

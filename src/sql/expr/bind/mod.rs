@@ -32,7 +32,7 @@ use super::{Fault, fold_case};
 use types::Known;
 
 /// Deeper ones are refused: the tree is walked by recursion.
-const DEPTH_MAX: usize = 100;
+const DEPTH_MAX: usize = 150;
 
 /// An expression whose type is known; UNKNOWN for a literal that nothing has given one yet.
 #[derive(Clone, Debug)]

@@ -224,6 +224,9 @@ fn position<'v>(types: &'v Types, of: &mut [Scalar<'v>]) -> Result<Scalar<'v>> {
     }
     let from = match of.get(2) {
         _ if array.elements.is_empty() => return Ok(Scalar::Null),
+        _ if of[1].is_null() && !array.elements.iter().any(Scalar::is_null) => {
+            return Ok(Scalar::Null);
+        }
         Some(Scalar::Null) => return Err(EvalError::text("initial position must not be null")),
         Some(from) => from.int(),
         None => i64::MIN,

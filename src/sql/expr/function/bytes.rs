@@ -2,12 +2,16 @@
 
 use std::borrow::Cow;
 
+use md5::{Digest as _, Md5};
+use sha2::{Sha224, Sha256, Sha384, Sha512};
+
 use crate::value::Scalar;
 
 use super::super::eval::{EvalError, Result};
 use super::{Table, Typed, text};
 
 pub(super) fn register(table: &mut Table) {
+    digests(table);
     table.all(&["length(bytea)", "octet_length(bytea)"], |_, a| {
         Ok(Scalar::Int(i64::try_from(a[0].bytes().len()).unwrap_or(i64::MAX)))
     });
@@ -44,6 +48,15 @@ pub(super) fn register(table: &mut Table) {
             }
         }))
     });
+}
+
+fn digests(table: &mut Table) {
+    table.add("md5(text)", |_, a| Ok(text(hex(&Md5::digest(a[0].str().as_bytes())))));
+    table.add("md5(bytea)", |_, a| Ok(text(hex(&Md5::digest(a[0].bytes())))));
+    table.add("sha224(bytea)", |_, a| Ok(owned(Sha224::digest(a[0].bytes()).to_vec())));
+    table.add("sha256(bytea)", |_, a| Ok(owned(Sha256::digest(a[0].bytes()).to_vec())));
+    table.add("sha384(bytea)", |_, a| Ok(owned(Sha384::digest(a[0].bytes()).to_vec())));
+    table.add("sha512(bytea)", |_, a| Ok(owned(Sha512::digest(a[0].bytes()).to_vec())));
 }
 
 fn owned<'v>(bytes: Vec<u8>) -> Scalar<'v> {

@@ -43,8 +43,8 @@ fn access(table: &mut Table) {
         table.add(&format!("->>({ty},int4)"), |t, a| found(t, element(t, a), true));
         table.add(&format!("#>({ty},_text)"), |t, a| at_path(t, a, false));
         table.add(&format!("#>>({ty},_text)"), |t, a| at_path(t, a, true));
-        table.add(&format!("{ty}_extract_path({ty},_text)"), |t, a| at_arguments(t, a, false));
-        table.add(&format!("{ty}_extract_path_text({ty},_text)"), |t, a| at_arguments(t, a, true));
+        table.add(&format!("{ty}_extract_path({ty},_text)"), |t, a| at_path(t, a, false));
+        table.add(&format!("{ty}_extract_path_text({ty},_text)"), |t, a| at_path(t, a, true));
         table.add(&format!("{ty}_typeof({ty})"), |_, a| Ok(text(kind(a[0].str()))));
         table.add(&format!("{ty}_array_length({ty})"), |_, a| match parse(a[0].str())? {
             Json::Array(elements) => Ok(Scalar::Int(elements.len() as i64)),
@@ -96,10 +96,6 @@ fn at_path<'v>(types: &Types, of: &[Scalar<'_>], as_text: bool) -> Result<Scalar
     walk(types, of[0].str(), &path.elements, as_text)
 }
 
-fn at_arguments<'v>(types: &Types, of: &[Scalar<'_>], as_text: bool) -> Result<Scalar<'v>> {
-    walk(types, of[0].str(), &of[1..], as_text)
-}
-
 fn walk<'v>(types: &Types, of: &str, path: &[Scalar<'_>], as_text: bool) -> Result<Scalar<'v>> {
     let mut part = Json::trim(of);
     for step in path {
@@ -116,9 +112,6 @@ fn walk<'v>(types: &Types, of: &str, path: &[Scalar<'_>], as_text: bool) -> Resu
             Some(next) => part = next,
             None => return Ok(Scalar::Null),
         }
-    }
-    if path.is_empty() && types.arguments[0] == Type::Json {
-        return if as_text { found(types, Some(part), true) } else { Ok(text(of.to_owned())) };
     }
     found(types, Some(part), as_text)
 }

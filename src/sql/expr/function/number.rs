@@ -130,9 +130,8 @@ fn decimals(table: &mut Table) {
         let (precision, scale) = (typmod >> 16 & 0xFFFF, ((typmod & 0x7FF) ^ 1024) - 1024);
         decimal(a[0].decimal().clone().fit(precision, scale))
     });
-    table.add("scale(numeric)", |_, a| {
-        Ok(a[0].decimal().scale().map_or(Scalar::Null, Scalar::Int))
-    });
+    table
+        .add("scale(numeric)", |_, a| Ok(a[0].decimal().scale().map_or(Scalar::Null, Scalar::Int)));
     table.add("min_scale(numeric)", |_, a| {
         Ok(a[0].decimal().trimmed().scale().map_or(Scalar::Null, Scalar::Int))
     });
