@@ -87,6 +87,42 @@ impl<'a> Generator<'a> {
             (_, "date_trunc" | "date_part", [_, from]) => {
                 format!("{}({}, {from})", of.name, units[self.below(units.len())])
             }
+            (_, "to_char", [of, _]) => {
+                let patterns: &[&str] = match of_number(&types[0]) {
+                    true => &[
+                        "9999",
+                        "FM9999.99",
+                        "0000",
+                        "999,999.00",
+                        "FM999,990.0099",
+                        "9.9",
+                        "FM0.00",
+                        ".99",
+                        "99,9",
+                        "FM9,999",
+                        "9990",
+                        "0999.9",
+                    ],
+                    false => &[
+                        "YYYY-MM-DD HH24:MI:SS",
+                        "Dy, DD Mon YYYY",
+                        "FMMonth FMDDth, YYYY",
+                        "Day|MONTH|month",
+                        "IYYY-IW-ID",
+                        "HH12:MI AM",
+                        "YYYY\"x\"Q",
+                        "DDD J WW W",
+                        "MS US SSSS",
+                        "Y,YYY YYY YY Y BC",
+                        "CC RM TZ TZH OF",
+                        "IDDD IYY IY I D",
+                        "DDTH ddth FMMI a.m. b.c.",
+                        "YYYY-MM-DD\"T\"HH24:MI:SS.USTZH:TZM",
+                        "FF1FF3FF6",
+                    ],
+                };
+                format!("to_char({of}, '{}')", patterns[self.below(patterns.len())])
+            }
             (_, "timezone", [_, from]) => {
                 let zones = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "nowhere"];
                 format!("({from} AT TIME ZONE '{}')", zones[self.below(zones.len())])
@@ -194,4 +230,8 @@ fn concrete<'t>(ty: &'t str, any: &'t str) -> &'t str {
         ("anyenum", _) => "mood",
         (ty, _) => ty,
     }
+}
+
+fn of_number(ty: &str) -> bool {
+    matches!(ty, "int4" | "int8" | "numeric")
 }

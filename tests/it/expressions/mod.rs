@@ -25,11 +25,13 @@ const REFUSED: &[&str] = &[
     "texts are not ordered here",
     "mood is not ordered here",
     "now reads the clock",
+    "to_char(double precision, text) is not supported",
 ];
 
 /// Where a row fails with us alone, by the beginning of our words.
 const FAILING: &[&str] = &[
     "the age of infinity",
+    "to_char() ",
     "timestamps too far apart",
     "date_bin: timestamp out of range",
     "which characters make words differs",
@@ -85,7 +87,7 @@ async fn each_signature_with_random_arguments() {
             continue;
         }
         let known = format!("{}\n   ", signature.name);
-        if faults.iter().any(|fault: &String| fault.starts_with(&known)) {
+        if faults.iter().filter(|fault: &&String| fault.starts_with(&known)).count() > 3 {
             continue;
         }
         let expression = generator.call(signature);

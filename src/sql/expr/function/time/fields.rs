@@ -295,7 +295,7 @@ fn shown(year: i64) -> i64 {
 }
 
 /// The year and the number of the week, whose Thursday decides.
-fn iso(days: i64, year: i64) -> (i64, i64) {
+pub(in super::super) fn iso(days: i64, year: i64) -> (i64, i64) {
     let thursday = days - (days + 5).rem_euclid(7) + 3;
     let iso_year = [year - 1, year, year + 1]
         .into_iter()
