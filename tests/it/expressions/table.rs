@@ -56,18 +56,21 @@ impl Table {
             mood: oids.get(0),
             moods: oids.get(1),
         };
-        table.columns = table.described();
+        table.columns = table.described().await;
         table.rows = table.encoded().await;
         table
     }
 
-    fn described(&self) -> Vec<Column> {
-        let of_pools = pools().into_iter().map(|pool| Column {
+    async fn described(&self) -> Vec<Column> {
+        let typmods = "SELECT atttypmod FROM pg_attribute
+                       WHERE attrelid = 't'::regclass AND attnum > 1 ORDER BY attnum";
+        let typmods = self.client.query(typmods, &[]).await.unwrap();
+        let of_pools = pools().into_iter().zip(typmods).map(|(pool, typmod)| Column {
             name: pool.name.into(),
             sql_type: pool.declared.into(),
             type_oid: if pool.oid == 0 { self.mood } else { pool.oid },
             ty: pool.ty,
-            typmod: -1,
+            typmod: typmod.get(0),
             not_null: false,
         });
         of_pools.collect()
@@ -95,6 +98,16 @@ impl Table {
         let sql = format!("SELECT {expression} FROM t");
         let statement = self.client.prepare(&sql).await.map_err(|error| message(&error))?;
         Ok(statement.columns()[0].type_().oid())
+    }
+
+    /// The typmod of what an expression is, where Postgres accepts it.
+    pub(super) async fn typmod_of(&self, expression: &str) -> Option<i32> {
+        let view = format!(
+            "DROP VIEW IF EXISTS w; CREATE TEMP VIEW w AS SELECT {expression} AS x FROM t;
+             SELECT atttypmod FROM pg_attribute WHERE attrelid = 'w'::regclass"
+        );
+        let rows = self.query(&view).await.ok()?;
+        rows[0][0].as_deref()?.parse().ok()
     }
 
     /// The expression's text in each row, or the error there.

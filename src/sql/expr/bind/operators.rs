@@ -381,6 +381,11 @@ impl Binder<'_> {
             }
             let text = format!("{} {unit}", text.trim());
             value.node = Node::Const(crate::value::Scalar::Text(text.into()));
+            // The mask of the field, and any number of digits (INTERVAL_TYPMOD).
+            let mask = [2, 1, 3, 10, 11, 12];
+            let field = known.iter().zip(mask).find(|(known, _)| **known == unit);
+            let typmod = field.map_or(-1, |(_, bit)| (1 << bit) << 16 | 0xFFFF);
+            return Ok(Bound { typmod, ..self.implicit(value, INTERVAL, &at)? });
         }
         self.implicit(value, INTERVAL, &at)
     }

@@ -15,6 +15,23 @@ pub(super) fn register(table: &mut Table) {
     table.all(&["length(bytea)", "octet_length(bytea)"], |_, a| {
         Ok(Scalar::Int(i64::try_from(a[0].bytes().len()).unwrap_or(i64::MAX)))
     });
+    table.add("bit_length(bytea)", |_, a| {
+        Ok(Scalar::Int(i64::try_from(a[0].bytes().len() * 8).unwrap_or(i64::MAX)))
+    });
+    table.add("bit_count(bytea)", |_, a| {
+        Ok(Scalar::Int(a[0].bytes().iter().map(|byte| i64::from(byte.count_ones())).sum()))
+    });
+    table.add("get_byte(bytea,int4)", |_, a| {
+        let at = usize::try_from(a[1].int()).ok();
+        match at.and_then(|at| a[0].bytes().get(at)) {
+            Some(byte) => Ok(Scalar::Int(i64::from(*byte))),
+            None => {
+                let last = a[0].bytes().len() as i64 - 1;
+                let what = format!("index {} out of valid range, 0..{last}", a[1].int());
+                Err(EvalError::new(what))
+            }
+        }
+    });
     table.add("||(bytea,bytea)", |_, a| Ok(owned([a[0].bytes(), a[1].bytes()].concat())));
     table.all(&["substring(bytea,int4)", "substr(bytea,int4)"], |_, a| {
         Ok(cut(a[0].bytes(), a[1].int() - 1, i64::MAX))

@@ -272,6 +272,8 @@ fn joined(table: &mut Table) {
         }
         Ok(text(parts.join(a[0].str())))
     });
+    table.add("num_nulls(any)", |_, a| Ok(count(a.iter().filter(|of| of.is_null()).count())));
+    table.add("num_nonnulls(any)", |_, a| Ok(count(a.iter().filter(|of| !of.is_null()).count())));
     table.all(&["format(text,any)", "format(text)"], format);
 }
 

@@ -240,7 +240,7 @@ fn keyword(pattern: &str) -> Option<(&'static str, bool, &str)> {
         if let Some(rest) = pattern.strip_prefix(keyword) {
             return Some((keyword, false, rest));
         }
-        let mixed = keyword.bytes().nth(1).is_some_and(|byte| byte.is_ascii_lowercase());
+        let mixed = keyword.as_bytes().get(1).is_some_and(u8::is_ascii_lowercase);
         let rest = pattern.strip_prefix(&*keyword.to_ascii_lowercase()).filter(|_| !mixed)?;
         Some((keyword, true, rest))
     })
