@@ -350,9 +350,9 @@ impl Decimal {
         let F(finite) = &self.0 else { return Ok(self.clone()) };
         let most = i64::try_from(SCALE_MAX).unwrap_or(i64::MAX);
         // Before its first digit nothing is left but zero.
-        let least = i64::try_from(finite.scale).unwrap_or(most)
-            - i64::try_from(finite.magnitude.digits()).unwrap_or(most);
-        let digits = digits.clamp((least - 1).min(most), most);
+        let before_point = i64::try_from(finite.magnitude.digits()).unwrap_or(most)
+            - i64::try_from(finite.scale).unwrap_or(most);
+        let digits = digits.clamp(-before_point.max(0) - 1, most);
         let scale = usize::try_from(digits).unwrap_or(0);
         let shown = i64::try_from(finite.scale).unwrap_or(i64::MAX);
         let power = |number: i64| u32::try_from(number).unwrap_or(0);

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use super::decimal::Decimal;
 use super::interval::Interval;
-use super::{Type, ValueError, bytea, datum, float, int, interval, numeric, text, time, uuid};
+use super::{
+    Type, ValueError, bytea, datum, escape, float, int, interval, numeric, text, time, uuid,
+};
 
 /// What expressions compute with. Dates, times and timestamps are integers: days or microseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +109,9 @@ impl<'a> Scalar<'a> {
         match self {
             Scalar::Text(text) => out.extend_from_slice(text.as_bytes()),
             Scalar::Decimal(value) => out.extend_from_slice(value.to_string().as_bytes()),
+            Scalar::Int(value) if matches!(ty, Type::Int2 | Type::Int4 | Type::Int8) => {
+                out.extend_from_slice(itoa::Buffer::new().format(*value).as_bytes());
+            }
             _ => {
                 let mut datum = Vec::new();
                 self.encode(ty, &mut datum)?;
@@ -118,9 +123,20 @@ impl<'a> Scalar<'a> {
 
     /// Appends what `to_jsonb(value)::text` prints for a value of this type.
     pub fn write_json(&self, ty: &Type, out: &mut Vec<u8>) -> Result<(), ValueError> {
-        let mut datum = Vec::new();
-        self.encode(ty, &mut datum)?;
-        datum::write_json(ty, &datum, out)
+        match (self, ty) {
+            (Scalar::Null, _) => out.extend_from_slice(b"null"),
+            (Scalar::Text(text), Type::Text) => escape::write_string(text.as_bytes(), out),
+            (Scalar::Text(text), Type::Jsonb) => out.extend_from_slice(text.as_bytes()),
+            (Scalar::Int(value), Type::Int2 | Type::Int4 | Type::Int8) => {
+                out.extend_from_slice(itoa::Buffer::new().format(*value).as_bytes());
+            }
+            _ => {
+                let mut datum = Vec::new();
+                self.encode(ty, &mut datum)?;
+                datum::write_json(ty, &datum, out)?;
+            }
+        }
+        Ok(())
     }
 
     /// The same value, without what it borrows.

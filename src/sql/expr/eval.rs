@@ -67,9 +67,6 @@ pub(super) struct Context<'v, 'c> {
     pub(super) operand: Option<&'c Scalar<'v>>,
 }
 
-/// Arguments of more functions than not.
-const FEW: usize = 3;
-
 impl Node {
     pub(super) fn eval<'v>(&'v self, context: Context<'v, '_>) -> Result<Scalar<'v>> {
         Ok(match self {
@@ -135,18 +132,21 @@ impl Node {
 
 impl Call {
     fn eval<'v>(&'v self, context: Context<'v, '_>) -> Result<Scalar<'v>> {
-        if self.arguments.len() > FEW {
-            let mut values = Vec::with_capacity(self.arguments.len());
-            for argument in &self.arguments {
-                values.push(argument.eval(context)?);
+        // Most functions have few arguments, for which no memory is asked for.
+        match self.arguments.as_slice() {
+            [one] => self.apply(&mut [one.eval(context)?]),
+            [one, two] => self.apply(&mut [one.eval(context)?, two.eval(context)?]),
+            [one, two, three] => {
+                self.apply(&mut [one.eval(context)?, two.eval(context)?, three.eval(context)?])
             }
-            return self.apply(&mut values);
+            arguments => {
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    values.push(argument.eval(context)?);
+                }
+                self.apply(&mut values)
+            }
         }
-        let mut values = [const { Scalar::Null }; FEW];
-        for (value, argument) in values.iter_mut().zip(&self.arguments) {
-            *value = argument.eval(context)?;
-        }
-        self.apply(&mut values[..self.arguments.len()])
     }
 
     /// Of values of its arguments' types.

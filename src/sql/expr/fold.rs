@@ -50,8 +50,9 @@ pub(super) fn fold(node: Node) -> Result {
             computed(Node::Distinct(Box::new(of)), constant)?
         }
         Node::Extreme { beyond, of } => {
-            // Not computed by the planner of old servers; it makes no difference but in time.
-            Node::Extreme { beyond, of: all(of)? }
+            let of = all(of)?;
+            let constant = of.iter().all(|node| node.constant().is_some());
+            computed(Node::Extreme { beyond, of }, constant)?
         }
         Node::Elements { left, comparison, list, all: every } => {
             let left = fold(*left)?;

@@ -23,6 +23,8 @@ mod function;
 mod names;
 mod node;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod ty;
 
 pub use catalog::Kind;

@@ -87,6 +87,42 @@ impl<'a> Generator<'a> {
             (_, "date_trunc" | "date_part", [_, from]) => {
                 format!("{}({}, {from})", of.name, units[self.below(units.len())])
             }
+            (_, "to_char", [of, _]) => {
+                let patterns: &[&str] = match of_number(&types[0]) {
+                    true => &[
+                        "9999",
+                        "FM9999.99",
+                        "0000",
+                        "999,999.00",
+                        "FM999,990.0099",
+                        "9.9",
+                        "FM0.00",
+                        ".99",
+                        "99,9",
+                        "FM9,999",
+                        "9990",
+                        "0999.9",
+                    ],
+                    false => &[
+                        "YYYY-MM-DD HH24:MI:SS",
+                        "Dy, DD Mon YYYY",
+                        "FMMonth FMDDth, YYYY",
+                        "Day|MONTH|month",
+                        "IYYY-IW-ID",
+                        "HH12:MI AM",
+                        "YYYY\"x\"Q",
+                        "DDD J WW W",
+                        "MS US SSSS",
+                        "Y,YYY YYY YY Y BC",
+                        "CC RM TZ TZH OF",
+                        "IDDD IYY IY I D",
+                        "DDTH ddth FMMI a.m. b.c.",
+                        "YYYY-MM-DD\"T\"HH24:MI:SS.USTZH:TZM",
+                        "FF1FF3FF6",
+                    ],
+                };
+                format!("to_char({of}, '{}')", patterns[self.below(patterns.len())])
+            }
             (_, "timezone", [_, from]) => {
                 let zones = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "nowhere"];
                 format!("({from} AT TIME ZONE '{}')", zones[self.below(zones.len())])
@@ -130,9 +166,16 @@ impl<'a> Generator<'a> {
     fn of(&mut self, ty: &str, depth: usize) -> String {
         match self.rng.u8(..12) {
             0 => return self.constant(ty),
+            1 | 2 if depth > 0 && ty == "bool" => return self.condition(depth - 1),
+            1 if depth > 0 && (ty == "_int4" || ty == "_text") => {
+                let element = &ty[1..];
+                return format!("ARRAY[{}, {}]", self.of(element, depth - 1), self.of(element, 0));
+            }
             1 if depth > 0 => {
                 let (one, two) = (self.of(ty, depth - 1), self.of(ty, depth - 1));
-                return match self.rng.u8(..4) {
+                return match self.rng.u8(..6) {
+                    4 => format!("greatest({one}, {two})"),
+                    5 => format!("least({one}, {two})"),
                     0 => format!("coalesce({one}, {two})"),
                     1 => format!("nullif({one}, {two})"),
                     2 => format!("(CASE WHEN {} THEN {one} ELSE {two} END)", self.of("bool", 0)),
@@ -159,6 +202,55 @@ impl<'a> Generator<'a> {
             return self.constant(ty);
         }
         columns[self.below(columns.len())].to_owned()
+    }
+
+    /// What no function stands for.
+    pub(super) fn condition(&mut self, depth: usize) -> String {
+        let types = [
+            "int4",
+            "numeric",
+            "text",
+            "float8",
+            "date",
+            "timestamptz",
+            "varchar",
+            "mood",
+            "bool",
+            "uuid",
+            "jsonb",
+            "int8",
+            "bpchar",
+            "interval",
+            "_int4",
+        ];
+        let ty = types[self.below(types.len())];
+        let (one, two, three) = (self.of(ty, depth), self.of(ty, 0), self.of(ty, 0));
+        let not = ["", "NOT "][self.below(2)];
+        match self.rng.u8(..14) {
+            0 => format!("({one} {not}IN ({two}, {three}))"),
+            1 => format!("({one} {not}IN ({}, {}, {two}))", self.constant(ty), self.constant(ty)),
+            2 => format!("({one} {not}BETWEEN {two} AND {three})"),
+            3 => format!("({one} IS {not}DISTINCT FROM {two})"),
+            4 => format!("({one} IS {not}NULL)"),
+            5 => {
+                let what = ["TRUE", "FALSE", "UNKNOWN"][self.below(3)];
+                format!("({} IS {not}{what})", self.of("bool", depth))
+            }
+            6 => format!("({} AND {})", self.of("bool", depth), self.of("bool", depth)),
+            7 => format!("({} OR {})", self.of("bool", depth), self.of("bool", depth)),
+            8 => format!("(NOT {})", self.of("bool", depth)),
+            9 => {
+                let (operator, every) =
+                    (["=", "<>", "<", ">="][self.below(4)], ["ANY", "ALL"][self.below(2)]);
+                let (element, array) =
+                    [("int4", "_int4"), ("text", "_text"), ("int8", "_int4")][self.below(3)];
+                format!("({} {operator} {every} ({}))", self.of(element, depth), self.of(array, 0))
+            }
+            10 => format!("({one} = {two} AND {two} <> {three})"),
+            11 => format!("({one} = {})", self.constant(ty)),
+            12 => format!("(({one}, {}) = ({two}, {}))", self.of("int4", 0), self.of("int2", 0)),
+            _ => format!("(CASE {one} WHEN {two} THEN TRUE WHEN {three} THEN b END)"),
+        }
     }
 
     fn constant(&mut self, ty: &str) -> String {
@@ -194,4 +286,8 @@ fn concrete<'t>(ty: &'t str, any: &'t str) -> &'t str {
         ("anyenum", _) => "mood",
         (ty, _) => ty,
     }
+}
+
+fn of_number(ty: &str) -> bool {
+    matches!(ty, "int4" | "int8" | "numeric")
 }

@@ -25,11 +25,26 @@ const REFUSED: &[&str] = &[
     "texts are not ordered here",
     "mood is not ordered here",
     "now reads the clock",
+    "regular expressions are not supported",
+    "random gives another value",
+    "the aggregate ",
+    "window functions are not supported",
+    "a subquery may not stand here",
+    "pg_typeof(\"any\") is not supported",
+    // The server finds out when it runs.
+    "there is no operator json < json",
+    "there is no operator json > json",
+    "to_char(double precision, text) is not supported",
 ];
 
 /// Where a row fails with us alone, by the beginning of our words.
 const FAILING: &[&str] = &[
     "the age of infinity",
+    "to_char() ",
+    "timestamps too far apart",
+    "date_bin: timestamp out of range",
+    "which characters make words differs",
+    "the case of a letter differs",
     "make_interval: interval out of range",
     "infinite intervals are not computed with here",
     "format() with",
@@ -45,6 +60,11 @@ async fn named_cases() {
     let mut faults = Vec::new();
     for case in cases::CASES {
         faults.extend(check(&table, case).await.err());
+        if let (Ok(expr), Some(expected)) = (Expr::parse(case, &table), table.typmod_of(case).await)
+            && expr.ty().typmod != expected
+        {
+            faults.push(format!("{case}\n   has typmod {}, not {expected}", expr.ty().typmod));
+        }
     }
     assert!(
         faults.is_empty(),
@@ -76,8 +96,21 @@ async fn each_signature_with_random_arguments() {
     let mut generator = Generator::new(rng, &all);
     let (mut faults, mut values, mut errors, mut expressions) = (Vec::new(), 0, 0, 0);
     while Instant::now() < end && faults.len() < 40 {
+        // One of twenty is what no function stands for.
+        if only.is_none() && generator.below(20) == 0 {
+            let condition = generator.condition(2);
+            match check(&table, &condition).await {
+                Ok(_) => expressions += 1,
+                Err(fault) => faults.push(fault),
+            }
+            continue;
+        }
         let signature = &all[generator.below(all.len())];
         if only.as_ref().is_some_and(|only| !format!("{signature:?}").contains(only)) {
+            continue;
+        }
+        let known = format!("{}\n   ", signature.name);
+        if faults.iter().filter(|fault: &&String| fault.starts_with(&known)).count() > 3 {
             continue;
         }
         let expression = generator.call(signature);
@@ -87,7 +120,7 @@ async fn each_signature_with_random_arguments() {
                 errors += failed;
                 expressions += 1;
             }
-            Err(fault) => faults.push(fault),
+            Err(fault) => faults.push(format!("{known}{fault}")),
         }
     }
     eprintln!("{expressions} expressions, {values} values, {errors} errors");
@@ -134,7 +167,7 @@ async fn check(table: &Table, expression: &str) -> Result<(usize, usize), String
 }
 
 async fn refused(table: &Table, expression: &str, fault: &Fault) -> Result<(usize, usize), String> {
-    let known = REFUSED.iter().any(|known| fault.what.starts_with(known));
+    let known = REFUSED.iter().chain(FAILING).any(|known| fault.what.starts_with(known));
     // A constant that fails does so before any row.
     if known || table.answers(expression).await.iter().all(Result::is_err) {
         return Ok((0, 0));
@@ -160,4 +193,14 @@ fn the_page_lists_what_is_computed() {
         }
     }
     assert!(missing.is_empty(), "docs/sql.md lacks:\n{}", missing.join("\n"));
+}
+
+/// Each character that there is.
+#[tokio::test]
+async fn the_case_of_all_letters() {
+    let postgres = Postgres::start(&PostgresOptions::default()).await;
+    let client = postgres.client("postgres").await;
+    let table = Table::fill(client, &mut fastrand::Rng::with_seed(1)).await;
+    let faults = table.letters_that_differ().await;
+    assert!(faults.is_empty(), "{}:\n{}", faults.len(), faults.join("\n"));
 }

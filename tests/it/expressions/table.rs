@@ -3,7 +3,7 @@
 use readside::sql::expr::{
     Collation, Ctype, Database, Expr, Fault, Field, Names, Row, Ty, UserKind, UserType, fold_case,
 };
-use readside::value::{self, Column};
+use readside::value::{self, Column, Type};
 use sqlparser::ast::Ident;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -56,18 +56,21 @@ impl Table {
             mood: oids.get(0),
             moods: oids.get(1),
         };
-        table.columns = table.described();
+        table.columns = table.described().await;
         table.rows = table.encoded().await;
         table
     }
 
-    fn described(&self) -> Vec<Column> {
-        let of_pools = pools().into_iter().map(|pool| Column {
+    async fn described(&self) -> Vec<Column> {
+        let typmods = "SELECT atttypmod FROM pg_attribute
+                       WHERE attrelid = 't'::regclass AND attnum > 1 ORDER BY attnum";
+        let typmods = self.client.query(typmods, &[]).await.unwrap();
+        let of_pools = pools().into_iter().zip(typmods).map(|(pool, typmod)| Column {
             name: pool.name.into(),
             sql_type: pool.declared.into(),
             type_oid: if pool.oid == 0 { self.mood } else { pool.oid },
             ty: pool.ty,
-            typmod: -1,
+            typmod: typmod.get(0),
             not_null: false,
         });
         of_pools.collect()
@@ -95,6 +98,16 @@ impl Table {
         let sql = format!("SELECT {expression} FROM t");
         let statement = self.client.prepare(&sql).await.map_err(|error| message(&error))?;
         Ok(statement.columns()[0].type_().oid())
+    }
+
+    /// The typmod of what an expression is, where Postgres accepts it.
+    pub(super) async fn typmod_of(&self, expression: &str) -> Option<i32> {
+        let view = format!(
+            "DROP VIEW IF EXISTS w; CREATE TEMP VIEW w AS SELECT {expression} AS x FROM t;
+             SELECT atttypmod FROM pg_attribute WHERE attrelid = 'w'::regclass"
+        );
+        let rows = self.query(&view).await.ok()?;
+        rows[0][0].as_deref()?.parse().ok()
     }
 
     /// The expression's text in each row, or the error there.
@@ -129,6 +142,37 @@ impl Table {
         let mut text = Vec::new();
         value::write_text(&expr.ty().stored, &datum, &mut text).map_err(|e| e.to_string())?;
         Ok(Some(String::from_utf8(text).unwrap()))
+    }
+
+    /// Characters whose case, or being part of a word, is another one with us.
+    pub(super) async fn letters_that_differ(&self) -> Vec<String> {
+        let mut differing = Vec::new();
+        for forms in ["lower(chr(c))", "upper(chr(c))", "initcap(chr(c) || 'a')"] {
+            let sql = format!(
+                "SELECT c, {forms} FROM generate_series(128, 1114111) c
+                 WHERE c NOT BETWEEN 55296 AND 57343"
+            );
+            let expr = Expr::parse(&forms.replace("chr(c)", "chr(i4)"), self).unwrap();
+            for row in self.query(&sql).await.unwrap() {
+                let code: i64 = row[0].as_deref().unwrap().parse().unwrap();
+                let mut datum = Vec::new();
+                value::encode(&Type::Int4, code.to_string().as_bytes(), &mut datum).unwrap();
+                let mut ranges = vec![0..0; self.columns.len()];
+                let at = self.columns.iter().position(|column| column.name == "i4").unwrap();
+                ranges[at] = 0..datum.len();
+                let mut out = Vec::new();
+                let got = expr.eval(Row { bytes: &datum, ranges: &ranges }, &mut out);
+                let got = got
+                    .map(|()| String::from_utf8_lossy(&out[..out.len() - 1]).into_owned())
+                    .map_err(|error| error.to_string());
+                let told = |error: &String| error.contains("differs between");
+                let refused = got.as_ref().is_err_and(told);
+                if !refused && got.as_ref().ok() != row[1].as_ref() {
+                    differing.push(format!("{forms} of {code:x}: {got:?}, {:?}", row[1]));
+                }
+            }
+        }
+        differing
     }
 
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, String> {

@@ -385,7 +385,8 @@ impl Binder<'_> {
                 | "regexp_count"
                 | "regexp_like"
                 | "regexp_substr"
-                | "regexp_instr",
+                | "regexp_instr"
+                | "substring",
                 _,
             ) => {
                 let hint = "write LIKE, or compare parts of the text";

@@ -102,9 +102,8 @@ fn select<'c>(
     if types.any(|other| other != ty) {
         return None;
     }
-    let mut taking = candidates
-        .into_iter()
-        .filter(|candidate| candidate.arguments.iter().all(|&to| converts(known, ty, to)));
+    let all_of_it = vec![ty; inputs.len()];
+    let mut taking = candidates.into_iter().filter(|candidate| takes(known, candidate, &all_of_it));
     let one = taking.next()?;
     taking.next().is_none().then_some(one)
 }

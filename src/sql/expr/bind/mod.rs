@@ -32,7 +32,7 @@ use super::{Fault, fold_case};
 use types::Known;
 
 /// Deeper ones are refused: the tree is walked by recursion.
-const DEPTH_MAX: usize = 100;
+const DEPTH_MAX: usize = 150;
 
 /// An expression whose type is known; UNKNOWN for a literal that nothing has given one yet.
 #[derive(Clone, Debug)]
@@ -377,12 +377,15 @@ impl Binder<'_> {
             return self.refuse(at, what, "");
         };
         let mark = self.collation(&bound);
+        let typmod = bound[0].typmod;
+        let same = bound.iter().all(|bound| bound.ty == common && bound.typmod == typmod);
+        let typmod = if same { typmod } else { -1 };
         let elements = bound
             .into_iter()
             .map(|bound| Ok(self.implicit(bound, common, &at)?.node))
             .collect::<Result<Vec<_>>>()?;
         let types = self.types(&[common], array);
-        Ok(Bound { mark, ..Bound::new(Node::Array { elements, types, nested }, array) })
+        Ok(Bound { node: Node::Array { elements, types, nested }, ty: array, typmod, mark })
     }
 
     /// `a[1]`, `j['key'][0]`.

@@ -20,10 +20,9 @@ impl Binder<'_> {
         op: &BinaryOperator,
         right: &Expr,
     ) -> Result {
-        let parts = || Ok::<_, super::Fault>(vec![self.condition(left)?, self.condition(right)?]);
         let name = match op {
-            BinaryOperator::And => return Ok(Bound::new(Node::And(parts()?), BOOL)),
-            BinaryOperator::Or => return Ok(Bound::new(Node::Or(parts()?), BOOL)),
+            BinaryOperator::And => return Ok(Bound::new(Node::And(self.chain(expr, op)?), BOOL)),
+            BinaryOperator::Or => return Ok(Bound::new(Node::Or(self.chain(expr, op)?), BOOL)),
             BinaryOperator::NotEq => "<>".to_owned(),
             BinaryOperator::PGRegexMatch
             | BinaryOperator::PGRegexIMatch
@@ -46,6 +45,20 @@ impl Binder<'_> {
         }
         let (left, right) = (self.expr(left)?, self.expr(right)?);
         self.operator(&self.place(expr), &name, vec![left, right])
+    }
+
+    /// The parts of a chain of ANDs or ORs, in their order: it may be long.
+    fn chain(&self, expr: &Expr, chained: &BinaryOperator) -> Result<Vec<Node>> {
+        let mut parts = Vec::new();
+        let mut rest = expr;
+        while let Expr::BinaryOp { left, op, right } = rest
+            && op == chained
+        {
+            parts.push(&**right);
+            rest = left;
+        }
+        parts.push(rest);
+        parts.into_iter().rev().map(|part| self.condition(part)).collect()
     }
 
     /// `(a, b) = (c, d)`.
@@ -156,6 +169,18 @@ impl Binder<'_> {
             let bound = self.implicit(bound, *to, at)?;
             types.push(bound.ty);
             nodes.push(bound.node);
+        }
+        // Repeated arguments of a certain type are one array.
+        if signature.variadic
+            && let Some(&array) = signature.arguments.last()
+            && let Some(element) = CATALOG.element(array)
+        {
+            let fixed = signature.arguments.len() - 1;
+            let elements = nodes.split_off(fixed);
+            types.truncate(fixed);
+            types.push(array);
+            let of_array = self.types(&[element], array);
+            nodes.push(Node::Array { elements, types: of_array, nested: false });
         }
         let mut types = self.types(&types, result);
         types.ctype = self.ctype(mark.collation);
@@ -356,6 +381,11 @@ impl Binder<'_> {
             }
             let text = format!("{} {unit}", text.trim());
             value.node = Node::Const(crate::value::Scalar::Text(text.into()));
+            // The mask of the field, and any number of digits (INTERVAL_TYPMOD).
+            let mask = [2, 1, 3, 10, 11, 12];
+            let field = known.iter().zip(mask).find(|(known, _)| **known == unit);
+            let typmod = field.map_or(-1, |(_, bit)| (1 << bit) << 16 | 0xFFFF);
+            return Ok(Bound { typmod, ..self.implicit(value, INTERVAL, &at)? });
         }
         self.implicit(value, INTERVAL, &at)
     }

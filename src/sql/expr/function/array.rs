@@ -142,6 +142,30 @@ pub(super) fn register(table: &mut Table) {
         };
         write(&t.result, &flat(elements))
     });
+    table.add("array_replace(anycompatiblearray,anycompatible,anycompatible)", |t, a| {
+        if a[0].is_null() {
+            return Ok(Scalar::Null);
+        }
+        let mut array = parse(&t.arguments[0], a[0].str())?;
+        let ty = element(&t.arguments[0]);
+        for value in &mut array.elements {
+            if same(ty, value, &a[1])? {
+                *value = a[2].clone().into_owned();
+            }
+        }
+        write(&t.result, &array)
+    });
+    table.add("array_dims(anyarray)", |t, a| {
+        let array = parse(&t.arguments[0], a[0].str())?;
+        if array.dimensions.is_empty() {
+            return Ok(Scalar::Null);
+        }
+        let dimensions = array
+            .dimensions
+            .iter()
+            .map(|(lower, length)| format!("[{lower}:{}]", lower + length - 1));
+        Ok(text(dimensions.collect::<String>()))
+    });
     table.add("@>(anyarray,anyarray)", |t, a| Ok(Scalar::Bool(contains(t, &a[0], &a[1])?)));
     table.add("<@(anyarray,anyarray)", |t, a| Ok(Scalar::Bool(contains(t, &a[1], &a[0])?)));
     table.add("&&(anyarray,anyarray)", |t, a| {
@@ -224,6 +248,9 @@ fn position<'v>(types: &'v Types, of: &mut [Scalar<'v>]) -> Result<Scalar<'v>> {
     }
     let from = match of.get(2) {
         _ if array.elements.is_empty() => return Ok(Scalar::Null),
+        _ if of[1].is_null() && !array.elements.iter().any(Scalar::is_null) => {
+            return Ok(Scalar::Null);
+        }
         Some(Scalar::Null) => return Err(EvalError::text("initial position must not be null")),
         Some(from) => from.int(),
         None => i64::MIN,

@@ -2,14 +2,35 @@
 
 use std::borrow::Cow;
 
+use md5::{Digest as _, Md5};
+use sha2::{Sha224, Sha256, Sha384, Sha512};
+
 use crate::value::Scalar;
 
 use super::super::eval::{EvalError, Result};
 use super::{Table, Typed, text};
 
 pub(super) fn register(table: &mut Table) {
+    digests(table);
     table.all(&["length(bytea)", "octet_length(bytea)"], |_, a| {
         Ok(Scalar::Int(i64::try_from(a[0].bytes().len()).unwrap_or(i64::MAX)))
+    });
+    table.add("bit_length(bytea)", |_, a| {
+        Ok(Scalar::Int(i64::try_from(a[0].bytes().len() * 8).unwrap_or(i64::MAX)))
+    });
+    table.add("bit_count(bytea)", |_, a| {
+        Ok(Scalar::Int(a[0].bytes().iter().map(|byte| i64::from(byte.count_ones())).sum()))
+    });
+    table.add("get_byte(bytea,int4)", |_, a| {
+        let at = usize::try_from(a[1].int()).ok();
+        match at.and_then(|at| a[0].bytes().get(at)) {
+            Some(byte) => Ok(Scalar::Int(i64::from(*byte))),
+            None => {
+                let last = a[0].bytes().len() as i64 - 1;
+                let what = format!("index {} out of valid range, 0..{last}", a[1].int());
+                Err(EvalError::new(what))
+            }
+        }
     });
     table.add("||(bytea,bytea)", |_, a| Ok(owned([a[0].bytes(), a[1].bytes()].concat())));
     table.all(&["substring(bytea,int4)", "substr(bytea,int4)"], |_, a| {
@@ -44,6 +65,15 @@ pub(super) fn register(table: &mut Table) {
             }
         }))
     });
+}
+
+fn digests(table: &mut Table) {
+    table.add("md5(text)", |_, a| Ok(text(hex(&Md5::digest(a[0].str().as_bytes())))));
+    table.add("md5(bytea)", |_, a| Ok(text(hex(&Md5::digest(a[0].bytes())))));
+    table.add("sha224(bytea)", |_, a| Ok(owned(Sha224::digest(a[0].bytes()).to_vec())));
+    table.add("sha256(bytea)", |_, a| Ok(owned(Sha256::digest(a[0].bytes()).to_vec())));
+    table.add("sha384(bytea)", |_, a| Ok(owned(Sha384::digest(a[0].bytes()).to_vec())));
+    table.add("sha512(bytea)", |_, a| Ok(owned(Sha512::digest(a[0].bytes()).to_vec())));
 }
 
 fn owned<'v>(bytes: Vec<u8>) -> Scalar<'v> {

@@ -14,7 +14,7 @@ const FAMILIES: &[&[&str]] = &[
     &["oid"],
     &["float4", "float8"],
     &["numeric"],
-    &["text"],
+    &["text", "name"],
     &["bytea"],
     &["date"],
     &["time"],

@@ -171,8 +171,10 @@ fn times(table: &mut Table) {
             micros => Scalar::TimeTz { utc: micros.rem_euclid(DAY), west: 0 },
         })
     });
-    table.all(&["timestamp::timestamptz", "timestamptz::timestamp"], |_, a| {
-        Ok(Scalar::Int(a[0].int()))
+    table.all(&["timestamp::timestamptz", "timestamptz::timestamp"], |_, a| match a[0].int() {
+        end @ (INFINITY | NEGATIVE_INFINITY) => Ok(Scalar::Int(end)),
+        // What was rounded up may lie beyond the end.
+        micros => time::timestamp(Some(micros)),
     });
     table.all(&["time::timetz", "timetz(time)"], |_, a| {
         Ok(Scalar::TimeTz { utc: a[0].int(), west: 0 })

@@ -43,8 +43,8 @@ fn access(table: &mut Table) {
         table.add(&format!("->>({ty},int4)"), |t, a| found(t, element(t, a), true));
         table.add(&format!("#>({ty},_text)"), |t, a| at_path(t, a, false));
         table.add(&format!("#>>({ty},_text)"), |t, a| at_path(t, a, true));
-        table.add(&format!("{ty}_extract_path({ty},_text)"), |t, a| at_arguments(t, a, false));
-        table.add(&format!("{ty}_extract_path_text({ty},_text)"), |t, a| at_arguments(t, a, true));
+        table.add(&format!("{ty}_extract_path({ty},_text)"), |t, a| at_path(t, a, false));
+        table.add(&format!("{ty}_extract_path_text({ty},_text)"), |t, a| at_path(t, a, true));
         table.add(&format!("{ty}_typeof({ty})"), |_, a| Ok(text(kind(a[0].str()))));
         table.add(&format!("{ty}_array_length({ty})"), |_, a| match parse(a[0].str())? {
             Json::Array(elements) => Ok(Scalar::Int(elements.len() as i64)),
@@ -96,10 +96,6 @@ fn at_path<'v>(types: &Types, of: &[Scalar<'_>], as_text: bool) -> Result<Scalar
     walk(types, of[0].str(), &path.elements, as_text)
 }
 
-fn at_arguments<'v>(types: &Types, of: &[Scalar<'_>], as_text: bool) -> Result<Scalar<'v>> {
-    walk(types, of[0].str(), &of[1..], as_text)
-}
-
 fn walk<'v>(types: &Types, of: &str, path: &[Scalar<'_>], as_text: bool) -> Result<Scalar<'v>> {
     let mut part = Json::trim(of);
     for step in path {
@@ -116,9 +112,6 @@ fn walk<'v>(types: &Types, of: &str, path: &[Scalar<'_>], as_text: bool) -> Resu
             Some(next) => part = next,
             None => return Ok(Scalar::Null),
         }
-    }
-    if path.is_empty() && types.arguments[0] == Type::Json {
-        return if as_text { found(types, Some(part), true) } else { Ok(text(of.to_owned())) };
     }
     found(types, Some(part), as_text)
 }
@@ -147,6 +140,23 @@ fn built(table: &mut Table) {
         plain(&a[0], &t.arguments[0], &mut out)?;
         Ok(text(string(out)?))
     });
+    table.add("jsonb_object(_text)", |t, a| {
+        let array = Array::parse(&t.arguments[0], a[0].str())?;
+        let pairs = pairs_of(&array)?;
+        let (keys, values): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        object_of(&keys, &values)
+    });
+    table.add("jsonb_object(_text,_text)", |t, a| {
+        let keys = Array::parse(&t.arguments[0], a[0].str())?;
+        let values = Array::parse(&t.arguments[1], a[1].str())?;
+        if keys.dimensions.len() > 1 || values.dimensions.len() > 1 {
+            return Err(EvalError::text("wrong number of array subscripts"));
+        }
+        if keys.elements.len() != values.elements.len() {
+            return Err(EvalError::text("mismatched array dimensions"));
+        }
+        object_of(&keys.elements, &values.elements)
+    });
     table.all(&["jsonb_build_array(any)", "jsonb_build_array()"], |t, a| {
         let mut out = vec![b'['];
         for (at, (value, ty)) in a.iter().zip(&t.arguments).enumerate() {
@@ -170,7 +180,7 @@ fn built(table: &mut Table) {
         Ok(text(string(out)?))
     });
     table.all(&["jsonb_build_object(any)", "jsonb_build_object()"], |t, a| {
-        let mut members: Vec<(String, usize)> = Vec::with_capacity(a.len() / 2);
+        let mut members: Vec<(Cow<'_, str>, usize)> = Vec::with_capacity(a.len() / 2);
         for at in (0..a.len()).step_by(2) {
             members.push((key(t, a, at)?, at + 1));
         }
@@ -204,6 +214,40 @@ fn built(table: &mut Table) {
     });
 }
 
+/// Keys and values in turn, or side by side in rows of two.
+fn pairs_of<'v>(array: &Array<'v>) -> Result<Vec<(Scalar<'v>, Scalar<'v>)>> {
+    match array.dimensions.as_slice() {
+        [] => {}
+        [_] if array.elements.len() % 2 == 1 => {
+            return Err(EvalError::text("array must have even number of elements"));
+        }
+        [_] | [_, (_, 2)] => {}
+        [_, _] => return Err(EvalError::text("array must have two columns")),
+        _ => return Err(EvalError::text("wrong number of array subscripts")),
+    }
+    Ok(array.elements.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
+}
+
+/// Of texts.
+fn object_of<'v>(keys: &[Scalar<'_>], values: &[Scalar<'_>]) -> Result<Scalar<'v>> {
+    let mut members: Members<'_> = Vec::new();
+    for (key, value) in keys.iter().zip(values) {
+        let Scalar::Text(key) = key else {
+            return Err(EvalError::text("null value not allowed for object key"));
+        };
+        let value = match value {
+            Scalar::Text(value) => {
+                let mut quoted = Vec::new();
+                write_json_string(value.as_bytes(), &mut quoted);
+                string(quoted)?
+            }
+            _ => "null".to_owned(),
+        };
+        put(&mut members, Cow::Borrowed(key), Json::Scalar(value.into()));
+    }
+    written(&Json::Object(members))
+}
+
 /// A table's row: names and values in turn.
 pub(in super::super) fn row_to_json<'v>(
     types: &'v Types,
@@ -222,7 +266,7 @@ pub(in super::super) fn row_to_json<'v>(
     Ok(text(string(out)?))
 }
 
-fn key(types: &Types, of: &[Scalar<'_>], at: usize) -> Result<String> {
+fn key<'a>(types: &Types, of: &'a [Scalar<'_>], at: usize) -> Result<Cow<'a, str>> {
     if !of.len().is_multiple_of(2) {
         return Err(EvalError::text("argument list must have even number of elements"));
     }
@@ -234,13 +278,14 @@ fn key(types: &Types, of: &[Scalar<'_>], at: usize) -> Result<String> {
         Type::Array(..) | Type::Composite(_) | Type::Json | Type::Jsonb => {
             Err(EvalError::text("key value must be scalar, not array, composite, or json"))
         }
-        Type::Bool => Ok(of[at].bool().to_string()),
+        Type::Text => Ok(Cow::Borrowed(of[at].str())),
+        Type::Bool => Ok(of[at].bool().to_string().into()),
         Type::Timestamp | Type::TimestampTz => {
             let mut out = Vec::new();
             of[at].write_json(&types.arguments[at], &mut out)?;
-            Ok(string(out)?.trim_matches('"').to_owned())
+            Ok(string(out)?.trim_matches('"').to_owned().into())
         }
-        ty => text_of(&of[at], ty),
+        ty => Ok(text_of(&of[at], ty)?.into()),
     }
 }
 
@@ -352,6 +397,11 @@ fn changed(table: &mut Table) {
         written(&json)
     });
     table.add("jsonb_strip_nulls(jsonb)", |_, a| written(&stripped(parse(a[0].str())?)));
+    table.add("json_strip_nulls(json)", |_, a| {
+        let mut out = Vec::new();
+        compact(&stripped(parse(a[0].str())?), &mut out);
+        Ok(text(string(out)?))
+    });
     table.add("jsonb_pretty(jsonb)", |_, a| {
         let mut out = String::new();
         pretty(&parse(a[0].str())?, 0, &mut out);
@@ -506,6 +556,39 @@ fn stripped(json: Json<'_>) -> Json<'_> {
         ),
         Json::Array(elements) => Json::Array(elements.into_iter().map(stripped).collect()),
         scalar => scalar,
+    }
+}
+
+/// Without blanks.
+fn compact(json: &Json<'_>, out: &mut Vec<u8>) {
+    match json {
+        Json::Scalar(of) if of.starts_with('"') => match Json::unescape(of) {
+            Some(of) => write_json_string(of.as_bytes(), out),
+            None => out.extend_from_slice(of.as_bytes()),
+        },
+        Json::Scalar(of) => out.extend_from_slice(of.as_bytes()),
+        Json::Array(elements) => {
+            out.push(b'[');
+            for (at, element) in elements.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                compact(element, out);
+            }
+            out.push(b']');
+        }
+        Json::Object(members) => {
+            out.push(b'{');
+            for (at, (key, value)) in members.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write_json_string(key.as_bytes(), out);
+                out.push(b':');
+                compact(value, out);
+            }
+            out.push(b'}');
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod array;
 mod bytes;
 mod compare;
 mod convert;
+mod format;
 mod input;
 mod json;
 mod letters;
@@ -55,6 +56,7 @@ pub(super) fn runs() -> HashMap<String, Run> {
     json::register(&mut table);
     array::register(&mut table);
     convert::register(&mut table);
+    format::register(&mut table);
     table.0
 }
 

@@ -37,6 +37,8 @@ fn integers(table: &mut Table) {
         table.add(&two("&"), |_, a| Ok(Scalar::Int(a[0].int() & a[1].int())));
         table.add(&two("|"), |_, a| Ok(Scalar::Int(a[0].int() | a[1].int())));
         table.add(&two("#"), |_, a| Ok(Scalar::Int(a[0].int() ^ a[1].int())));
+        table.add(&format!("<<({ty},int4)"), |t, a| Ok(shifted(t, a[0].int(), a[1].int(), true)));
+        table.add(&format!(">>({ty},int4)"), |t, a| Ok(shifted(t, a[0].int(), a[1].int(), false)));
         table.add(&one("~"), |_, a| Ok(Scalar::Int(!a[0].int())));
         table.add(&one("-"), |t, a| int(t, a[0].int().checked_neg()));
         table.add(&one("+"), |_, a| Ok(Scalar::Int(a[0].int())));
@@ -68,6 +70,20 @@ pub(super) fn int<'v>(types: &Types, value: Option<i64>) -> Result<Scalar<'v>> {
         .filter(fits)
         .map(Scalar::Int)
         .ok_or_else(|| EvalError::new(format!("{} out of range", types.result)))
+}
+
+/// As C does it on the machines there are: by the lowest bits of the number of places.
+#[expect(clippy::cast_possible_truncation, reason = "the result is of the type's width")]
+fn shifted<'v>(types: &Types, of: i64, places: i64, left: bool) -> Scalar<'v> {
+    let places = places as u32;
+    Scalar::Int(match (&types.result, left) {
+        (Type::Int8, true) => of.wrapping_shl(places),
+        (Type::Int8, false) => of.wrapping_shr(places),
+        (Type::Int2, true) => ((of as i32).wrapping_shl(places) as i16).into(),
+        (Type::Int2, false) => ((of as i32).wrapping_shr(places) as i16).into(),
+        (_, true) => (of as i32).wrapping_shl(places).into(),
+        (_, false) => (of as i32).wrapping_shr(places).into(),
+    })
 }
 
 fn remainder<'v>(types: &Types, of: &mut [Scalar<'v>]) -> Result<Scalar<'v>> {

@@ -272,6 +272,8 @@ fn joined(table: &mut Table) {
         }
         Ok(text(parts.join(a[0].str())))
     });
+    table.add("num_nulls(any)", |_, a| Ok(count(a.iter().filter(|of| of.is_null()).count())));
+    table.add("num_nonnulls(any)", |_, a| Ok(count(a.iter().filter(|of| !of.is_null()).count())));
     table.all(&["format(text,any)", "format(text)"], format);
 }
 
@@ -391,7 +393,7 @@ fn letter_in_case(letter: char, upper: bool, ctype: Ctype) -> Result<char> {
     }
     match ctype {
         Ctype::C => Ok(letter),
-        Ctype::Libc => Ok(super::letters::in_case(letter, upper)),
+        Ctype::Libc => super::letters::in_case(letter, upper),
         Ctype::Unknown => Err(EvalError::text(
             "the case of letters beyond ASCII is not known under this collation",
         )),
@@ -404,10 +406,9 @@ fn is_word(letter: char, ctype: Ctype) -> Result<bool> {
     }
     match ctype {
         Ctype::C => Ok(false),
-        // Which characters are letters differs between versions of the C library.
-        Ctype::Libc if letter.is_alphabetic() => Ok(true),
-        _ => {
-            Err(EvalError::text("which characters make words is not known beyond ASCII's letters"))
+        Ctype::Libc => super::letters::is_word(letter),
+        Ctype::Unknown => {
+            Err(EvalError::text("which characters make words is not known under this collation"))
         }
     }
 }

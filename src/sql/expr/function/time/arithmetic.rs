@@ -79,8 +79,10 @@ fn moments(table: &mut Table) {
             if ends(left) || ends(right) {
                 return Err(EvalError::text("cannot subtract infinite timestamps"));
             }
-            let micros = left.checked_sub(right);
-            interval(micros.map(|micros| IntervalFields {
+            let Some(micros) = left.checked_sub(right) else {
+                return Err(EvalError::text("timestamps too far apart: interval out of range"));
+            };
+            interval(Some(micros).map(|micros| IntervalFields {
                 months: 0,
                 days: i32::try_from(micros / DAY).unwrap_or(i32::MAX),
                 micros: micros % DAY,

@@ -53,7 +53,7 @@ pub(super) fn register(table: &mut Table) {
 
 // --- date_trunc -------------------------------------------------------------------------------------
 
-fn cut<'v>(name: &str, micros: i64, ty: &Type) -> Result<Scalar<'v>> {
+pub(super) fn cut<'v>(name: &str, micros: i64, ty: &Type) -> Result<Scalar<'v>> {
     let shown = ty.to_string();
     let shown = if *ty == Type::Timestamp { "timestamp without time zone" } else { &shown };
     let Some(unit) = unit(name) else { return Err(no_unit(name, shown, false)) };
@@ -87,6 +87,14 @@ fn cut<'v>(name: &str, micros: i64, ty: &Type) -> Result<Scalar<'v>> {
         _ => return Err(no_unit(name, shown, true)),
     }
     timestamp(days_of(year, month, 1).checked_mul(DAY))
+}
+
+/// A unit of days or more of them.
+pub(super) fn is_of_days(name: &str) -> bool {
+    !matches!(
+        unit(name),
+        None | Some("microseconds" | "milliseconds" | "second" | "minute" | "hour")
+    )
 }
 
 fn cut_interval<'v>(name: &str, of: Interval) -> Result<Scalar<'v>> {
@@ -287,7 +295,7 @@ fn shown(year: i64) -> i64 {
 }
 
 /// The year and the number of the week, whose Thursday decides.
-fn iso(days: i64, year: i64) -> (i64, i64) {
+pub(in super::super) fn iso(days: i64, year: i64) -> (i64, i64) {
     let thursday = days - (days + 5).rem_euclid(7) + 3;
     let iso_year = [year - 1, year, year + 1]
         .into_iter()

@@ -77,10 +77,11 @@ pub(super) fn register(table: &mut Table) {
             if stride <= 0 {
                 return Err(EvalError::text("stride must be greater than zero"));
             }
-            let since = of.checked_sub(origin).ok_or(EvalError::text("interval out of range"))?;
-            timestamp(
-                since.div_euclid(stride).checked_mul(stride).and_then(|d| origin.checked_add(d)),
-            )
+            let binned = || {
+                let since = of.checked_sub(origin)?;
+                origin.checked_add(since.div_euclid(stride).checked_mul(stride)?)
+            };
+            timestamp(binned()).map_err(|_| EvalError::text("date_bin: timestamp out of range"))
         });
     }
 }

@@ -11,6 +11,7 @@ use super::super::eval::{EvalError, Result};
 use super::Table;
 
 pub(super) use arithmetic::midnight;
+pub(super) use fields::iso;
 pub(super) use zones::offset_of as zone_offset;
 
 pub(super) fn register(table: &mut Table) {
@@ -27,7 +28,7 @@ const TIMESTAMP_END: i64 = 9_223_371_331_200_000_000;
 const DATE_MIN: i64 = -2_451_545;
 const DATE_END: i64 = 2_147_483_494 - 2_451_545;
 
-fn ends(value: i64) -> bool {
+pub(super) fn ends(value: i64) -> bool {
     value == INFINITY || value == NEGATIVE_INFINITY
 }
 
@@ -58,17 +59,17 @@ fn finite(of: Interval) -> Result<IntervalFields> {
 }
 
 /// A moment's parts.
-struct Civil {
+pub(super) struct Civil {
     /// 0 is 1 BC.
-    year: i64,
-    month: i64,
-    day: i64,
+    pub(super) year: i64,
+    pub(super) month: i64,
+    pub(super) day: i64,
     /// Of the day.
-    micros: i64,
+    pub(super) micros: i64,
 }
 
 impl Civil {
-    fn of(micros: i64) -> Result<Self> {
+    pub(super) fn of(micros: i64) -> Result<Self> {
         let (year, month, day) =
             date_of(micros.div_euclid(DAY)).ok_or(EvalError::text("timestamp out of range"))?;
         Ok(Self { year, month, day, micros: micros.rem_euclid(DAY) })
