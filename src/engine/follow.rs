@@ -78,9 +78,21 @@ impl Engine {
         self.changed(scan, entry.lsn(), old, Some(entry))
     }
 
-    /// The table's scan, where somebody wants its deltas.
+    /// The table's scan, where its deltas are wanted.
     fn used_scan(&self, table: TableId) -> Option<usize> {
+        if self.tables[table].asleep {
+            return None;
+        }
         self.tables[table].scan.filter(|&scan| !self.nodes[scan].users.is_empty())
+    }
+
+    /// Whether changes wait for their transaction's end.
+    pub(super) fn has_pending(&self) -> bool {
+        let waits = |operator: &Operator| match operator {
+            Operator::Scan { pending, .. } => !pending.is_empty(),
+            _ => false,
+        };
+        self.nodes.iter().any(|node| waits(&node.operator))
     }
 
     fn changed(
@@ -181,6 +193,9 @@ impl Engine {
     fn index_entries(&mut self, at: usize, entries: &[(Entry, i64)]) -> Result<(), ValueError> {
         let mut out = Deltas::default();
         let node = &mut self.nodes[at];
+        if !node.filled {
+            return Ok(());
+        }
         let (mut ranges, mut bytes) = (Vec::new(), Vec::new());
         for (entry, weight) in entries {
             let row = entry.value().unwrap_or_default();
@@ -202,6 +217,9 @@ impl Engine {
     }
 
     fn push(&mut self, node: usize, port: usize, rows: &Deltas) {
+        if !self.nodes[node].filled {
+            return;
+        }
         let pending = &mut self.nodes[node].pending[port];
         rows.iter().for_each(|(row, weight)| pending.push(row, weight));
         #[cfg(test)]

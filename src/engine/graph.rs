@@ -37,6 +37,8 @@ pub(super) struct Table {
     layout: TableLayout,
     pub(super) arrangement: ArrangementId,
     pub(super) scan: Option<usize>,
+    /// Its rows are not yet those of one position: nothing is made of them.
+    pub(super) asleep: bool,
 }
 
 pub(super) struct Node {
@@ -48,7 +50,7 @@ pub(super) struct Node {
     /// What the inputs sent and was not worked off yet; by port.
     pub(super) pending: [Deltas; 2],
     pub(super) operator: Operator,
-    /// What it keeps is what its inputs' rows say.
+    /// What it keeps is what its inputs' rows say; before, it takes no changes.
     pub(super) filled: bool,
 }
 
@@ -142,7 +144,7 @@ impl Default for Engine {
 impl Engine {
     pub fn add_table(&mut self, layout: TableLayout) -> TableId {
         let arrangement = self.add_arrangement();
-        self.tables.push(Table { layout, arrangement, scan: None });
+        self.tables.push(Table { layout, arrangement, scan: None, asleep: false });
         self.tables.len() - 1
     }
 
@@ -360,6 +362,10 @@ impl Engine {
 
     pub fn output_tables(&self, output: OutputId) -> &[TableId] {
         &self.outputs[output].tables
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs.len()
     }
 
     /// `None` where the output is a table's own arrangement.
