@@ -83,7 +83,7 @@ impl Engine {
                 self.each(input, &mut |row, weight| operator.gather(row, weight, lsn, &mut into))?;
                 operator.finish(lsn, &mut into)?;
                 let output = *output;
-                let mut tell = |notice| self.told.push(Told { output, lsn, notice });
+                let mut tell = |notice| Self::tell(&mut self.told, Told { output, lsn, notice });
                 operator.settle(lsn, &mut into, &mut tell)?;
                 self.arrangements[*arrangement] = into;
             }

@@ -149,7 +149,7 @@ impl Engine {
         for node in nodes {
             if let Operator::Output { output, arrangement, operator } = &mut node.operator {
                 let output = *output;
-                let mut tell = |notice| told.push(Told { output, lsn, notice });
+                let mut tell = |notice| Self::tell(told, Told { output, lsn, notice });
                 operator.settle(lsn, &mut arrangements[*arrangement], &mut tell)?;
             }
         }
@@ -268,7 +268,7 @@ impl Engine {
             }
             Operator::Arrange(arranged) => self.rearrange(at, arranged, &pending[0])?,
             Operator::Join(join) => {
-                let withheld = [0, 1].map(|port| self.withheld(self.nodes[at].inputs[port]));
+                let withheld = [0, 1].map(|port| self.not_followed(self.nodes[at].inputs[port]));
                 let [left, right] =
                     [0, 1].map(|i| Arriving { delta: &pending[i], withheld: &withheld[i] });
                 join.begin(&left, &right, refuse)?;
@@ -282,7 +282,7 @@ impl Engine {
                 }
             }
             Operator::NotIn(join) => {
-                let withheld = [0, 1].map(|port| self.withheld(self.nodes[at].inputs[port]));
+                let withheld = [0, 1].map(|port| self.not_followed(self.nodes[at].inputs[port]));
                 let [left, right] =
                     [0, 1].map(|i| Arriving { delta: &pending[i], withheld: &withheld[i] });
                 join.begin(&left, &right, self.sides(at)[1], refuse)?;
@@ -368,7 +368,7 @@ impl Engine {
     }
 
     /// Changes of a table that its own arrangement has, though they are not to be followed yet.
-    fn withheld(&self, arrange: usize) -> Deltas {
+    fn not_followed(&self, arrange: usize) -> Deltas {
         let mut withheld = Deltas::default();
         if let Operator::Arrange(Arranged::Table(table)) = self.nodes[arrange].operator
             && let Some(scan) = self.tables[table].scan
@@ -412,7 +412,7 @@ impl Engine {
                 for error in &refused {
                     let error = value::error_text(error).unwrap_or_default().to_owned();
                     let notice = Notice::Refused { key: Vec::new(), error };
-                    self.told.push(Told { output, lsn, notice });
+                    Self::tell(&mut self.told, Told { output, lsn, notice });
                 }
             }
         }

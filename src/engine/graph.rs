@@ -18,6 +18,9 @@ pub type ArrangementId = usize;
 /// A projection's output in the engine's list.
 pub type OutputId = usize;
 
+/// So much waits to be told at most; what comes then is left out.
+const TOLD_MAX: usize = 1_000;
+
 /// So many rows go from operator to operator at once.
 const CHUNK_ROWS: usize = 4096;
 
@@ -26,6 +29,7 @@ pub struct Engine {
     pub(super) tables: Vec<Table>,
     pub(super) nodes: Vec<Node>,
     outputs: Vec<ProjectionOutput>,
+    /// For whoever watches; what is withheld is known by `withheld` too.
     pub(super) told: Vec<Told>,
     pub(super) chunk_rows: usize,
     /// The most that was ever on its way to one node.
@@ -381,9 +385,15 @@ impl Engine {
         &mut self.arrangements[id]
     }
 
-    /// What became known of the projections' rows since it was asked last.
+    /// What became known of the projections' rows since it was asked last, the first of it.
     pub fn take_told(&mut self) -> Vec<Told> {
         std::mem::take(&mut self.told)
+    }
+
+    pub(super) fn tell(told: &mut Vec<Told>, notice: Told) {
+        if told.len() < TOLD_MAX {
+            told.push(notice);
+        }
     }
 
     /// The node and all that it is made of, inputs first.
