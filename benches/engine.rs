@@ -276,9 +276,9 @@ fn order_summary(orders: i64) {
     let mut random = fastrand::Rng::with_seed(1);
     // Of ten changes six are of items, three of orders, one is of a customer.
     let mut change = |engine: &mut Engine, lsn: u64| match random.u8(..10) {
-        0..6 => engine.put(ITEMS, item(lsn, random.i64(..items), random.i64(1..9))).unwrap(),
-        6..9 => engine.put(ORDERS, order(lsn, random.i64(..orders), "confirmed")).unwrap(),
-        _ => engine.put(CUSTOMERS, customer(lsn, random.i64(..customers), "Renamed")).unwrap(),
+        0..6 => engine.put(ITEMS, item(lsn, random.i64(0..items), random.i64(1..9))).unwrap(),
+        6..9 => engine.put(ORDERS, order(lsn, random.i64(0..orders), "confirmed")).unwrap(),
+        _ => engine.put(CUSTOMERS, customer(lsn, random.i64(0..customers), "Renamed")).unwrap(),
     };
     for (what, batch, batches) in [
         ("batches of 1000", 1_000, 100),

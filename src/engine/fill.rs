@@ -4,7 +4,7 @@
 use super::Entry;
 use super::delta::See;
 use super::follow::Passing;
-use super::graph::{Arranged, Engine, Operator, OutputId, Told};
+use super::graph::{Arranged, Engine, Operator, OutputId, TableId, Told};
 use crate::lsn::Lsn;
 use crate::value::ValueError;
 
@@ -21,11 +21,35 @@ impl Engine {
             super::Arrangement::restore(rows.into_iter(), position, tombstone_floor);
     }
 
+    /// The table's rows are of different positions until `wake`, while a load brings them: what is made of
+    /// it stays as it is, and takes no changes of other tables either.
+    pub fn sleep(&mut self, table: TableId) {
+        self.tables[table].asleep = true;
+    }
+
+    /// The tables' rows are those of one position, between two transactions: what is made of them is
+    /// brought to them, by changes as of `lsn`.
+    pub fn wake(&mut self, tables: &[TableId], lsn: Lsn) -> Result<(), ValueError> {
+        let waiting: Vec<OutputId> =
+            (0..self.outputs()).filter(|&output| self.is_asleep(output)).collect();
+        debug_assert!(waiting.is_empty() || !self.has_pending(), "no transaction is under way");
+        tables.iter().for_each(|&table| self.tables[table].asleep = false);
+        waiting.into_iter().try_for_each(|output| self.reconcile(output, lsn))
+    }
+
+    /// Whether an output that is computed waits for one of its tables.
+    pub fn is_asleep(&self, output: OutputId) -> bool {
+        let waits = self.output_tables(output).iter().any(|&table| self.tables[table].asleep);
+        waits && self.output_node(output).is_some()
+    }
+
     /// Brings an output to what its tables' restored rows say, by changes as of `lsn`. The store keeps
     /// the rows of both, but not what a transaction that was under way had yet to tell the output, nor
-    /// which rows share a key; and a table that is loaded again has none.
+    /// which rows share a key. One that waits for a table stays as it is.
     pub fn reconcile(&mut self, output: OutputId, lsn: Lsn) -> Result<(), ValueError> {
-        let Some(node) = self.output_node(output) else { return Ok(()) };
+        let Some(node) = self.output_node(output).filter(|_| !self.is_asleep(output)) else {
+            return Ok(());
+        };
         for at in self.up_to(node) {
             if !self.nodes[at].filled {
                 self.fill(at, lsn)?;
@@ -59,7 +83,7 @@ impl Engine {
                 self.each(input, &mut |row, weight| operator.gather(row, weight, lsn, &mut into))?;
                 operator.finish(lsn, &mut into)?;
                 let output = *output;
-                let mut tell = |notice| self.told.push(Told { output, lsn, notice });
+                let mut tell = |notice| Self::tell(&mut self.told, Told { output, lsn, notice });
                 operator.settle(lsn, &mut into, &mut tell)?;
                 self.arrangements[*arrangement] = into;
             }

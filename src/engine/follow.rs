@@ -78,9 +78,21 @@ impl Engine {
         self.changed(scan, entry.lsn(), old, Some(entry))
     }
 
-    /// The table's scan, where somebody wants its deltas.
+    /// The table's scan, where its deltas are wanted.
     fn used_scan(&self, table: TableId) -> Option<usize> {
+        if self.tables[table].asleep {
+            return None;
+        }
         self.tables[table].scan.filter(|&scan| !self.nodes[scan].users.is_empty())
+    }
+
+    /// Whether changes wait for their transaction's end.
+    pub(super) fn has_pending(&self) -> bool {
+        let waits = |operator: &Operator| match operator {
+            Operator::Scan { pending, .. } => !pending.is_empty(),
+            _ => false,
+        };
+        self.nodes.iter().any(|node| waits(&node.operator))
     }
 
     fn changed(
@@ -137,7 +149,7 @@ impl Engine {
         for node in nodes {
             if let Operator::Output { output, arrangement, operator } = &mut node.operator {
                 let output = *output;
-                let mut tell = |notice| told.push(Told { output, lsn, notice });
+                let mut tell = |notice| Self::tell(told, Told { output, lsn, notice });
                 operator.settle(lsn, &mut arrangements[*arrangement], &mut tell)?;
             }
         }
@@ -181,6 +193,9 @@ impl Engine {
     fn index_entries(&mut self, at: usize, entries: &[(Entry, i64)]) -> Result<(), ValueError> {
         let mut out = Deltas::default();
         let node = &mut self.nodes[at];
+        if !node.filled {
+            return Ok(());
+        }
         let (mut ranges, mut bytes) = (Vec::new(), Vec::new());
         for (entry, weight) in entries {
             let row = entry.value().unwrap_or_default();
@@ -202,6 +217,9 @@ impl Engine {
     }
 
     fn push(&mut self, node: usize, port: usize, rows: &Deltas) {
+        if !self.nodes[node].filled {
+            return;
+        }
         let pending = &mut self.nodes[node].pending[port];
         rows.iter().for_each(|(row, weight)| pending.push(row, weight));
         #[cfg(test)]
@@ -250,7 +268,7 @@ impl Engine {
             }
             Operator::Arrange(arranged) => self.rearrange(at, arranged, &pending[0])?,
             Operator::Join(join) => {
-                let withheld = [0, 1].map(|port| self.withheld(self.nodes[at].inputs[port]));
+                let withheld = [0, 1].map(|port| self.not_followed(self.nodes[at].inputs[port]));
                 let [left, right] =
                     [0, 1].map(|i| Arriving { delta: &pending[i], withheld: &withheld[i] });
                 join.begin(&left, &right, refuse)?;
@@ -264,7 +282,7 @@ impl Engine {
                 }
             }
             Operator::NotIn(join) => {
-                let withheld = [0, 1].map(|port| self.withheld(self.nodes[at].inputs[port]));
+                let withheld = [0, 1].map(|port| self.not_followed(self.nodes[at].inputs[port]));
                 let [left, right] =
                     [0, 1].map(|i| Arriving { delta: &pending[i], withheld: &withheld[i] });
                 join.begin(&left, &right, self.sides(at)[1], refuse)?;
@@ -350,7 +368,7 @@ impl Engine {
     }
 
     /// Changes of a table that its own arrangement has, though they are not to be followed yet.
-    fn withheld(&self, arrange: usize) -> Deltas {
+    fn not_followed(&self, arrange: usize) -> Deltas {
         let mut withheld = Deltas::default();
         if let Operator::Arrange(Arranged::Table(table)) = self.nodes[arrange].operator
             && let Some(scan) = self.tables[table].scan
@@ -394,7 +412,7 @@ impl Engine {
                 for error in &refused {
                     let error = value::error_text(error).unwrap_or_default().to_owned();
                     let notice = Notice::Refused { key: Vec::new(), error };
-                    self.told.push(Told { output, lsn, notice });
+                    Self::tell(&mut self.told, Told { output, lsn, notice });
                 }
             }
         }

@@ -18,6 +18,9 @@ pub type ArrangementId = usize;
 /// A projection's output in the engine's list.
 pub type OutputId = usize;
 
+/// So much waits to be told at most; what comes then is left out.
+const TOLD_MAX: usize = 1_000;
+
 /// So many rows go from operator to operator at once.
 const CHUNK_ROWS: usize = 4096;
 
@@ -26,6 +29,7 @@ pub struct Engine {
     pub(super) tables: Vec<Table>,
     pub(super) nodes: Vec<Node>,
     outputs: Vec<ProjectionOutput>,
+    /// For whoever watches; what is withheld is known by `withheld` too.
     pub(super) told: Vec<Told>,
     pub(super) chunk_rows: usize,
     /// The most that was ever on its way to one node.
@@ -37,6 +41,8 @@ pub(super) struct Table {
     layout: TableLayout,
     pub(super) arrangement: ArrangementId,
     pub(super) scan: Option<usize>,
+    /// Its rows are not yet those of one position: nothing is made of them.
+    pub(super) asleep: bool,
 }
 
 pub(super) struct Node {
@@ -48,7 +54,7 @@ pub(super) struct Node {
     /// What the inputs sent and was not worked off yet; by port.
     pub(super) pending: [Deltas; 2],
     pub(super) operator: Operator,
-    /// What it keeps is what its inputs' rows say.
+    /// What it keeps is what its inputs' rows say; before, it takes no changes.
     pub(super) filled: bool,
 }
 
@@ -142,7 +148,7 @@ impl Default for Engine {
 impl Engine {
     pub fn add_table(&mut self, layout: TableLayout) -> TableId {
         let arrangement = self.add_arrangement();
-        self.tables.push(Table { layout, arrangement, scan: None });
+        self.tables.push(Table { layout, arrangement, scan: None, asleep: false });
         self.tables.len() - 1
     }
 
@@ -362,6 +368,10 @@ impl Engine {
         &self.outputs[output].tables
     }
 
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs.len()
+    }
+
     /// `None` where the output is a table's own arrangement.
     pub(super) fn output_node(&self, output: OutputId) -> Option<usize> {
         self.outputs[output].node
@@ -375,9 +385,15 @@ impl Engine {
         &mut self.arrangements[id]
     }
 
-    /// What became known of the projections' rows since it was asked last.
+    /// What became known of the projections' rows since it was asked last, the first of it.
     pub fn take_told(&mut self) -> Vec<Told> {
         std::mem::take(&mut self.told)
+    }
+
+    pub(super) fn tell(told: &mut Vec<Told>, notice: Told) {
+        if told.len() < TOLD_MAX {
+            told.push(notice);
+        }
     }
 
     /// The node and all that it is made of, inputs first.

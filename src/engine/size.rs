@@ -1,6 +1,8 @@
 //! What the operators of a projection keep, for people who ask what a query costs.
 
+use super::Notice;
 use super::graph::{Arranged, Engine, Operator, OutputId};
+use crate::value::ValueError;
 
 /// One operator of a projection's plan that keeps something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,16 @@ pub struct OperatorSize {
 }
 
 impl Engine {
+    /// The keys of a projection of which nothing can be shown, and why.
+    pub fn withheld(&self, output: OutputId) -> impl Iterator<Item = Result<Notice, ValueError>> {
+        let node = self.output_node(output).map(|node| &self.nodes[node].operator);
+        let operator = node.and_then(|node| match node {
+            Operator::Output { operator, .. } => Some(operator),
+            _ => None,
+        });
+        operator.into_iter().flat_map(|operator| operator.withheld())
+    }
+
     /// What is kept for a projection, inputs first.
     pub fn sizes(&self, output: OutputId) -> Vec<OperatorSize> {
         let Some(node) = self.output_node(output) else { return Vec::new() };
@@ -37,7 +49,7 @@ impl Engine {
             Operator::TopN(top_n) => ("top-n", top_n.rows(), top_n.bytes()),
             Operator::Output { arrangement, operator, .. } => {
                 let rows = &self.arrangements[*arrangement];
-                ("output", rows.len() + operator.withheld(), rows.bytes())
+                ("output", rows.len() + operator.withheld().count(), rows.bytes())
             }
             _ => return None,
         };

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use super::doubt::RowKey;
 use super::letters::Letters;
-use super::load::{LOAD_FACT, Load, rows_lsn};
+use super::load::{LOAD_FACT, Load};
 use super::table::{Route, Routes, Stage, Table};
 use crate::engine::{
     Batch, Engine, Entry, Leaf, OutputId, RowBuffer, RowError, RowsOf, TableId, TableLayout, Told,
@@ -168,6 +168,9 @@ impl Machine {
         let position = init.position;
         for (at, table) in init.tables.into_iter().enumerate() {
             let id = engine.add_table(table.layout);
+            if table.stage == Stage::Loading {
+                engine.sleep(id);
+            }
             let arrangement = engine.table_arrangement(id);
             engine.restore(arrangement, table.rows, position.lsn, table.tombstone_floor);
             rows_of.push(table.rows_of);
@@ -197,11 +200,10 @@ impl Machine {
                 );
             }
             let its_tables = engine.output_tables(output).to_vec();
-            let loading = its_tables.iter().any(|&at: &usize| tables[at].stage == Stage::Loading);
-            let lsn = match (&init.load, position.inside) {
-                (Some(load), _) if loading => rows_lsn(load.from),
-                (_, Some(inside)) => inside.commit_lsn,
-                _ => Lsn(position.lsn.0.saturating_sub(1)),
+            // What waits for a load is brought to its rows at the load's end.
+            let lsn = match position.inside {
+                Some(inside) => inside.commit_lsn,
+                None => Lsn(position.lsn.0.saturating_sub(1)),
             };
             engine.reconcile(output, lsn)?;
             projections.push(Projection { name: projection.name, output, tables: its_tables });
@@ -315,9 +317,13 @@ impl Machine {
     /// What depends on these tables follows.
     pub(super) fn commit_of(&mut self, tables: &[TableId], lsn: Lsn) -> Result<(), Fault> {
         self.engine.commit_of(tables, lsn)?;
+        self.gather_told();
+        Ok(())
+    }
+
+    pub(super) fn gather_told(&mut self) {
         let room = TOLD_MAX.saturating_sub(self.told.len());
         self.told.extend(self.engine.take_told().into_iter().take(room));
-        Ok(())
     }
 
     fn change(&mut self, lsn: Lsn, change: &Change<'_>, body: &[u8]) -> Result<(), Fault> {

@@ -156,20 +156,12 @@ impl Output {
             }
         }
         for key in std::mem::take(&mut self.unsettled) {
-            let Some(Withheld { rows, told }) = self.withheld.get(&key) else { continue };
+            let Some(withheld) = self.withheld.get(&key) else { continue };
             into.delete(lsn, &key);
-            if *told {
+            if withheld.told {
                 continue;
             }
-            let count: i64 = rows.values().sum();
-            let error = match rows.first_key_value() {
-                Some((row, _)) if count == 1 => self.error_of(row)?,
-                _ => None,
-            };
-            tell(match error {
-                Some(error) => Notice::Refused { key: key.clone(), error },
-                None => Notice::Conflict { key: key.clone(), rows: count as usize },
-            });
+            tell(self.notice(&key, withheld)?);
             if let Some(withheld) = self.withheld.get_mut(&key) {
                 withheld.told = true;
             }
@@ -228,9 +220,21 @@ impl Output {
         Ok(())
     }
 
-    /// Rows that are kept beside those that are shown.
-    pub(crate) fn withheld(&self) -> usize {
-        self.withheld.len()
+    /// What cannot be shown, key by key.
+    pub(crate) fn withheld(&self) -> impl Iterator<Item = Result<Notice, ValueError>> {
+        self.withheld.iter().map(|(key, withheld)| self.notice(key, withheld))
+    }
+
+    fn notice(&self, key: &[u8], withheld: &Withheld) -> Result<Notice, ValueError> {
+        let (rows, key) = (withheld.rows.values().sum::<i64>(), key.to_vec());
+        let error = match withheld.rows.first_key_value() {
+            Some((row, _)) if rows == 1 => self.error_of(row)?,
+            _ => None,
+        };
+        Ok(match error {
+            Some(error) => Notice::Refused { key, error },
+            None => Notice::Conflict { key, rows: rows as usize },
+        })
     }
 }
 

@@ -28,6 +28,7 @@ struct World {
     withheld: Vec<BTreeSet<Vec<u8>>>,
     chunk_rows: usize,
     lsn: u64,
+    asleep: Option<usize>,
 }
 
 impl World {
@@ -43,6 +44,7 @@ impl World {
             plans,
             chunk_rows,
             lsn: 1,
+            asleep: None,
         };
         this.restart();
         this
@@ -61,6 +63,9 @@ impl World {
             let table = self.engine.add_table(layout.clone());
             let at = self.engine.table_arrangement(table);
             self.engine.restore(at, stored(at), position, Lsn::ZERO);
+            if self.asleep == Some(table) {
+                self.engine.sleep(table);
+            }
         }
         self.outputs.clear();
         for plan in &self.plans {
@@ -102,6 +107,17 @@ impl World {
                 self.engine.load(*table, Entry::row(lsn, key, row)).expect("a row");
             }
             Change::Restart => self.restart(),
+            Change::Sleep { table } => {
+                self.asleep = Some(*table);
+                self.restart();
+            }
+            Change::Wake => {
+                let table = self.asleep.take().expect("it sleeps");
+                self.lsn += 1;
+                self.engine.wake(&[table], Lsn(self.lsn)).expect("rows");
+                self.check();
+                self.lsn += 1;
+            }
             Change::Commit { tables } => {
                 self.engine.commit_of(tables, lsn).expect("rows");
                 for &table in tables {
@@ -132,6 +148,9 @@ impl World {
             })
             .collect();
         for ((plan, &output), told) in self.plans.iter().zip(&self.outputs).zip(&self.withheld) {
+            if self.engine.is_asleep(output) {
+                continue;
+            }
             let expected = answer(plan, &tables);
             let rows = &self.engine.arrangements()[self.engine.output_arrangement(output)];
             let shown: BTreeMap<Vec<u8>, Vec<u8>> = rows
@@ -143,6 +162,7 @@ impl World {
             let told: Vec<_> = told.iter().filter(|key| !key.is_empty()).collect();
             let withheld: Vec<_> = expected.withheld.iter().filter(|key| !key.is_empty()).collect();
             assert_eq!(told, withheld, "{plan:#?}");
+            assert_eq!(self.engine.withheld(output).count(), expected.withheld.len());
         }
     }
 }

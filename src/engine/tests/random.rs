@@ -39,6 +39,11 @@ pub(super) enum Change {
         tables: Vec<usize>,
     },
     Restart,
+    /// A restart after which the table is loaded again.
+    Sleep {
+        table: usize,
+    },
+    Wake,
 }
 
 const TABLES: usize = 3;
@@ -52,6 +57,7 @@ impl Script {
             .into();
         let plans = (0..rng.usize(1..3)).map(|_| random_plan(rng)).collect();
         let mut changes = Vec::new();
+        let mut asleep = false;
         for _ in 0..rng.usize(4..20) {
             changes.extend((0..rng.usize(0..8)).map(|_| random_change(rng, &layouts)));
             if rng.u8(..8) == 0 {
@@ -60,6 +66,15 @@ impl Script {
             let all = rng.u8(..4) > 0;
             let tables = (0..TABLES).filter(|_| all || rng.bool()).collect();
             changes.push(Change::Commit { tables });
+            match rng.u8(..6) {
+                0 if !asleep => changes.push(Change::Sleep { table: rng.usize(..TABLES) }),
+                0..3 if asleep => {
+                    changes.push(Change::Commit { tables: (0..TABLES).collect() });
+                    changes.push(Change::Wake);
+                }
+                _ => continue,
+            }
+            asleep = !asleep;
         }
         let chunk_rows = if rng.bool() { rng.usize(1..8) } else { 4096 };
         Self { layouts, plans, changes, chunk_rows }

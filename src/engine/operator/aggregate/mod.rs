@@ -18,7 +18,7 @@ use self::kept::Kept;
 use self::list::List;
 use self::running::Running;
 use super::super::delta::{Deltas, Refuse, See, Sorted};
-use super::super::index::Held as _;
+use super::super::index::{Held as _, Packed};
 use super::super::row::{Key, RowLayout};
 use crate::sql::plan::{self, Function};
 use crate::value::{self, Type, ValueError};
@@ -28,13 +28,14 @@ pub(in crate::engine) struct Aggregate {
     group: Vec<usize>,
     key: Key,
     calls: Vec<Call>,
-    totals: usize,
     kept: Vec<Kept>,
     groups: BTreeMap<Box<[u8]>, Group>,
     bytes: usize,
     /// There is a row also over nothing.
     scalar: bool,
     work: Option<(Sorted, usize)>,
+    /// Reused: where a row's columns are.
+    ranges: Vec<Range<usize>>,
 }
 
 struct Group {
@@ -62,32 +63,20 @@ impl Aggregate {
             key: Key::new(&input, group),
             group: group.to_vec(),
             calls,
-            totals,
             kept,
             groups: BTreeMap::new(),
             bytes: 0,
             scalar,
             work: None,
+            ranges: Vec::new(),
             input,
         };
         if scalar {
-            let nothing = this.new_group(None);
+            let nothing = Group::new(&this.calls, None);
             this.bytes += cost(&[], &nothing);
             this.groups.insert(Box::default(), nothing);
         }
         this
-    }
-
-    fn new_group(&self, shown: Option<Box<[u8]>>) -> Group {
-        let totals = self.calls.iter().filter_map(|call| match call.source {
-            Source::Total(_) | Source::DistinctTotal { .. } => {
-                Call::total_of(call.function, &call.types)
-            }
-            _ => None,
-        });
-        let totals: Box<[Running]> = totals.collect();
-        debug_assert_eq!(totals.len(), self.totals);
-        Group { rows: 0, shown, totals, errors: None }
     }
 
     pub(in crate::engine) fn begin(
@@ -172,20 +161,18 @@ impl Aggregate {
     }
 
     fn change(&mut self, key: &[u8], row: &[u8], weight: i64) -> Result<(), ValueError> {
-        let mut ranges = Vec::new();
-        let end = self.input.split(row, &mut ranges)?;
-        let ranges = ranges.as_slice();
-        let mut group = match self.groups.remove(key) {
+        let end = self.input.split(row, &mut self.ranges)?;
+        let columns = (row, self.ranges.as_slice());
+        let group = match self.groups.get_mut(key) {
             Some(group) => {
-                self.bytes -= cost(key, &group);
+                self.bytes -= cost(key, group);
                 group
             }
             None => {
                 let mut shown = Vec::new();
-                for &at in &self.group {
-                    shown.extend_from_slice(&row[ranges[at].clone()]);
-                }
-                self.new_group((shown != key).then(|| shown.into()))
+                self.group.iter().for_each(|&at| shown.extend_from_slice(datum(columns, at)));
+                let shown = (shown != key).then(|| shown.into());
+                self.groups.entry(key.into()).or_insert(Group::new(&self.calls, shown))
             }
         };
         group.rows += weight;
@@ -194,91 +181,39 @@ impl Aggregate {
             group.count_error(None, &row[end..], weight);
         }
         // Distinct values are told apart by what is kept before and after.
-        let firsts = self.distinct_firsts(key, (row, ranges))?;
+        let firsts = distinct_firsts(&self.calls, &mut self.kept, key, columns)?;
         for kept in &mut self.kept {
             let by = &kept.spec.order;
-            if !by.iter().any(|order| value::is_error(&row[ranges[order.column].clone()])) {
-                kept.add(key, (row, ranges), weight)?;
+            if !by.iter().any(|order| value::is_error(datum(columns, order.column))) {
+                kept.add(key, columns, weight)?;
             }
         }
-        for at in 0..self.calls.len() {
-            self.change_call(at, &mut group, key, (row, ranges), weight, &firsts)?;
-        }
-        if group.rows > 0 || self.scalar {
-            self.bytes += cost(key, &group);
-            self.groups.insert(key.into(), group);
-        }
-        Ok(())
-    }
-
-    /// By kept place: the row that stands for this one's values, before the change.
-    fn distinct_firsts(
-        &mut self,
-        key: &[u8],
-        row: (&[u8], &[Range<usize>]),
-    ) -> Result<Vec<Option<Vec<u8>>>, ValueError> {
-        let mut firsts = vec![None; self.kept.len()];
-        for call in &self.calls {
-            if let Source::DistinctTotal { kept, .. } = call.source {
-                let first = self.kept[kept].first_equal(key, row)?;
-                firsts[kept] = first.map(|row| row.content().to_vec());
+        for (at, call) in self.calls.iter().enumerate() {
+            if !group.counts(at, call, &self.kept, columns, weight) {
+                continue;
             }
-        }
-        Ok(firsts)
-    }
-
-    fn change_call(
-        &mut self,
-        at: usize,
-        group: &mut Group,
-        key: &[u8],
-        (row, ranges): (&[u8], &[Range<usize>]),
-        weight: i64,
-        firsts: &[Option<Vec<u8>>],
-    ) -> Result<(), ValueError> {
-        let call = &self.calls[at];
-        let datum = |at: usize| &row[ranges[at].clone()];
-        if let Some(filter) = call.filter {
-            let filter = datum(filter);
-            if value::is_error(filter) {
-                group.count_error(Some(at), filter, weight);
-                return Ok(());
-            }
-            if filter != [1] {
-                return Ok(());
-            }
-        }
-        let order = match call.source {
-            Source::List(kept) => self.kept[kept].spec.order.as_slice(),
-            _ => &[],
-        };
-        let looked_at = call.arguments.iter().copied().chain(order.iter().map(|o| o.column));
-        if let Some(error) = looked_at.map(datum).find(|datum| value::is_error(datum)) {
-            group.count_error(Some(at), error, weight);
-            return Ok(());
-        }
-        match call.source {
-            Source::Total(total) => match call.arguments.first() {
-                None => group.totals[total].add(&Type::Bool, &[1], weight),
-                Some(&column) if value::is_null(datum(column)) => Ok(()),
-                Some(&column) => group.totals[total].add(&call.types[0], datum(column), weight),
-            },
-            Source::DistinctTotal { total, kept } => {
-                let after = self.kept[kept].first_equal(key, (row, ranges))?;
-                let after = after.as_ref().map(|row| row.content());
-                let before = firsts[kept].as_deref();
-                if before != after {
-                    for (first, weight) in [(before, -1), (after, 1)] {
-                        if let Some(first) = first {
-                            let len = value::datum_len(&call.types[0], first)?;
-                            group.totals[total].add(&call.types[0], &first[..len], weight)?;
+            match call.source {
+                Source::Total(total) => group.add(total, call, columns, weight)?,
+                Source::DistinctTotal { total, kept } => {
+                    let first = self.kept[kept].first_equal(key, columns)?;
+                    let (before, after) = (firsts[kept].as_ref(), first.as_ref());
+                    if before.map(|row| row.content()) != after.map(|row| row.content()) {
+                        for (first, weight) in [(before, -1), (after, 1)] {
+                            if let Some(first) = first {
+                                group.totals[total].add(&call.types[0], first.content(), weight)?;
+                            }
                         }
                     }
                 }
-                Ok(())
+                _ => {}
             }
-            _ => Ok(()),
         }
+        if group.rows > 0 || self.scalar {
+            self.bytes += cost(key, group);
+        } else {
+            self.groups.remove(key);
+        }
+        Ok(())
     }
 
     /// Appends the group's row, when there is one.
@@ -388,7 +323,91 @@ impl Aggregate {
     }
 }
 
+/// A row and where its columns are.
+type Columns<'r> = (&'r [u8], &'r [Range<usize>]);
+
+fn datum<'r>((row, ranges): Columns<'r>, at: usize) -> &'r [u8] {
+    &row[ranges[at].clone()]
+}
+
+/// By kept place: the row that stands for this one's values, before a change.
+fn distinct_firsts(
+    calls: &[Call],
+    kept: &mut [Kept],
+    key: &[u8],
+    columns: Columns<'_>,
+) -> Result<Vec<Option<Packed>>, ValueError> {
+    let distinct = calls.iter().filter_map(|call| match call.source {
+        Source::DistinctTotal { kept, .. } => Some(kept),
+        _ => None,
+    });
+    let mut firsts = Vec::new();
+    for at in distinct {
+        firsts.resize(kept.len(), None);
+        firsts[at] = kept[at].first_equal(key, columns)?;
+    }
+    Ok(firsts)
+}
+
 impl Group {
+    fn new(calls: &[Call], shown: Option<Box<[u8]>>) -> Self {
+        let totals = calls.iter().filter_map(|call| match call.source {
+            Source::Total(_) | Source::DistinctTotal { .. } => {
+                Call::total_of(call.function, &call.types)
+            }
+            _ => None,
+        });
+        Self { rows: 0, shown, totals: totals.collect(), errors: None }
+    }
+
+    /// Whether the row is one of the call's; counts the error where it cannot be told, or looked at.
+    fn counts(
+        &mut self,
+        at: usize,
+        call: &Call,
+        kept: &[Kept],
+        columns: Columns<'_>,
+        weight: i64,
+    ) -> bool {
+        if let Some(filter) = call.filter {
+            let filter = datum(columns, filter);
+            if value::is_error(filter) {
+                self.count_error(Some(at), filter, weight);
+            }
+            if filter != [1] {
+                return false;
+            }
+        }
+        let order = match call.source {
+            Source::List(at) => kept[at].spec.order.as_slice(),
+            _ => &[],
+        };
+        let looked_at = call.arguments.iter().copied().chain(order.iter().map(|o| o.column));
+        let mut datums = looked_at.map(|at| datum(columns, at));
+        match datums.find(|datum| value::is_error(datum)) {
+            Some(error) => {
+                self.count_error(Some(at), error, weight);
+                false
+            }
+            None => true,
+        }
+    }
+
+    fn add(
+        &mut self,
+        total: usize,
+        call: &Call,
+        columns: Columns<'_>,
+        weight: i64,
+    ) -> Result<(), ValueError> {
+        let total = &mut self.totals[total];
+        match call.arguments.first() {
+            None => total.add(&Type::Bool, &[1], weight),
+            Some(&column) if value::is_null(datum(columns, column)) => Ok(()),
+            Some(&column) => total.add(&call.types[0], datum(columns, column), weight),
+        }
+    }
+
     fn count_error(&mut self, call: Option<usize>, error: &[u8], weight: i64) {
         let errors = self.errors.get_or_insert_default();
         let count = errors.entry((call, error.to_vec())).or_default();
