@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("config", &["value"]),
     ("pg", &["config", "metrics"]),
-    ("source", &["pg", "pgoutput", "engine", "value", "config", "metrics"]),
+    ("source", &["pg", "pgoutput", "engine", "sql", "value", "config", "metrics"]),
     ("state", &["output", "engine", "value", "config", "metrics"]),
     ("sink", &["output", "engine", "sql", "pg", "value", "config", "metrics"]),
     ("http", ALL),

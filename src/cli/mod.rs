@@ -92,7 +92,7 @@ fn dispatch(arguments: &Arguments, environment: &Environment) -> anyhow::Result<
     match &arguments.command {
         Command::Run => run::run(config, environment),
         Command::Check => check::run(config, environment),
-        Command::Explain(command) => explain::run(command),
+        Command::Explain(command) => explain::run(command, config, environment),
         Command::Status(command) => status::run(command, config, environment),
         Command::Verify(command) => verify::run(command),
         Command::Rebuild(command) => rebuild::run(command),

@@ -82,12 +82,8 @@ fn definition(name: &str, section: &Section<'_>, faults: &mut Faults) -> Option<
             Some(Definition::Table { schema, name, place })
         }
         (None, Some(query)) => {
-            section.text("query", faults)?;
-            let what =
-                format!("projection `{name}` is a query, which this version does not maintain");
-            let hint = "project the tables of the query, each by table = \"TABLE\"";
-            faults.push(Diagnostic::new(what).at(&query.key_place).hint(hint));
-            None
+            let sql = section.text("query", faults)?.to_owned();
+            Some(Definition::Query { sql, place: query.place.clone() })
         }
     }
 }

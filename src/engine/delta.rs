@@ -1,4 +1,15 @@
-//! Deltas: rows that come (+1) and go (-1), gathered until the transaction is whole.
+//! Deltas: rows that come (+1) and go (-1), gathered until they are worked off.
+
+use std::ops::Range;
+
+use super::row::{Key, RowLayout};
+use crate::value::ValueError;
+
+/// Shown a row and its weight.
+pub(in crate::engine) type See<'s> = dyn FnMut(&[u8], i64) -> Result<(), ValueError> + 's;
+
+/// Told of an error in a key, and the weight of its row.
+pub(in crate::engine) type Refuse<'r> = dyn FnMut(&[u8], i64) + 'r;
 
 /// Weighted rows in one buffer.
 #[derive(Default)]
@@ -10,7 +21,12 @@ pub(in crate::engine) struct Deltas {
 
 impl Deltas {
     pub(in crate::engine) fn push(&mut self, row: &[u8], weight: i64) {
-        self.bytes.extend_from_slice(row);
+        self.push_with(weight, |bytes| bytes.extend_from_slice(row));
+    }
+
+    /// The row is what `write` appends.
+    pub(in crate::engine) fn push_with(&mut self, weight: i64, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
         self.rows.push((self.bytes.len(), weight));
     }
 
@@ -18,9 +34,8 @@ impl Deltas {
         self.rows.is_empty()
     }
 
-    /// Bytes held, for the caller that bounds them.
-    pub(in crate::engine) fn bytes(&self) -> usize {
-        self.bytes.len() + self.rows.len() * size_of::<(usize, i64)>()
+    pub(in crate::engine) fn len(&self) -> usize {
+        self.rows.len()
     }
 
     pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
@@ -35,5 +50,130 @@ impl Deltas {
     pub(in crate::engine) fn clear(&mut self) {
         self.bytes.clear();
         self.rows.clear();
+    }
+}
+
+/// Deltas by key, then row: each pair once, with a weight that is not zero.
+#[derive(Default)]
+pub(in crate::engine) struct Sorted {
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+}
+
+struct Item {
+    key: Range<usize>,
+    row: Range<usize>,
+    weight: i64,
+}
+
+impl Sorted {
+    /// What goes under a key that is an error is left out, and told to `refuse`.
+    pub(in crate::engine) fn new<'d>(
+        deltas: impl Iterator<Item = (&'d [u8], i64)>,
+        layout: &RowLayout,
+        by: &Key,
+        refuse: &mut Refuse<'_>,
+    ) -> Result<Self, ValueError> {
+        let mut this = Self::default();
+        let mut ranges = Vec::new();
+        for (row, weight) in deltas {
+            layout.split(row, &mut ranges)?;
+            let start = this.bytes.len();
+            by.write(row, &ranges, &mut this.bytes)?;
+            if let Some(error) = by.error(row, &ranges) {
+                refuse(error, weight);
+                this.bytes.truncate(start);
+                continue;
+            }
+            let key = start..this.bytes.len();
+            this.bytes.extend_from_slice(row);
+            let row = key.end..this.bytes.len();
+            this.items.push(Item { key, row, weight });
+        }
+        this.consolidate();
+        Ok(this)
+    }
+
+    fn consolidate(&mut self) {
+        if self.items.len() < 2 {
+            self.items.retain(|item| item.weight != 0);
+            return;
+        }
+        let bytes = &self.bytes;
+        let at = |item: &Item| (&bytes[item.key.clone()], &bytes[item.row.clone()]);
+        self.items.sort_by(|a, b| at(a).cmp(&at(b)));
+        self.items.dedup_by(|next, kept| {
+            let same = at(next) == at(kept);
+            if same {
+                kept.weight += next.weight;
+            }
+            same
+        });
+        self.items.retain(|item| item.weight != 0);
+    }
+
+    pub(in crate::engine) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(in crate::engine) fn key(&self, at: usize) -> &[u8] {
+        &self.bytes[self.items[at].key.clone()]
+    }
+
+    pub(in crate::engine) fn row(&self, at: usize) -> (&[u8], i64) {
+        let item = &self.items[at];
+        (&self.bytes[item.row.clone()], item.weight)
+    }
+
+    pub(in crate::engine) fn rows(
+        &self,
+        range: Range<usize>,
+    ) -> impl Iterator<Item = (&[u8], i64)> {
+        range.map(|at| self.row(at))
+    }
+
+    /// The end of the items that have the key of the one at `from`.
+    pub(in crate::engine) fn end_of_key(&self, from: usize) -> usize {
+        let key = self.key(from);
+        (from + 1..self.len()).find(|&at| self.key(at) != key).unwrap_or(self.len())
+    }
+
+    /// The items under a key, or under one that begins with it.
+    pub(in crate::engine) fn under(&self, key: &[u8]) -> Range<usize> {
+        let start = self.items.partition_point(|item| &self.bytes[item.key.clone()] < key);
+        let below = |item: &Item| self.bytes[item.key.clone()].starts_with(key);
+        start..start + self.items[start..].partition_point(below)
+    }
+
+    /// The item with this row among those in `within`, which have one key.
+    pub(in crate::engine) fn find(&self, within: &Range<usize>, row: &[u8]) -> Option<usize> {
+        let items = &self.items[within.clone()];
+        let at = items.binary_search_by(|item| self.bytes[item.row.clone()].cmp(row)).ok()?;
+        Some(within.start + at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{int_columns, ints};
+
+    #[test]
+    fn equal_rows_are_one_and_what_cancels_is_gone() {
+        let layout = RowLayout::new(int_columns(2));
+        let mut deltas = Deltas::default();
+        for (row, weight) in
+            [([2, 1], 1), ([1, 7], 1), ([1, 5], 1), ([2, 1], 1), ([1, 7], -1), ([3, 3], -2)]
+        {
+            deltas.push(&ints(&row.map(Some)), weight);
+        }
+        let by = Key::new(&layout, &[0]);
+        let sorted = Sorted::new(deltas.iter(), &layout, &by, &mut |_, _| ()).expect("rows");
+        let rows: Vec<_> = sorted.rows(0..sorted.len()).map(|(row, w)| (row.to_vec(), w)).collect();
+        let row = |a, b| ints(&[Some(a), Some(b)]);
+        assert_eq!(rows, [(row(1, 5), 1), (row(2, 1), 2), (row(3, 3), -2)]);
+        assert_eq!(sorted.under(&ints(&[Some(2)])), 1..2);
+        assert_eq!(sorted.under(&ints(&[Some(4)])), 3..3);
+        assert_eq!(sorted.end_of_key(0), 1);
     }
 }

@@ -1,15 +1,15 @@
 //! The graph of all plans: tables' arrangements at the bottom, projections' outputs at the top, equal
-//! nodes shared. Changes come in row by row; what depends on them follows at each commit.
+//! nodes shared. Here it is built; `follow` sends changes through it, `fill` computes what it keeps from
+//! the tables' rows.
 
 use super::delta::Deltas;
-use super::operator::{Conflict, Output, project};
-use super::{Arrangement, Entry, Leaf, TableLayout};
+use super::index::{Index, Packed};
+use super::operator::{Aggregate, Join, NotIn, Notice, Output, TopN};
+use super::row::{Key, RowLayout};
+use super::{Arrangement, Entry, TableLayout};
 use crate::lsn::Lsn;
-use crate::sql::plan::{self, Plan};
-use crate::value::{Column, ValueError};
-
-/// Deltas are worked off early when a transaction gathers more of them than this.
-const PENDING_BYTES_MAX: usize = 16 << 20;
+use crate::sql::plan::{self, Expr, JoinKind, Plan};
+use crate::value::{Column, Type};
 
 /// A source table in the engine's list.
 pub type TableId = usize;
@@ -18,54 +18,137 @@ pub type ArrangementId = usize;
 /// A projection's output in the engine's list.
 pub type OutputId = usize;
 
-#[derive(Default)]
+/// So much waits to be told at most; what comes then is left out.
+const TOLD_MAX: usize = 1_000;
+
+/// So many rows go from operator to operator at once.
+const CHUNK_ROWS: usize = 4096;
+
 pub struct Engine {
-    arrangements: Vec<Arrangement>,
-    tables: Vec<Table>,
-    nodes: Vec<Node>,
+    pub(super) arrangements: Vec<Arrangement>,
+    pub(super) tables: Vec<Table>,
+    pub(super) nodes: Vec<Node>,
     outputs: Vec<ProjectionOutput>,
+    /// For whoever watches; what is withheld is known by `withheld` too.
+    pub(super) told: Vec<Told>,
+    pub(super) chunk_rows: usize,
+    /// The most that was ever on its way to one node.
+    #[cfg(test)]
+    pub(super) pending_rows_max: usize,
 }
 
-struct Table {
+pub(super) struct Table {
     layout: TableLayout,
-    arrangement: ArrangementId,
-    scan: Option<usize>,
+    pub(super) arrangement: ArrangementId,
+    pub(super) scan: Option<usize>,
+    /// Its rows are not yet those of one position: nothing is made of them.
+    pub(super) asleep: bool,
 }
 
-struct Node {
-    /// What it computes, its inputs as positions in `Engine::nodes`.
-    plan: plan::Node,
-    columns: Vec<Column>,
-    users: Vec<usize>,
-    /// What the input sent since the last commit.
-    pending: Deltas,
-    kind: Kind,
+pub(super) struct Node {
+    /// What tells equal nodes.
+    spec: Spec,
+    pub(super) layout: RowLayout,
+    pub(super) inputs: Vec<usize>,
+    pub(super) users: Vec<User>,
+    /// What the inputs sent and was not worked off yet; by port.
+    pub(super) pending: [Deltas; 2],
+    pub(super) operator: Operator,
+    /// What it keeps is what its inputs' rows say; before, it takes no changes.
+    pub(super) filled: bool,
 }
 
-enum Kind {
-    Scan,
-    Project { input: Vec<Column>, chosen: Vec<usize> },
-    Output { operator: Output, arrangement: ArrangementId, output: OutputId },
+#[derive(Clone, PartialEq)]
+enum Spec {
+    /// Inputs are positions in `Engine::nodes`.
+    Plan(plan::Node),
+    Arrange {
+        input: usize,
+        key: Vec<usize>,
+    },
+}
+
+/// Who takes a node's rows, and on which side.
+#[derive(Clone, Copy)]
+pub(super) struct User {
+    pub(super) node: usize,
+    pub(super) port: usize,
+}
+
+pub(super) enum Operator {
+    Scan {
+        table: TableId,
+        pending: Vec<(Entry, i64)>,
+        pending_bytes: usize,
+    },
+    Filter(Expr),
+    Map(Vec<Expr>),
+    Union,
+    Arrange(Arranged),
+    Join(Box<Join>),
+    NotIn(Box<NotIn>),
+    Aggregate(Box<Aggregate>),
+    TopN(Box<TopN>),
+    Output {
+        output: OutputId,
+        arrangement: ArrangementId,
+        operator: Box<Output>,
+    },
+    /// It is being run.
+    Busy,
+}
+
+/// Rows under a key, for joins.
+pub(super) enum Arranged {
+    /// The table's own arrangement serves.
+    Table(TableId),
+    /// A table's rows, shared with it.
+    Shared {
+        key: Key,
+        index: Index<Entry>,
+    },
+    Own {
+        key: Key,
+        index: Index<Packed>,
+    },
 }
 
 struct ProjectionOutput {
     arrangement: ArrangementId,
+    node: Option<usize>,
     tables: Vec<TableId>,
     columns: Vec<Column>,
     key: Vec<usize>,
 }
 
-/// A key of a projection that several rows claim.
+/// What is to be told of a projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyConflict {
+pub struct Told {
     pub output: OutputId,
-    pub conflict: Conflict,
+    /// The change that brought it about.
+    pub lsn: Lsn,
+    pub notice: Notice,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            arrangements: Vec::new(),
+            tables: Vec::new(),
+            nodes: Vec::new(),
+            outputs: Vec::new(),
+            told: Vec::new(),
+            chunk_rows: CHUNK_ROWS,
+            #[cfg(test)]
+            pending_rows_max: 0,
+        }
+    }
 }
 
 impl Engine {
     pub fn add_table(&mut self, layout: TableLayout) -> TableId {
         let arrangement = self.add_arrangement();
-        self.tables.push(Table { layout, arrangement, scan: None });
+        self.tables.push(Table { layout, arrangement, scan: None, asleep: false });
         self.tables.len() - 1
     }
 
@@ -74,12 +157,18 @@ impl Engine {
         self.arrangements.len() - 1
     }
 
-    /// Adds a projection's plan; nodes that are there already are shared. Its output is empty until
-    /// the tables' rows come, or `reconcile` reads those that are there.
+    /// Adds a projection's plan; nodes that are there already are shared. Its output has no rows until
+    /// `reconcile` has been called.
     pub fn add_plan(&mut self, plan: &Plan) -> OutputId {
         let mut place: Vec<usize> = Vec::new();
         let mut tables: Vec<TableId> = Vec::new();
-        for node in &plan.nodes {
+        let used = plan.used();
+        for (at, node) in plan.nodes.iter().enumerate() {
+            if !used[at] {
+                // Nobody would ever fill it.
+                place.push(usize::MAX);
+                continue;
+            }
             let id = match node {
                 plan::Node::Scan { table } => {
                     if !tables.contains(table) {
@@ -87,84 +176,172 @@ impl Engine {
                     }
                     self.scan(*table)
                 }
-                plan::Node::Project { input, columns } => self.project(place[*input], columns),
+                plan::Node::Join { left, right, kind, on, residual } => {
+                    let on = self.in_identity_order(place[*right], on);
+                    let (left_on, right_on): (Vec<_>, Vec<_>) = on.iter().copied().unzip();
+                    let left = self.arrange(place[*left], &left_on);
+                    let right = self.arrange(place[*right], &right_on);
+                    let (kind, residual) = (*kind, residual.clone());
+                    self.shared(plan::Node::Join { left, right, kind, on, residual })
+                }
                 plan::Node::Output { input, key } => {
                     return self.output(place[*input], key, tables);
                 }
+                node => self.shared(node.clone().over(|input| place[input])),
             };
             place.push(id);
         }
         unreachable!("a plan ends with its output")
     }
 
-    /// The rows that the store kept of an arrangement, in key order, as of `position`.
-    pub fn restore(
-        &mut self,
-        arrangement: ArrangementId,
-        rows: Vec<Entry>,
-        position: Lsn,
-        tombstone_floor: Lsn,
-    ) {
-        self.arrangements[arrangement] =
-            Arrangement::restore(rows.into_iter(), position, tombstone_floor);
-    }
-
     fn scan(&mut self, table: TableId) -> usize {
         if let Some(node) = self.tables[table].scan {
             return node;
         }
-        let columns = self.tables[table].layout.columns.clone();
-        let node = self.add_node(plan::Node::Scan { table }, columns, Kind::Scan);
+        let layout = RowLayout::new(self.tables[table].layout.columns.clone());
+        let operator = Operator::Scan { table, pending: Vec::new(), pending_bytes: 0 };
+        let node = self.add_node(Spec::Plan(plan::Node::Scan { table }), layout, &[], operator);
+        self.nodes[node].filled = true;
         self.tables[table].scan = Some(node);
         node
     }
 
-    fn project(&mut self, input: usize, chosen: &[usize]) -> usize {
-        let plan = plan::Node::Project { input, columns: chosen.to_vec() };
-        if let Some(node) = self.nodes.iter().position(|node| node.plan == plan) {
-            return node;
+    /// The node for this part of a plan, whose inputs are positions in `nodes`.
+    fn shared(&mut self, node: plan::Node) -> usize {
+        let spec = Spec::Plan(node);
+        if let Some(at) = self.nodes.iter().position(|node| node.spec == spec) {
+            return at;
         }
-        let from = self.nodes[input].columns.clone();
-        let columns = chosen.iter().map(|&at| from[at].clone()).collect();
-        let node =
-            self.add_node(plan, columns, Kind::Project { input: from, chosen: chosen.to_vec() });
-        self.nodes[input].users.push(node);
-        node
+        let Spec::Plan(node) = &spec else { unreachable!("as made above") };
+        let inputs = node.inputs();
+        let columns: Vec<&[Column]> =
+            inputs.iter().map(|&input| self.nodes[input].layout.columns.as_slice()).collect();
+        let layout = RowLayout::new(node.columns(&columns));
+        let of = |input: usize| self.nodes[input].layout.clone();
+        let operator = match node {
+            plan::Node::Filter { condition, .. } => Operator::Filter(condition.clone()),
+            plan::Node::Map { exprs, .. } => Operator::Map(exprs.clone()),
+            plan::Node::Union { .. } => Operator::Union,
+            plan::Node::Join { left, right, kind, on, residual } => {
+                let (left_on, right_on): (Vec<_>, Vec<_>) = on.iter().copied().unzip();
+                let (left, right) = ((of(*left), &left_on[..]), (of(*right), &right_on[..]));
+                match kind {
+                    JoinKind::AntiNull => Operator::NotIn(Box::new(NotIn::new(left, right))),
+                    kind => {
+                        Operator::Join(Box::new(Join::new(*kind, left, right, residual.clone())))
+                    }
+                }
+            }
+            plan::Node::Aggregate { input, group, aggregates, scalar } => {
+                let aggregate = Aggregate::new(of(*input), group, aggregates, *scalar);
+                Operator::Aggregate(Box::new(aggregate))
+            }
+            plan::Node::TopN { input, partition, order, limit, offset } => {
+                let top_n = TopN::new(of(*input), partition, order, *limit, *offset);
+                Operator::TopN(Box::new(top_n))
+            }
+            plan::Node::Scan { .. } | plan::Node::Output { .. } => {
+                unreachable!("a plan's ends are made apart")
+            }
+        };
+        self.add_node(spec, layout, &inputs, operator)
+    }
+
+    /// A table that is looked up by columns that its identity begins with needs no index, so equalities
+    /// are put in the identity's order where they can be.
+    fn in_identity_order(&self, right: usize, on: &[(usize, usize)]) -> Vec<(usize, usize)> {
+        let mut ordered = on.to_vec();
+        if let Operator::Scan { table, .. } = self.nodes[right].operator {
+            let identity = &self.tables[table].layout.identity;
+            let place = |column| identity.iter().position(|&at| at == column);
+            ordered.sort_by_key(|&(_, column)| place(column).unwrap_or(identity.len()));
+        }
+        ordered
+    }
+
+    fn arrange(&mut self, input: usize, key: &[usize]) -> usize {
+        let spec = Spec::Arrange { input, key: key.to_vec() };
+        if let Some(at) = self.nodes.iter().position(|node| node.spec == spec) {
+            return at;
+        }
+        let layout = self.nodes[input].layout.clone();
+        let by = Key::new(&layout, key);
+        let arranged = match self.nodes[input].operator {
+            Operator::Scan { table, .. } if self.identity_begins_with(table, key) => {
+                Arranged::Table(table)
+            }
+            Operator::Scan { .. } => Arranged::Shared { key: by, index: Index::default() },
+            _ => Arranged::Own { key: by, index: Index::default() },
+        };
+        self.add_node(spec, layout, &[input], Operator::Arrange(arranged))
+    }
+
+    /// Whether rows lie side by side in the table's own arrangement when they are equal in these columns.
+    fn identity_begins_with(&self, table: TableId, key: &[usize]) -> bool {
+        let TableLayout { columns, identity } = &self.tables[table].layout;
+        // Of these, equal values may differ in their bytes.
+        let is_whole = |&column: &usize| {
+            let ty = &columns[column].ty;
+            !matches!(
+                ty,
+                Type::Numeric | Type::Float4 | Type::Float8 | Type::Bpchar | Type::Interval
+            )
+        };
+        !key.is_empty() && identity.starts_with(key) && key.iter().all(is_whole)
     }
 
     /// A table's own arrangement is the output where the projection is the table under its identity.
     fn output(&mut self, input: usize, key: &[usize], tables: Vec<TableId>) -> OutputId {
-        let columns = self.nodes[input].columns.clone();
+        let layout = self.nodes[input].layout.clone();
+        let columns = layout.columns.clone();
         let output = self.outputs.len();
-        let own_table = match self.nodes[input].plan {
-            plan::Node::Scan { table } if self.tables[table].layout.identity == key => Some(table),
+        let own_table = match self.nodes[input].operator {
+            Operator::Scan { table, .. } if self.tables[table].layout.identity == key => {
+                Some(table)
+            }
             _ => None,
         };
-        let arrangement = match own_table {
-            Some(table) => self.tables[table].arrangement,
+        let (arrangement, node) = match own_table {
+            Some(table) => (self.tables[table].arrangement, None),
             None => {
                 let arrangement = self.add_arrangement();
-                let operator = Output::new(columns.clone(), key.to_vec());
-                let plan = plan::Node::Output { input, key: key.to_vec() };
-                let kind = Kind::Output { operator, arrangement, output };
-                let node = self.add_node(plan, columns.clone(), kind);
-                self.nodes[input].users.push(node);
-                arrangement
+                let operator = Box::new(Output::new(layout.clone(), key.to_vec()));
+                let operator = Operator::Output { output, arrangement, operator };
+                let spec = Spec::Plan(plan::Node::Output { input, key: key.to_vec() });
+                (arrangement, Some(self.add_node(spec, layout, &[input], operator)))
             }
         };
-        self.outputs.push(ProjectionOutput { arrangement, tables, columns, key: key.to_vec() });
+        let key = key.to_vec();
+        self.outputs.push(ProjectionOutput { arrangement, node, tables, columns, key });
         output
     }
 
-    fn add_node(&mut self, plan: plan::Node, columns: Vec<Column>, kind: Kind) -> usize {
+    fn add_node(
+        &mut self,
+        spec: Spec,
+        layout: RowLayout,
+        inputs: &[usize],
+        operator: Operator,
+    ) -> usize {
+        let node = self.nodes.len();
+        for (at, &input) in inputs.iter().enumerate() {
+            // A join has two sides; all others take rows as they come.
+            let port = match operator {
+                Operator::Join(_) | Operator::NotIn(_) => at,
+                _ => 0,
+            };
+            self.nodes[input].users.push(User { node, port });
+        }
         self.nodes.push(Node {
-            plan,
-            columns,
+            spec,
+            layout,
+            inputs: inputs.to_vec(),
             users: Vec::new(),
-            pending: Deltas::default(),
-            kind,
+            pending: Default::default(),
+            operator,
+            filled: false,
         });
-        self.nodes.len() - 1
+        node
     }
 
     pub fn layout(&self, table: TableId) -> &TableLayout {
@@ -191,6 +368,15 @@ impl Engine {
         &self.outputs[output].tables
     }
 
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// `None` where the output is a table's own arrangement.
+    pub(super) fn output_node(&self, output: OutputId) -> Option<usize> {
+        self.outputs[output].node
+    }
+
     pub fn arrangements(&self) -> &[Arrangement] {
         &self.arrangements
     }
@@ -199,177 +385,26 @@ impl Engine {
         &mut self.arrangements[id]
     }
 
-    /// The current row of a table under its identity's key.
-    pub fn get(&self, table: TableId, key: &[u8]) -> Option<&Entry> {
-        self.arrangements[self.tables[table].arrangement].get(key)
+    /// What became known of the projections' rows since it was asked last, the first of it.
+    pub fn take_told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.told)
     }
 
-    /// Inserts a row or replaces the one under the same identity.
-    pub fn put(&mut self, table: TableId, entry: Entry) -> Result<(), ValueError> {
-        let arrangement = self.tables[table].arrangement;
-        let Some(scan) = self.used_scan(table) else {
-            self.arrangements[arrangement].put(entry);
-            return Ok(());
-        };
-        let lsn = entry.lsn();
-        let new = entry.clone();
-        let old = self.arrangements[arrangement].put(entry);
-        self.changed(scan, lsn, old.as_ref(), Some(&new))
-    }
-
-    /// Deletes the row under a key of the table's identity; without one nothing happens.
-    pub fn delete(&mut self, table: TableId, lsn: Lsn, key: &[u8]) -> Result<bool, ValueError> {
-        let arrangement = self.tables[table].arrangement;
-        let old = self.arrangements[arrangement].delete(lsn, key);
-        if let (Some(scan), Some(old)) = (self.used_scan(table), &old) {
-            self.changed(scan, lsn, Some(old), None)?;
+    pub(super) fn tell(told: &mut Vec<Told>, notice: Told) {
+        if told.len() < TOLD_MAX {
+            told.push(notice);
         }
-        Ok(old.is_some())
     }
 
-    /// Deletes all rows of a table, or of one leaf of it.
-    pub fn truncate(
-        &mut self,
-        table: TableId,
-        lsn: Lsn,
-        leaf: Option<Leaf>,
-    ) -> Result<(), ValueError> {
-        let arrangement = &self.arrangements[self.tables[table].arrangement];
-        let gone: Vec<Entry> = arrangement
-            .scan_after(None)
-            .filter(|entry| !entry.is_tombstone() && leaf.is_none_or(|leaf| entry.leaf() == leaf))
-            .cloned()
-            .collect();
-        for entry in gone {
-            self.delete(table, lsn, entry.key())?;
-        }
-        Ok(())
-    }
-
-    /// Puts a row that a load read: nobody is told of it by the log of changes, who needs it scans.
-    pub fn load(&mut self, table: TableId, entry: Entry) -> Result<(), ValueError> {
-        let arrangement = self.tables[table].arrangement;
-        let Some(scan) = self.used_scan(table) else {
-            self.arrangements[arrangement].load(entry);
-            return Ok(());
-        };
-        let old = self.arrangements[arrangement].get(entry.key()).cloned();
-        self.arrangements[arrangement].load(entry.clone());
-        self.changed(scan, entry.lsn(), old.as_ref(), Some(&entry))
-    }
-
-    /// Brings an output to what its tables' restored rows say, by changes as of `lsn`. The store keeps
-    /// the rows of both, but not what a transaction that was under way had yet to tell the output, nor
-    /// which rows share a key; and a table that is loaded again has none.
-    pub fn reconcile(&mut self, output: OutputId, lsn: Lsn) -> Result<(), ValueError> {
-        let its = |node: &Node| matches!(node.kind, Kind::Output { output: o, .. } if o == output);
-        let Some(at) = self.nodes.iter().position(its) else { return Ok(()) };
-        let Some(input) = self.nodes[at].plan.input() else { return Ok(()) };
-        let mut rows = Deltas::default();
-        self.rows_of(input, &mut rows)?;
-        let Kind::Output { operator, arrangement, .. } = &mut self.nodes[at].kind else {
-            unreachable!("found by its kind");
-        };
-        operator.restore(&rows, lsn, &mut self.arrangements[*arrangement])
-    }
-
-    /// All rows of a node, computed from the tables'.
-    fn rows_of(&self, node: usize, out: &mut Deltas) -> Result<(), ValueError> {
-        match (&self.nodes[node].kind, &self.nodes[node].plan) {
-            (Kind::Scan, plan::Node::Scan { table }) => {
-                let arrangement = &self.arrangements[self.tables[*table].arrangement];
-                let rows = arrangement.scan_after(None).filter_map(Entry::value);
-                rows.for_each(|row| out.push(row, 1));
-                Ok(())
+    /// The node and all that it is made of, inputs first.
+    pub(super) fn up_to(&self, node: usize) -> Vec<usize> {
+        let mut is_part = vec![false; node + 1];
+        is_part[node] = true;
+        for at in (0..=node).rev() {
+            if is_part[at] {
+                self.nodes[at].inputs.iter().for_each(|&input| is_part[input] = true);
             }
-            (Kind::Project { input: columns, chosen }, plan::Node::Project { input, .. }) => {
-                let mut rows = Deltas::default();
-                self.rows_of(*input, &mut rows)?;
-                project(&rows, columns, chosen, out)
-            }
-            _ => unreachable!("an output is no node's input"),
         }
-    }
-
-    /// The table's scan, where somebody wants its deltas.
-    fn used_scan(&self, table: TableId) -> Option<usize> {
-        self.tables[table].scan.filter(|&scan| !self.nodes[scan].users.is_empty())
-    }
-
-    fn changed(
-        &mut self,
-        scan: usize,
-        lsn: Lsn,
-        old: Option<&Entry>,
-        new: Option<&Entry>,
-    ) -> Result<(), ValueError> {
-        let pending = &mut self.nodes[scan].pending;
-        if let Some(row) = old.and_then(Entry::value) {
-            pending.push(row, -1);
-        }
-        if let Some(row) = new.and_then(Entry::value) {
-            pending.push(row, 1);
-        }
-        if pending.bytes() > PENDING_BYTES_MAX {
-            self.follow(vec![scan], lsn).map(drop)?;
-        }
-        Ok(())
-    }
-
-    /// The transaction whose commit record is at `lsn` is whole: everything that depends on what it
-    /// changed follows. Returns the keys that came to be claimed by several rows.
-    pub fn commit(&mut self, lsn: Lsn) -> Result<Vec<KeyConflict>, ValueError> {
-        let scans = self.tables.iter().filter_map(|table| table.scan).collect();
-        self.follow(scans, lsn)
-    }
-
-    /// As `commit`, for what depends on these tables: another transaction may be under way in others.
-    pub fn commit_of(
-        &mut self,
-        tables: &[TableId],
-        lsn: Lsn,
-    ) -> Result<Vec<KeyConflict>, ValueError> {
-        let scans = tables.iter().filter_map(|&table| self.tables[table].scan).collect();
-        self.follow(scans, lsn)
-    }
-
-    fn follow(&mut self, scans: Vec<usize>, lsn: Lsn) -> Result<Vec<KeyConflict>, ValueError> {
-        let mut conflicts = Vec::new();
-        if self.nodes.iter().all(|node| node.pending.is_empty()) {
-            return Ok(conflicts);
-        }
-        let mut reached = vec![false; self.nodes.len()];
-        scans.into_iter().for_each(|scan| reached[scan] = true);
-        // Inputs stand before their users, so one pass suffices.
-        for at in 0..self.nodes.len() {
-            if !reached[at] || self.nodes[at].pending.is_empty() {
-                continue;
-            }
-            let mut pending = std::mem::take(&mut self.nodes[at].pending);
-            let mut out = Deltas::default();
-            let sent = match &mut self.nodes[at].kind {
-                Kind::Scan => &pending,
-                Kind::Project { input, chosen } => {
-                    project(&pending, input, chosen, &mut out)?;
-                    &out
-                }
-                Kind::Output { operator, arrangement, output } => {
-                    let found =
-                        operator.apply(&pending, lsn, &mut self.arrangements[*arrangement])?;
-                    let output = *output;
-                    conflicts
-                        .extend(found.into_iter().map(|conflict| KeyConflict { output, conflict }));
-                    &out
-                }
-            };
-            for user in self.nodes[at].users.clone() {
-                reached[user] = true;
-                let input = &mut self.nodes[user].pending;
-                sent.iter().for_each(|(row, weight)| input.push(row, weight));
-            }
-            pending.clear();
-            self.nodes[at].pending = pending;
-        }
-        Ok(conflicts)
+        (0..=node).filter(|&at| is_part[at]).collect()
     }
 }

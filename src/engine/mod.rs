@@ -6,13 +6,24 @@ mod arrangement;
 mod batch;
 mod delta;
 mod entry;
+mod fill;
+mod follow;
 mod graph;
+mod index;
 mod operator;
+mod row;
+mod size;
 mod table;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod view;
 
 pub use arrangement::Arrangement;
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
-pub use graph::{ArrangementId, Engine, KeyConflict, OutputId, TableId};
-pub use operator::Conflict;
+pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};
+pub use operator::Notice;
+pub use size::OperatorSize;
 pub use table::{Cell, RowBuffer, RowError, TableLayout};

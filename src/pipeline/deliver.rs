@@ -3,7 +3,7 @@
 use super::letters::Refused;
 use super::machine::{Machine, Sink};
 use super::table::Stage;
-use crate::engine::KeyConflict;
+use crate::engine::{Notice, Told};
 use crate::lsn::Lsn;
 use crate::output::{Delivered, LaneState, Standing, Step, Work};
 
@@ -73,15 +73,15 @@ impl Machine {
         }
     }
 
-    /// Keys that came to be claimed by several rows, so that none of them is shown: the projection, and
-    /// how many rows there were.
-    pub fn take_conflicts(&mut self) -> Vec<(String, usize)> {
-        let found = std::mem::take(&mut self.conflicts);
+    /// Keys that came to be such that nothing can be shown of them, or can be shown again: the projection
+    /// and what is to be told.
+    pub fn take_notices(&mut self) -> Vec<(String, Notice)> {
+        let told = std::mem::take(&mut self.told);
         let of = |output| self.projections.iter().find(|projection| projection.output == output);
-        let told = found.into_iter().filter_map(|KeyConflict { output, conflict }| {
-            Some((of(output)?.name.clone(), conflict.rows))
-        });
-        told.collect()
+        let named = told
+            .into_iter()
+            .filter_map(|Told { output, notice, .. }| Some((of(output)?.name.clone(), notice)));
+        named.collect()
     }
 
     /// Rows of this lane that the sink refuses for good.

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use super::backlog::{self, Record};
 use super::doubt::{Answer, Doubts, Old, RowKey};
-use super::machine::{Fault, LoadInit, Machine, relation_of};
+use super::machine::{Fault, LoadInit, Machine, Projection, relation_of};
 use super::table::Stage;
-use crate::engine::{Batch, Entry, LoadedChunk};
+use crate::engine::{Batch, Entry, LoadedChunk, TableId};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, decode};
 use crate::value::{self, Column, ValueError};
@@ -204,9 +204,17 @@ impl Machine {
     /// the load's bound: chunks hold rows as new as that, and the changes between still meet them.
     pub fn replay_at(&self) -> Option<u64> {
         let load = self.load.as_ref().filter(|load| load.chunks_left.is_empty())?;
-        let stands_still = self.wanted.is_some()
-            || (load.replay_at == load.backlog_end && self.progress.applied < load.bound);
+        let stands_still =
+            self.wanted.is_some() || (load.replay_at == load.backlog_end && !self.may_end(load));
         (!stands_still).then_some(load.replay_at)
+    }
+
+    /// Whether the stream is where the load can end. What is computed of the loaded tables is of a
+    /// position between two transactions.
+    fn may_end(&self, load: &Load) -> bool {
+        let is_asleep = |projection: &Projection| self.engine.is_asleep(projection.output);
+        let between = self.position.inside.is_none() || !self.projections.iter().any(is_asleep);
+        between && self.progress.applied >= load.bound
     }
 
     /// Replays a piece that came from the store.
@@ -310,13 +318,10 @@ impl Machine {
     /// stream has reached the newest row that the load has read. Before, a change might still come that
     /// needs a row which no chunk has shown, and the rows are of different positions.
     pub fn finish_load(&mut self) -> Result<Option<Replayed>, Fault> {
-        let applied = self.progress.applied;
-        let ripe = |load: &Load| {
-            load.chunks_left.is_empty()
-                && load.replay_at == load.backlog_end
-                && applied >= load.bound
-        };
-        let Some(load) = self.load.as_mut().filter(|load| ripe(load)) else { return Ok(None) };
+        let ripe = self.load.as_ref().is_some_and(|load| {
+            load.chunks_left.is_empty() && load.replay_at == load.backlog_end && self.may_end(load)
+        });
+        let Some(load) = self.load.as_mut().filter(|_| ripe) else { return Ok(None) };
         let pending = std::mem::take(&mut load.pending);
         let outcome = self.replay_from(&pending);
         if let Some(load) = &mut self.load {
@@ -331,7 +336,7 @@ impl Machine {
             return Ok(Some(Replayed::NeedsRow { table, xid }));
         }
         // A table that has dropped out on the way may have been the last one.
-        self.end_load();
+        self.end_load()?;
         Ok(Some(Replayed::Whole))
     }
 
@@ -355,7 +360,7 @@ impl Machine {
         self.commit_loading(Lsn(self.position.lsn.0 - 1))
     }
 
-    fn end_load(&mut self) {
+    fn end_load(&mut self) -> Result<(), Fault> {
         self.load = None;
         let loading: Vec<usize> =
             (0..self.tables.len()).filter(|&at| self.tables[at].stage == Stage::Loading).collect();
@@ -364,6 +369,9 @@ impl Machine {
             (table.stage, table.whole) = (Stage::Live, true);
             self.batch.fact(table.facts.name.clone(), table.facts.live.clone());
         }
+        let woken: Vec<TableId> = loading.iter().map(|&at| self.tables[at].id).collect();
+        self.engine.wake(&woken, Lsn(self.position.lsn.0 - 1))?;
+        self.gather_told();
         // From here on the connection's own descriptions count, not the backlog's last ones.
         for route in self.routes.values_mut().filter(|route| loading.contains(&route.table)) {
             route.forget();
@@ -379,6 +387,7 @@ impl Machine {
         }
         self.batch.backlog_dropped = true;
         self.batch.remove_fact(LOAD_FACT);
+        Ok(())
     }
 }
 

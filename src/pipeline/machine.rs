@@ -14,11 +14,10 @@ use std::collections::BTreeMap;
 
 use super::doubt::RowKey;
 use super::letters::Letters;
-use super::load::{LOAD_FACT, Load, rows_lsn};
+use super::load::{LOAD_FACT, Load};
 use super::table::{Route, Routes, Stage, Table};
 use crate::engine::{
-    Batch, Engine, Entry, KeyConflict, Leaf, OutputId, RowBuffer, RowError, RowsOf, TableId,
-    TableLayout,
+    Batch, Engine, Entry, Leaf, OutputId, RowBuffer, RowError, RowsOf, TableId, TableLayout, Told,
 };
 use crate::lsn::Lsn;
 use crate::output::{Feed, LaneInit, Progress};
@@ -29,8 +28,8 @@ use crate::pgoutput::{
 use crate::sql::plan::Plan;
 use crate::value::ValueError;
 
-/// Of keys that several rows claim so many are told at once.
-const CONFLICTS_MAX: usize = 100;
+/// Of what is told of the projections' rows so much waits at most.
+const TOLD_MAX: usize = 100;
 
 /// What ends the machine: it is built anew from the store after it.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +168,7 @@ pub struct Machine {
     pub(super) old_key: Vec<u8>,
     /// The row that the source is asked for.
     pub(super) wanted: Option<RowKey>,
-    pub(super) conflicts: Vec<KeyConflict>,
+    pub(super) told: Vec<Told>,
 }
 
 impl Machine {
@@ -181,6 +180,9 @@ impl Machine {
         let position = init.position;
         for (at, table) in init.tables.into_iter().enumerate() {
             let id = engine.add_table(table.layout);
+            if table.stage == Stage::Loading {
+                engine.sleep(id);
+            }
             let arrangement = engine.table_arrangement(id);
             engine.restore(arrangement, table.rows, position.lsn, table.tombstone_floor);
             rows_of.push(table.rows_of);
@@ -210,11 +212,10 @@ impl Machine {
                 );
             }
             let its_tables = engine.output_tables(output).to_vec();
-            let loading = its_tables.iter().any(|&at: &usize| tables[at].stage == Stage::Loading);
-            let lsn = match (&init.load, position.inside) {
-                (Some(load), _) if loading => rows_lsn(load.from),
-                (_, Some(inside)) => inside.commit_lsn,
-                _ => Lsn(position.lsn.0.saturating_sub(1)),
+            // What waits for a load is brought to its rows at the load's end.
+            let lsn = match position.inside {
+                Some(inside) => inside.commit_lsn,
+                None => Lsn(position.lsn.0.saturating_sub(1)),
             };
             engine.reconcile(output, lsn)?;
             projections.push(Projection { name: projection.name, output, tables: its_tables });
@@ -273,7 +274,7 @@ impl Machine {
             buffer: RowBuffer::default(),
             old_key: Vec::new(),
             wanted: None,
-            conflicts: Vec::new(),
+            told: Vec::new(),
         })
     }
 
@@ -343,10 +344,14 @@ impl Machine {
 
     /// What depends on these tables follows.
     pub(super) fn commit_of(&mut self, tables: &[TableId], lsn: Lsn) -> Result<(), Fault> {
-        let found = self.engine.commit_of(tables, lsn)?;
-        let room = CONFLICTS_MAX.saturating_sub(self.conflicts.len());
-        self.conflicts.extend(found.into_iter().take(room));
+        self.engine.commit_of(tables, lsn)?;
+        self.gather_told();
         Ok(())
+    }
+
+    pub(super) fn gather_told(&mut self) {
+        let room = TOLD_MAX.saturating_sub(self.told.len());
+        self.told.extend(self.engine.take_told().into_iter().take(room));
     }
 
     fn change(&mut self, lsn: Lsn, change: &Change<'_>, body: &[u8]) -> Result<(), Fault> {

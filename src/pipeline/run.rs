@@ -15,10 +15,13 @@ mod apart;
 mod bind;
 pub(crate) mod check;
 mod engine_thread;
+pub(crate) mod explain;
 mod facts;
 mod link;
 mod load_task;
+mod queries;
 mod report;
+mod schema;
 mod start;
 mod stream_task;
 
@@ -226,14 +229,14 @@ impl Pipeline {
     }
 
     async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
-        let Started { init, load, sinks, owner, scope, catalog, apart, .. } = started;
+        let Started { init, load, sinks, owner, scope, catalog, divided, apart, .. } = started;
         let (fallen, fallen_seen) = watch::channel(Vec::new());
         let report = Report::new(
             &self.shared,
             &self.config,
             &started.table_names,
             &init,
-            apart.clone(),
+            apart,
             fallen,
             &self.store,
         )?;
@@ -295,7 +298,7 @@ impl Pipeline {
             self.params.clone(),
             scope,
             catalog,
-            apart,
+            divided,
             started.table_names.clone(),
             fallen_seen,
             self.store.clone(),

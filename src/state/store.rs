@@ -18,7 +18,7 @@ const WORKERS: usize = 4;
 const UNMERGED_TABLES_MAX: u8 = 12;
 
 /// What is on disk is this format's or is refused.
-const FORMAT: &[u8] = b"readside state 1";
+const FORMAT: &[u8] = b"readside state 2";
 const FORMAT_FACT: &str = "format";
 /// Each ingestion makes a file and syncs it: below this it does not pay.
 const INGESTED_MIN: usize = 10_000;

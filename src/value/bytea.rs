@@ -1,10 +1,10 @@
 //! bytea in Postgres' hex form. Inside: the bytes, each 0x00 followed by 0xFF, and 0x00 0x00 at the
-//! end, so that a string sorts before its continuations. A 0xFE in front of strings that begin with
-//! 0xFE or 0xFF keeps them apart from NULL.
+//! end, so that a string sorts before its continuations. A 0xFD in front of strings that begin with
+//! 0xFD or more keeps them apart from errors and NULL.
 
-use super::NULL;
+use super::ERROR;
 
-const LARGE: u8 = 0xFE;
+const LARGE: u8 = 0xFD;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -41,8 +41,38 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// Appends the datum of these bytes.
+pub(super) fn put(bytes: &[u8], out: &mut Vec<u8>) {
+    if bytes.first() >= Some(&LARGE) {
+        out.push(LARGE);
+    }
+    for &byte in bytes {
+        out.push(byte);
+        if byte == 0 {
+            out.push(0xFF);
+        }
+    }
+    out.extend_from_slice(&[0, 0]);
+}
+
+/// The bytes of a datum.
+pub(super) fn decode(datum: &[u8]) -> Option<Vec<u8>> {
+    if len(datum)? != datum.len() {
+        return None;
+    }
+    let bytes = datum.strip_suffix(&[0, 0])?;
+    let mut rest = bytes.strip_prefix(&[LARGE]).unwrap_or(bytes);
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let Some((&byte, after)) = rest.split_first() {
+        decoded.push(byte);
+        // A zero has its escape behind it.
+        rest = if byte == 0 { after.get(1..)? } else { after };
+    }
+    Some(decoded)
+}
+
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
-    if bytes.first() == Some(&NULL) {
+    if bytes.first() >= Some(&ERROR) {
         return None;
     }
     let mut len = 0;
@@ -86,7 +116,7 @@ mod tests {
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(
-            prop_oneof![Just(0), Just(1), Just(0xFE), Just(0xFF), any::<u8>()],
+            prop_oneof![Just(0), Just(1), Just(0xFD), Just(0xFE), Just(0xFF), any::<u8>()],
             0..6,
         )
     }
@@ -97,7 +127,7 @@ mod tests {
             let (mut x, mut y, mut text) = (Vec::new(), Vec::new(), Vec::new());
             encode(&hex(&a), &mut x).unwrap();
             encode(&hex(&b), &mut y).unwrap();
-            prop_assert!(x[0] != NULL);
+            prop_assert!(x[0] < ERROR);
             prop_assert_eq!(x.cmp(&y), a.cmp(&b));
             write_text(&x, &mut text).unwrap();
             prop_assert_eq!(text, hex(&a));

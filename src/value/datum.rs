@@ -2,8 +2,8 @@
 //! that they cannot read; here that becomes an error which names type and bytes.
 
 use super::{
-    NULL, Type, ValueError, array, bytea, composite, escape, float, hstore, int, interval, json,
-    numeric, text, time, uuid,
+    NULL, Type, ValueError, array, bytea, composite, escape, failure, float, hstore, int, interval,
+    json, numeric, text, time, uuid,
 };
 
 /// Appends the datum of a value that is not NULL, given as Postgres prints it.
@@ -50,10 +50,13 @@ pub fn is_null(datum: &[u8]) -> bool {
     datum.first() == Some(&NULL)
 }
 
-/// The length of the datum at the start of `bytes`, NULL included.
+/// The length of the datum at the start of `bytes`, NULL and errors included.
 pub fn datum_len(ty: &Type, bytes: &[u8]) -> Result<usize, ValueError> {
     if is_null(bytes) {
         return Ok(1);
+    }
+    if failure::is_error(bytes) {
+        return failure::len(bytes).ok_or_else(|| ValueError::new(ty, bytes));
     }
     let len = match ty {
         Type::Bool => bytes.first().map(|_| 1),
@@ -221,7 +224,7 @@ pub(super) fn write_json_of_text(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::score;
+    use crate::value::{ERROR, score};
     use proptest::prelude::*;
 
     fn every_type() -> Vec<Type> {
@@ -280,7 +283,7 @@ mod tests {
                     continue;
                 }
                 let datum = &datum[3..];
-                prop_assert_ne!(datum[0], NULL);
+                prop_assert!(datum[0] < ERROR);
                 prop_assert_eq!(datum_len(&ty, datum), Ok(datum.len()));
                 let mut printed = Vec::new();
                 prop_assert_eq!(write_text(&ty, datum, &mut printed), Ok(()));

@@ -57,12 +57,14 @@ pub enum DecimalError {
     Overflow,
     #[error("numeric field overflow")]
     FieldOverflow,
+    #[error("cannot take square root of a negative number")]
+    RootOfNegative,
 }
 
 type Result = std::result::Result<Decimal, DecimalError>;
 
 impl Decimal {
-    const NAN: Self = Self(NaN);
+    pub const NAN: Self = Self(NaN);
     const ZERO: Self =
         Self(F(Finite { negative: false, magnitude: Magnitude::Small(0), scale: 0 }));
 
@@ -103,12 +105,13 @@ impl Decimal {
         Self::of_scaled(micros, 6)
     }
 
-    fn of_scaled(value: i128, scale: usize) -> Self {
+    /// An integer times 10^-scale.
+    pub fn of_scaled(value: i128, scale: usize) -> Self {
         let magnitude = Magnitude::Small(value.unsigned_abs());
         Self(F(Finite { negative: value < 0, magnitude, scale }))
     }
 
-    pub(super) fn infinite(negative: bool) -> Self {
+    pub fn infinite(negative: bool) -> Self {
         Self(Infinite { negative })
     }
 
@@ -291,22 +294,142 @@ impl Decimal {
         }
     }
 
-    /// As a cast to `numeric(precision, scale)`.
-    pub fn fit(self, precision: u32, scale: u32) -> Result {
-        let (precision, scale) = (precision as usize, scale as usize);
-        match self.0 {
-            NaN => Ok(self),
-            Infinite { .. } => Err(DecimalError::FieldOverflow),
-            F(finite) => {
-                let up = u32::try_from(scale.saturating_sub(finite.scale)).unwrap_or(u32::MAX);
-                let Finite { negative, magnitude, .. } = finite.rounded(scale);
-                let magnitude = magnitude.times_power(up);
-                if magnitude.digits() > precision {
-                    return Err(DecimalError::FieldOverflow);
-                }
-                Finite { negative, magnitude, scale }.checked()
+    /// As a cast to `numeric(precision, scale)`; a negative scale rounds before the point.
+    pub fn fit(self, precision: i64, scale: i64) -> Result {
+        if matches!(self.0, Infinite { .. }) {
+            return Err(DecimalError::FieldOverflow);
+        }
+        let rounded = self.round(scale)?;
+        if let F(finite) = &rounded.0 {
+            let below_point = i64::try_from(finite.scale).unwrap_or(i64::MAX);
+            let before_point = i64::try_from(finite.magnitude.digits()).unwrap_or(0) - below_point;
+            if !finite.magnitude.is_zero() && before_point > precision - scale {
+                return Err(DecimalError::FieldOverflow);
             }
         }
+        Ok(rounded)
+    }
+
+    /// The quotient, cut at the point.
+    pub fn div_whole(&self, other: &Self) -> Result {
+        match (&self.0, &other.0) {
+            (F(a), F(b)) if !other.is_zero() => {
+                let (x, y, _) = aligned(a, b);
+                let magnitude = x.divide(&y).0;
+                Finite { negative: a.negative != b.negative, magnitude, scale: 0 }.checked()
+            }
+            _ => self.div(other),
+        }
+    }
+
+    pub fn sign(&self) -> Self {
+        match &self.0 {
+            NaN => Self::NAN,
+            _ if self.is_zero() => Self::ZERO,
+            _ if self.is_negative() => Self::of_int(-1),
+            _ => Self::of_int(1),
+        }
+    }
+
+    /// With so many digits after the point, halves away from zero; a negative number of them rounds
+    /// before the point.
+    pub fn round(&self, digits: i64) -> Result {
+        self.with_digits(digits, Magnitude::divide_rounded)
+    }
+
+    /// With so many digits after the point, the others cut off.
+    pub fn truncated(&self, digits: i64) -> Result {
+        self.with_digits(digits, |magnitude, by| magnitude.divide(by).0)
+    }
+
+    fn with_digits(
+        &self,
+        digits: i64,
+        divide: impl Fn(&Magnitude, &Magnitude) -> Magnitude,
+    ) -> Result {
+        let F(finite) = &self.0 else { return Ok(self.clone()) };
+        let most = i64::try_from(SCALE_MAX).unwrap_or(i64::MAX);
+        // Before its first digit nothing is left but zero.
+        let before_point = i64::try_from(finite.magnitude.digits()).unwrap_or(most)
+            - i64::try_from(finite.scale).unwrap_or(most);
+        let digits = digits.clamp(-before_point.max(0) - 1, most);
+        let scale = usize::try_from(digits).unwrap_or(0);
+        let shown = i64::try_from(finite.scale).unwrap_or(i64::MAX);
+        let power = |number: i64| u32::try_from(number).unwrap_or(0);
+        let magnitude = if digits >= shown {
+            finite.magnitude.times_power(power(digits - shown))
+        } else {
+            let kept = divide(&finite.magnitude, &Magnitude::power(power(shown - digits)));
+            kept.times_power(power(-digits))
+        };
+        Finite { negative: finite.negative, magnitude, scale }.checked()
+    }
+
+    pub fn ceil(&self) -> Result {
+        let cut = self.truncated(0)?;
+        if cut < *self { cut.add(&Self::of_int(1)) } else { Ok(cut) }
+    }
+
+    pub fn floor(&self) -> Result {
+        let cut = self.truncated(0)?;
+        if cut > *self { cut.sub(&Self::of_int(1)) } else { Ok(cut) }
+    }
+
+    /// With at least 16 significant digits, and no fewer after the point than it has.
+    pub fn sqrt(&self) -> Result {
+        let finite = match &self.0 {
+            F(finite) => finite,
+            Infinite { negative: true } => return Err(DecimalError::RootOfNegative),
+            _ => return Ok(self.clone()),
+        };
+        if finite.negative {
+            return Err(DecimalError::RootOfNegative);
+        }
+        let weight = finite.leading_group().0 * GROUP;
+        let before_point = if weight >= 0 { weight / 2 + 1 } else { 1 - (1 - weight) / 2 };
+        let shown = i64::try_from(finite.scale).unwrap_or(QUOTIENT_SCALE_MAX);
+        let scale = (QUOTIENT_DIGITS_MIN - before_point).max(shown).clamp(0, QUOTIENT_SCALE_MAX);
+        let scale = usize::try_from(scale).unwrap_or(0);
+        // The root of the value times 100^scale, rounded to the nearest integer.
+        let power = u32::try_from(2 * scale).unwrap_or(0);
+        let down = u32::try_from(finite.scale).unwrap_or(0);
+        let (square, _) = finite.magnitude.times_power(power).divide(&Magnitude::power(down));
+        let square = square.to_big();
+        let mut root = square.sqrt();
+        if &square - &root * &root > root {
+            root += 1u32;
+        }
+        Finite { negative: false, magnitude: Magnitude::of_big(root), scale }.checked()
+    }
+
+    /// How many digits it shows after the point; none for NaN and the infinities.
+    pub fn scale(&self) -> Option<i64> {
+        match &self.0 {
+            F(finite) => i64::try_from(finite.scale).ok(),
+            _ => None,
+        }
+    }
+
+    /// Without zeros at the end of the fraction.
+    pub fn trimmed(&self) -> Self {
+        let F(finite) = &self.0 else { return self.clone() };
+        if finite.magnitude.is_zero() {
+            return Self::ZERO;
+        }
+        let mut finite = finite.clone();
+        while finite.scale > 0 {
+            let (cut, rest) = finite.magnitude.divide(&Magnitude::Small(10));
+            if !rest.is_zero() {
+                break;
+            }
+            finite.magnitude = cut;
+            finite.scale -= 1;
+        }
+        Self(F(finite))
+    }
+
+    pub fn is_nan(&self) -> bool {
+        matches!(self.0, NaN)
     }
 
     /// Rounded, halves away from zero; `None` for what has no such integer.

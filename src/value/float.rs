@@ -1,11 +1,11 @@
 //! real and double precision: the bits, flipped so that they compare as bytes; zeros of both signs
-//! and all NaNs are one value. What begins with 0xFE or 0xFF has a 0xFE in front of it, to keep it
-//! apart from NULL. The suffix is 0x00 where `print` gives Postgres' text, else 0x01, that text and
+//! and all NaNs are one value. What begins with 0xFD or more has a 0xFD in front of it, to keep it
+//! apart from errors and NULL. The suffix is 0x00 where `print` gives Postgres' text, else 0x01, that text and
 //! 0x00: for -0, and for the few digits that are chosen otherwise there.
 
-use super::{NULL, number, text};
+use super::{ERROR, number, text};
 
-const LARGE: u8 = 0xFE;
+const LARGE: u8 = 0xFD;
 const PRINTED: u8 = 0;
 const AS_TEXT: u8 = 1;
 
@@ -17,6 +17,10 @@ pub(super) trait Float: zmij::Float + std::str::FromStr + Copy {
     /// Numbers from this power of ten on are printed with an exponent: the digits that the type
     /// holds for sure.
     const EXPONENT_FROM: i32;
+    /// Explicit bits of the significand.
+    const SIGNIFICAND_BITS: u32;
+    /// What the exponent is biased by, for a significand that is an integer.
+    const BIAS: i32;
     fn bits(self) -> u64;
     fn from_bits(bits: u64) -> Self;
     fn to_f64(self) -> f64;
@@ -25,6 +29,8 @@ pub(super) trait Float: zmij::Float + std::str::FromStr + Copy {
 impl Float for f64 {
     const BYTES: usize = 8;
     const EXPONENT_FROM: i32 = 15;
+    const SIGNIFICAND_BITS: u32 = 52;
+    const BIAS: i32 = 1_075;
     fn bits(self) -> u64 {
         self.to_bits()
     }
@@ -39,6 +45,8 @@ impl Float for f64 {
 impl Float for f32 {
     const BYTES: usize = 4;
     const EXPONENT_FROM: i32 = 6;
+    const SIGNIFICAND_BITS: u32 = 23;
+    const BIAS: i32 = 150;
     fn bits(self) -> u64 {
         u64::from(self.to_bits()) << 32
     }
@@ -51,21 +59,7 @@ impl Float for f32 {
 }
 
 pub(super) fn encode<F: Float>(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let value = parse::<F>(text)?;
-    let bits = match value.to_f64() {
-        0.0 => 0,
-        finite if !finite.is_nan() => value.bits(),
-        // One NaN, above Infinity.
-        _ => !SIGN,
-    };
-    let flipped = if bits & SIGN == 0 { bits | SIGN } else { !bits };
-    let bytes = flipped.to_be_bytes();
-    let bytes = bytes.get(..F::BYTES)?;
-    if bytes.first() >= Some(&LARGE) {
-        out.push(LARGE);
-    }
-    out.extend_from_slice(bytes);
-
+    let bits = put_bits(parse::<F>(text)?, out);
     // Printed where the text would be, to see whether it must be.
     let suffix = out.len();
     out.push(PRINTED);
@@ -78,6 +72,33 @@ pub(super) fn encode<F: Float>(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
         text::encode(text, out)?;
     }
     Some(())
+}
+
+/// The part that compares; gives the bits without the sign of zero and the variety of NaN.
+fn put_bits<F: Float>(value: F, out: &mut Vec<u8>) -> u64 {
+    let bits = match value.to_f64() {
+        0.0 => 0,
+        finite if !finite.is_nan() => value.bits(),
+        // One NaN, above Infinity.
+        _ => !SIGN,
+    };
+    let flipped = if bits & SIGN == 0 { bits | SIGN } else { !bits };
+    let bytes = flipped.to_be_bytes();
+    if bytes.first() >= Some(&LARGE) {
+        out.push(LARGE);
+    }
+    out.extend(bytes.into_iter().take(F::BYTES));
+    bits
+}
+
+/// Appends the datum of a value as `print` lays it out.
+pub(super) fn put<F: Float>(value: F, out: &mut Vec<u8>) {
+    put_bits(value, out);
+    if value.to_f64() == 0.0 && value.to_f64().is_sign_negative() {
+        out.extend_from_slice(&[AS_TEXT, b'-', b'0', 0]);
+    } else {
+        out.push(PRINTED);
+    }
 }
 
 /// The spellings of Postgres; Rust knows others.
@@ -98,7 +119,7 @@ fn parse<F: Float>(text: &[u8]) -> Option<F> {
 /// The value, its suffix, and the datum's length, read from the start of `bytes`.
 fn take<F: Float>(bytes: &[u8]) -> Option<(F, &[u8], usize)> {
     let large = match *bytes.first()? {
-        NULL => return None,
+        ERROR.. => return None,
         LARGE => 1,
         _ => 0,
     };
@@ -118,9 +139,17 @@ pub(super) fn len<F: Float>(bytes: &[u8]) -> Option<usize> {
     take::<F>(bytes).map(|(_, _, len)| len)
 }
 
-/// The value of a datum; -0 has become 0.
+/// The value of a datum.
 pub(super) fn decode<F: Float>(datum: &[u8]) -> Option<F> {
-    take(datum).map(|(value, _, _)| value)
+    let (value, suffix, _) = take::<F>(datum)?;
+    let negative_zero = value.to_f64() == 0.0 && matches!(suffix, [AS_TEXT, b'-', ..]);
+    Some(if negative_zero { F::from_bits(SIGN) } else { value })
+}
+
+/// A datum without its suffix.
+pub(super) fn order_part<F: Float>(datum: &[u8]) -> Option<&[u8]> {
+    let (_, suffix, len) = take::<F>(datum)?;
+    datum.get(..len - suffix.len())
 }
 
 pub(super) fn write_text<F: Float>(datum: &[u8], out: &mut Vec<u8>) -> Option<()> {
@@ -164,7 +193,13 @@ fn print<F: Float>(value: F, out: &mut Vec<u8>) {
         return;
     }
     let mut buffer = zmij::Buffer::new();
-    let shortest = Digits::of(buffer.format_finite(value).as_bytes());
+    let mut shortest = Digits::of(buffer.format_finite(value).as_bytes());
+    let mut more = shortest.digits().len();
+    while shortest.lies_between(value) {
+        // More digits give the value back from within its own interval.
+        shortest = Digits::of(format!("{wide:.more$e}").as_bytes());
+        more += 1;
+    }
     let digits = shortest.digits();
     if digits.is_empty() {
         out.push(b'0');
@@ -222,6 +257,37 @@ impl Digits {
         this
     }
 
+    /// Whether they are halfway to the next number, on either side, or further. Halfway still gives back
+    /// a value whose significand is even, but Postgres does not take it.
+    fn lies_between<F: Float>(&self, value: F) -> bool {
+        // 5^23 is the last power that divides a significand.
+        const POWER_MAX: i32 = 23;
+        let digits = self.digits();
+        let power = self.exponent + 1 - i32::try_from(digits.len()).unwrap_or(0);
+        if !(0..=POWER_MAX).contains(&power) {
+            return false;
+        }
+        let width = 64 - 8 * F::BYTES;
+        let bits = value.bits() << 1 >> 1 >> width;
+        let (fraction, exponent) =
+            (bits & ((1 << F::SIGNIFICAND_BITS) - 1), bits >> F::SIGNIFICAND_BITS);
+        if exponent == 0 || fraction % 2 == 1 {
+            return false;
+        }
+        let significand = u128::from(fraction | 1 << F::SIGNIFICAND_BITS);
+        let exponent = i32::try_from(exponent).unwrap_or(0) - F::BIAS;
+        // Digits times 5^power, against the halves in units of 2^(exponent - 2 - power).
+        let number = digits.iter().fold(0u128, |n, digit| n * 10 + u128::from(digit - b'0'));
+        let number = number * 5u128.pow(u32::try_from(power).unwrap_or(0));
+        let shift = exponent - 2 - power;
+        let (number, scale) = match u32::try_from(shift) {
+            Ok(up) => (number, up),
+            Err(_) => (number << shift.unsigned_abs().min(63), 0),
+        };
+        let below = if fraction == 0 { 4 * significand - 1 } else { 4 * significand - 2 };
+        number >= (4 * significand + 2) << scale.min(63) || number <= below << scale.min(63)
+    }
+
     fn digits(&self) -> &[u8] {
         self.digits.get(self.start..self.end).unwrap_or_default()
     }
@@ -271,7 +337,7 @@ mod tests {
         let mut out = Vec::new();
         encode::<F>(text.as_bytes(), &mut out).unwrap_or_else(|| panic!("{text}"));
         assert_eq!(len::<F>(&out), Some(out.len()));
-        assert_ne!(out[0], NULL);
+        assert!(out[0] < ERROR);
         out
     }
 

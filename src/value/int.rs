@@ -4,15 +4,15 @@
 //! | tag          | value                                             |
 //! |--------------|---------------------------------------------------|
 //! | 0x00 to 0x07 | negative, in the low 8 to 1 bytes that follow     |
-//! | 0x08 to 0xF6 | -8 to 230                                         |
-//! | 0xF7 to 0xFE | positive, in the 1 to 8 bytes that follow         |
+//! | 0x08 to 0xF5 | -8 to 229                                         |
+//! | 0xF6 to 0xFD | positive, in the 1 to 8 bytes that follow         |
 
 const SMALL_MIN: i64 = -8;
-const SMALL_MAX: i64 = 230;
+const SMALL_MAX: i64 = 229;
 /// The tag of the value 0.
 const ZERO_TAG: i64 = 0x10;
 /// One below the tag of a positive value in one byte.
-const POSITIVE_TAG: u8 = 0xF6;
+const POSITIVE_TAG: u8 = 0xF5;
 /// One above the tag of a negative value in one byte.
 const NEGATIVE_TAG: u8 = 0x08;
 
@@ -50,7 +50,8 @@ fn digit_value(byte: u8) -> Option<u8> {
     byte.is_ascii_digit().then(|| byte - b'0')
 }
 
-pub(super) fn put(value: i64, out: &mut Vec<u8>) {
+/// Appends the datum of an integer of any width.
+pub fn put(value: i64, out: &mut Vec<u8>) {
     if (SMALL_MIN..=SMALL_MAX).contains(&value) {
         let [.., tag] = (value + ZERO_TAG).to_be_bytes();
         out.push(tag);
@@ -70,8 +71,8 @@ pub(super) fn put(value: i64, out: &mut Vec<u8>) {
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
     let len = match *bytes.first()? {
         tag @ ..NEGATIVE_TAG => 1 + usize::from(NEGATIVE_TAG - tag),
-        tag @ 0xF7..=0xFE => 1 + usize::from(tag - POSITIVE_TAG),
-        super::NULL => return None,
+        tag @ 0xF6..=0xFD => 1 + usize::from(tag - POSITIVE_TAG),
+        super::ERROR.. => return None,
         _ => 1,
     };
     (len <= bytes.len()).then_some(len)
@@ -82,8 +83,8 @@ pub(super) fn take(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (negative, used) = match tag {
         ..NEGATIVE_TAG => (true, NEGATIVE_TAG - tag),
-        0xF7..=0xFE => (false, tag - POSITIVE_TAG),
-        super::NULL => return None,
+        0xF6..=0xFD => (false, tag - POSITIVE_TAG),
+        super::ERROR.. => return None,
         _ => return Some((i64::from(tag) - ZERO_TAG, rest)),
     };
     let (payload, rest) = rest.split_at_checked(used.into())?;
@@ -120,10 +121,10 @@ mod tests {
 
     #[test]
     fn small_values_take_one_byte() {
-        for value in [-8, -1, 0, 1, 100, 230] {
+        for value in [-8, -1, 0, 1, 100, 229] {
             assert_eq!(datum(value).len(), 1, "{value}");
         }
-        assert_eq!(datum(231).len(), 2);
+        assert_eq!(datum(230).len(), 2);
         assert_eq!(datum(-9).len(), 2);
         assert_eq!(datum(65_535).len(), 3);
         assert_eq!(datum(i64::MIN).len(), 9);

@@ -11,14 +11,14 @@ const MONTHS_OF_YEAR: i64 = 12;
 const HOUR: i64 = 3_600 * SECOND;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Fields {
+pub struct Fields {
     pub months: i32,
     pub days: i32,
     pub micros: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Interval {
+pub enum Interval {
     NegativeInfinity,
     Infinity,
     Finite(Fields),
@@ -38,34 +38,66 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
             if !printed {
                 return None;
             }
-            let days = i64::from(fields.months) * DAYS_OF_MONTH
-                + i64::from(fields.days)
-                + fields.micros.div_euclid(DAY);
-            int::put(days, out);
-            int::put(fields.micros.rem_euclid(DAY), out);
-            int::put(fields.months.into(), out);
-            int::put(fields.days.into(), out);
+            Interval::Finite(fields).put(out);
         }
     }
     Some(())
+}
+
+/// Appends the datum of an interval.
+pub fn put(interval: Interval, out: &mut Vec<u8>) {
+    interval.put(out);
+}
+
+impl Interval {
+    /// Appends the datum.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Interval::Infinity => int::put(i64::MAX, out),
+            Interval::NegativeInfinity => int::put(i64::MIN, out),
+            Interval::Finite(fields) => {
+                let days = i64::from(fields.months) * DAYS_OF_MONTH
+                    + i64::from(fields.days)
+                    + fields.micros.div_euclid(DAY);
+                int::put(days, out);
+                int::put(fields.micros.rem_euclid(DAY), out);
+                int::put(fields.months.into(), out);
+                int::put(fields.days.into(), out);
+            }
+        }
+    }
+
+    /// What Postgres compares by: microseconds, with months of 30 days.
+    pub fn length(&self) -> i128 {
+        match self {
+            Interval::Infinity => i128::MAX,
+            Interval::NegativeInfinity => i128::MIN,
+            Interval::Finite(fields) => {
+                let days =
+                    i128::from(fields.months) * i128::from(DAYS_OF_MONTH) + i128::from(fields.days);
+                days * i128::from(DAY) + i128::from(fields.micros)
+            }
+        }
+    }
+}
+
+/// The part of a datum by which Postgres compares: what 1 mon and 30 days have in common.
+pub(super) fn order_part(datum: &[u8]) -> Option<&[u8]> {
+    let (days, rest) = int::take(datum)?;
+    let rest = if matches!(days, i64::MAX | i64::MIN) { rest } else { int::take(rest)?.1 };
+    datum.get(..datum.len() - rest.len())
 }
 
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
     take(bytes).map(|(_, rest)| bytes.len() - rest.len())
 }
 
-pub(super) fn decode(datum: &[u8]) -> Option<Interval> {
+/// The value of a datum.
+pub fn decode(datum: &[u8]) -> Option<Interval> {
     match take(datum)? {
         (interval, []) => Some(interval),
         _ => None,
     }
-}
-
-/// The part of a datum by which Postgres compares: what 1 mon and 30 days have in common.
-pub(super) fn length(datum: &[u8]) -> Option<&[u8]> {
-    let (days, rest) = int::take(datum)?;
-    let rest = if matches!(days, i64::MAX | i64::MIN) { rest } else { int::take(rest)?.1 };
-    datum.get(..datum.len() - rest.len())
 }
 
 fn take(bytes: &[u8]) -> Option<(Interval, &[u8])> {

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::{escape, number};
 
 /// Appends the jsonb form of a JSON text; `None` where there is none, as for `"\u0000"`.
-pub(super) fn normalise(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub fn normalise(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut open = Open::default();
     let mut rest = text;
     loop {
@@ -248,7 +248,7 @@ fn take_string(text: &[u8]) -> Option<(JsonString<'_>, &[u8])> {
     Some((string, rest.get(1..)?))
 }
 
-fn unescape(mut text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn unescape(mut text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     while let Some(backslash) = memchr::memchr(b'\\', text) {
         out.extend_from_slice(text.get(..backslash)?);
         let (&letter, rest) = text.get(backslash + 1..)?.split_first()?;

@@ -2,7 +2,8 @@
 //! JSON out.
 //!
 //! A *datum* is the encoding of one column's value. NULL is the single byte 0xFF and no other datum
-//! begins with that byte, so NULLs sort last as in Postgres. Every datum ends by itself, given its
+//! begins with that byte, so NULLs sort last as in Postgres. In the place of a value that could not be
+//! computed stands an error: 0xFE, which begins no value, a text and 0x00. Every datum ends by itself, given its
 //! type. A *row* is its columns' datums one after the other, a *key* the key columns' datums. Datums
 //! of one type compare by `memcmp` in Postgres' order for that type (text in byte order, which is
 //! COLLATE "C"); values that Postgres calls equal but prints differently (numeric 1.0 and 1.00)
@@ -27,13 +28,17 @@ mod datum;
 mod decimal;
 mod document;
 mod escape;
+mod failure;
 mod float;
 mod hstore;
 mod int;
 mod interval;
 mod json;
+mod json_tree;
 mod number;
 mod numeric;
+mod order;
+mod put;
 mod row;
 mod scalar;
 mod score;
@@ -41,13 +46,24 @@ mod text;
 mod time;
 mod uuid;
 
+pub use array::{Array, array_elements};
 pub use catalog::{PgType, resolve};
 pub use datum::{datum_len, encode, encode_null, is_null, write_json, write_text};
 pub use decimal::{Decimal, DecimalError};
 pub use document::{DocumentWriter, write_document};
+pub use failure::{encode_error, error_text, is_error};
+pub use int::put as encode_int;
+pub use interval::{
+    Fields as IntervalFields, Interval, decode as interval, put as encode_interval,
+};
+pub use json::normalise as normalise_json;
+pub use json_tree::Json;
+pub use order::{order_key, order_part};
+pub use put::{encode_decimal, encode_float4, encode_float8, float_of, int_of};
 pub use row::{Columns, columns, split};
-pub use scalar::{Scalar, scalar};
+pub use scalar::Scalar;
 pub use score::{epoch, score};
+pub use time::{DAY, INFINITY, NEGATIVE_INFINITY, SECOND, date_of, days_in_month, days_of};
 
 pub use escape::write_string as write_json_string;
 
@@ -56,6 +72,8 @@ use std::sync::Arc;
 
 /// The datum of NULL.
 pub const NULL: u8 = 0xFF;
+/// What the datum of an error begins with, and no value's.
+pub const ERROR: u8 = 0xFE;
 
 /// What makes values of a column differ in encoding, text or JSON. Domains are their base type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

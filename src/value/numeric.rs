@@ -3,14 +3,14 @@
 //!
 //! | tag          | value                                                       |
 //! |--------------|-------------------------------------------------------------|
-//! | 0x02         | -Infinity                                                   |
-//! | 0x04 to 0x7F | negative: the complement of the positive tag, plus 1        |
+//! | 0x03         | -Infinity                                                   |
+//! | 0x05 to 0x7F | negative: the complement of the positive tag, plus 1        |
 //! | 0x80         | zero                                                        |
 //! | 0x81         | positive, e below -32: e + 0x8000 follows in two bytes      |
-//! | 0x82 to 0xFB | positive, e from -32 to 89                                  |
-//! | 0xFC         | positive, e above 89: e - 90 follows in two bytes           |
-//! | 0xFD         | Infinity                                                    |
-//! | 0xFE         | NaN                                                         |
+//! | 0x82 to 0xFA | positive, e from -32 to 88                                  |
+//! | 0xFB         | positive, e above 88: e - 89 follows in two bytes           |
+//! | 0xFC         | Infinity                                                    |
+//! | 0xFD         | NaN                                                         |
 //!
 //! A pair is the byte 2 * P + 1, but the last one is 2 * P: so a number sorts before those that have
 //! more digits. A negative number's exponent and pairs are complemented. The suffix is the number of
@@ -19,15 +19,15 @@
 
 use std::iter;
 
-const NEGATIVE_INFINITY: u8 = 0x02;
+const NEGATIVE_INFINITY: u8 = 0x03;
 const ZERO: u8 = 0x80;
-const INFINITY: u8 = 0xFD;
-const NAN: u8 = 0xFE;
+const INFINITY: u8 = 0xFC;
+const NAN: u8 = 0xFD;
 
 const TINY: u8 = 0x81;
-const HUGE: u8 = 0xFC;
+const HUGE: u8 = 0xFB;
 const INLINE_MIN: i32 = -32;
-const INLINE_MAX: i32 = 89;
+const INLINE_MAX: i32 = 88;
 /// The tag of exponent 0.
 const INLINE_ZERO: i32 = 0x82 - INLINE_MIN;
 
@@ -158,7 +158,7 @@ fn take(bytes: &[u8]) -> Option<(Parts<'_>, usize)> {
     let exponent = match if negative { tag.wrapping_neg() } else { tag } {
         ZERO => 0,
         NAN if !negative => return Some((Parts::NaN, 1)),
-        // 0x02, the complement of the tag of NaN.
+        // 0x03, the complement of the tag of NaN.
         NAN => return Some((Parts::NegativeInfinity, 1)),
         INFINITY if !negative => return Some((Parts::Infinity, 1)),
         tag @ (TINY | HUGE) => {
@@ -168,7 +168,7 @@ fn take(bytes: &[u8]) -> Option<(Parts<'_>, usize)> {
             let wide = i32::from(if negative { !wide } else { wide });
             if tag == TINY { wide - 0x8000 } else { wide + INLINE_MAX + 1 }
         }
-        tag @ 0x82..=0xFB => i32::from(tag) - INLINE_ZERO,
+        tag @ 0x82..=0xFA => i32::from(tag) - INLINE_ZERO,
         _ => return None,
     };
     let pairs = match tag {
@@ -204,6 +204,16 @@ pub(super) fn decode(datum: &[u8]) -> Option<Parts<'_>> {
 
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
     take(bytes).map(|(_, len)| len)
+}
+
+/// A datum without its scale.
+pub(super) fn order_part(datum: &[u8]) -> Option<&[u8]> {
+    let scale_len = match decode(datum)? {
+        Parts::Finite(finite) if finite.scale < 0x80 => 1,
+        Parts::Finite(_) => 2,
+        _ => 0,
+    };
+    datum.get(..datum.len() - scale_len)
 }
 
 pub(super) fn is_finite(datum: &[u8]) -> bool {

@@ -1,10 +1,10 @@
 //! Text, and everything that is kept as its text: the bytes and a 0x00, which text cannot hold.
-//! UTF-8 has no byte 0xFF, so no text looks like NULL.
+//! UTF-8 has no bytes 0xFE and 0xFF, so no text looks like an error or NULL.
 
-use super::{NULL, int};
+use super::{ERROR, int};
 
 pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    if text.first() == Some(&NULL) || memchr::memchr(0, text).is_some() {
+    if text.first() >= Some(&ERROR) || memchr::memchr(0, text).is_some() {
         return None;
     }
     out.extend_from_slice(text);
@@ -13,7 +13,7 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
 }
 
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
-    if bytes.first() == Some(&NULL) {
+    if bytes.first() >= Some(&ERROR) {
         return None;
     }
     memchr::memchr(0, bytes).map(|end| end + 1)
@@ -22,7 +22,7 @@ pub(super) fn len(bytes: &[u8]) -> Option<usize> {
 /// The text of a whole datum.
 pub(super) fn decode(datum: &[u8]) -> Option<&[u8]> {
     let (&terminator, text) = datum.split_last()?;
-    (terminator == 0 && text.first() != Some(&NULL)).then_some(text)
+    (terminator == 0 && text.first() < Some(&ERROR)).then_some(text)
 }
 
 /// character(n): trailing blanks do not count in comparisons, so their number is a suffix.

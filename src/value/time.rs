@@ -4,12 +4,14 @@
 
 use super::int;
 
-pub(super) const SECOND: i64 = 1_000_000;
-pub(super) const DAY: i64 = 86_400 * SECOND;
+/// In microseconds.
+pub const SECOND: i64 = 1_000_000;
+/// In microseconds.
+pub const DAY: i64 = 86_400 * SECOND;
 
 /// Beyond every date (5874897 AD) and every timestamp (294276 AD).
-pub(super) const INFINITY: i64 = i64::MAX;
-pub(super) const NEGATIVE_INFINITY: i64 = i64::MIN;
+pub const INFINITY: i64 = i64::MAX;
+pub const NEGATIVE_INFINITY: i64 = i64::MIN;
 
 /// Days from 1970-01-01 to 2000-01-01.
 pub(super) const EPOCH_DAYS: i64 = 10_957;
@@ -140,7 +142,8 @@ impl Date {
     }
 }
 
-fn days_in_month(year: i64, month: u8) -> Option<i64> {
+/// `None` for what is no month.
+pub fn days_in_month(year: i64, month: u8) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => Some(31),
@@ -150,8 +153,9 @@ fn days_in_month(year: i64, month: u8) -> Option<i64> {
     }
 }
 
-/// Counted in eras of 400 years that begin in March, so that the leap day ends a year.
-fn days_of(year: i64, month: i64, day: i64) -> i64 {
+/// Days since 2000-01-01. Counted in eras of 400 years that begin in March, so that the leap day ends
+/// a year; year 0 is 1 BC.
+pub fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -164,8 +168,8 @@ const DAYS_OF_ERA: i64 = 146_097;
 /// Days from 0000-03-01 to 1970-01-01.
 const MARCH_OF_YEAR_0: i64 = 719_468;
 
-/// Year, month and day.
-fn date_of(days: i64) -> Option<(i64, i64, i64)> {
+/// Year, month and day of the days since 2000-01-01.
+pub fn date_of(days: i64) -> Option<(i64, i64, i64)> {
     let days = days.checked_add(EPOCH_DAYS + MARCH_OF_YEAR_0)?;
     let era = days.div_euclid(DAYS_OF_ERA);
     let day_of_era = days.rem_euclid(DAYS_OF_ERA);

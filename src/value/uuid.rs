@@ -1,10 +1,10 @@
-//! uuid: its 16 bytes, with a 0xFE in front of those that begin with 0xFE or 0xFF (which would look
-//! like NULL).
+//! uuid: its 16 bytes, with a 0xFD in front of those that begin with 0xFD or more (which would look
+//! like an error or NULL).
 
-use super::NULL;
+use super::ERROR;
 use super::bytea::{hex_byte, hex_digits};
 
-const LARGE: u8 = 0xFE;
+const LARGE: u8 = 0xFD;
 const BYTES: usize = 16;
 const TEXT_BYTES: usize = 36;
 
@@ -33,9 +33,25 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     rest.is_empty().then_some(())
 }
 
+/// Appends the datum of these bytes.
+pub(super) fn put(value: &[u8; BYTES], out: &mut Vec<u8>) {
+    if value.first() >= Some(&LARGE) {
+        out.push(LARGE);
+    }
+    out.extend_from_slice(value);
+}
+
+/// The bytes of a datum.
+pub(super) fn decode(datum: &[u8]) -> Option<[u8; BYTES]> {
+    match datum {
+        [LARGE, value @ ..] if value.len() == BYTES => value.try_into().ok(),
+        value => value.try_into().ok(),
+    }
+}
+
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
     let len = match *bytes.first()? {
-        NULL => return None,
+        ERROR.. => return None,
         LARGE => BYTES + 1,
         _ => BYTES,
     };
@@ -65,6 +81,7 @@ mod tests {
         let texts = [
             "00000000-0000-0000-0000-000000000000",
             "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+            "fcffffff-ffff-ffff-ffff-ffffffffffff",
             "fdffffff-ffff-ffff-ffff-ffffffffffff",
             "fe000000-0000-0000-0000-000000000000",
             "ffffffff-ffff-ffff-ffff-ffffffffffff",
@@ -76,7 +93,7 @@ mod tests {
             write_text(&datum, &mut printed).unwrap();
             assert_eq!(printed, text.as_bytes());
             assert_eq!(len(&datum), Some(datum.len()));
-            assert!(datum > before && datum[0] != NULL);
+            assert!(datum > before && datum[0] < ERROR);
             before = datum;
         }
     }

@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod aggregates;
 mod changes;
 mod dead_letters;
 mod expressions;
@@ -25,6 +26,7 @@ mod source_catalog;
 mod source_check;
 mod source_load;
 mod source_slot;
+mod sql;
 mod values;
 mod wait_endpoint;
 mod world;

@@ -42,19 +42,6 @@ fn both_table_and_query() {
 }
 
 #[test]
-fn a_query() {
-    insta::assert_snapshot!(faults("table = \"products\"\n", "query = \"\"\"\nSELECT *\nFROM products\"\"\"\n"), @r#"
-    error: projection `products` is a query, which this version does not maintain
-      --> readside.toml:22:1
-       |
-    22 | query = """
-       | ^^^^^
-       |
-    hint: project the tables of the query, each by table = "TABLE"
-    "#);
-}
-
-#[test]
 fn table_with_a_hyphen() {
     insta::assert_snapshot!(faults(r#"table = "products""#, r#"table = "order-items""#), @r#"
     error: `table` is no table's name: unexpected text after the table's name; a name with such characters needs double quotes

@@ -1,139 +1,263 @@
 //! A projection's rows under its key. Where the key turns out not to be unique, none of its rows is
-//! shown (missing is honest, a random one of them is not) and the conflict is reported.
+//! shown (missing is honest, a random one of them is not) and the conflict is reported. A row that holds
+//! an error is refused likewise, and reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::super::delta::Deltas;
+use super::super::row::{RowLayout, first_error};
 use super::super::{Arrangement, Entry};
 use crate::lsn::Lsn;
-use crate::value::{self, Column, ValueError};
+use crate::value::{self, ValueError};
 
 pub(crate) struct Output {
-    columns: Vec<Column>,
+    layout: RowLayout,
     key: Vec<usize>,
-    /// Keys that more than one row claims, with those rows and how often each is there.
-    crowded: BTreeMap<Vec<u8>, Rows>,
+    /// Keys that cannot be shown: several rows claim them, or the one that does is refused.
+    withheld: BTreeMap<Vec<u8>, Withheld>,
+    /// Those among them that came to be so since the last `settle`.
+    unsettled: BTreeSet<Vec<u8>>,
+    /// Keys of which something was told, and that are no longer refused.
+    accepted: BTreeSet<Vec<u8>>,
+    /// While the rows that there are are gathered: the keys whose row is shown already.
+    confirmed: BTreeSet<Vec<u8>>,
+    /// Nothing was shown before, so that nothing has to be kept apart from it.
+    is_new: bool,
+}
+
+#[derive(Default)]
+struct Withheld {
+    rows: Rows,
+    told: bool,
 }
 
 /// The rows under one key, with their multiplicities.
 type Rows = BTreeMap<Vec<u8>, i64>;
 
-/// Deltas by the key that they concern.
-type ByKey<'d> = BTreeMap<Vec<u8>, Vec<(&'d [u8], i64)>>;
-
-/// A key that came to be claimed by several rows.
+/// What became of a key that cannot be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conflict {
-    pub key: Vec<u8>,
-    pub rows: usize,
+pub enum Notice {
+    /// So many rows claim it.
+    Conflict { key: Vec<u8>, rows: usize },
+    /// Its row holds this error.
+    Refused { key: Vec<u8>, error: String },
+    /// It is shown, or gone.
+    Accepted { key: Vec<u8> },
 }
 
 impl Output {
-    pub(crate) fn new(columns: Vec<Column>, key: Vec<usize>) -> Self {
-        Self { columns, key, crowded: BTreeMap::new() }
+    pub(crate) fn new(layout: RowLayout, key: Vec<usize>) -> Self {
+        let (withheld, unsettled, accepted, confirmed) = Default::default();
+        Self { layout, key, withheld, unsettled, accepted, confirmed, is_new: false }
     }
 
-    /// Applies one transaction's deltas: first everything that goes, then what comes, so that two rows
-    /// may swap their keys.
+    /// Applies deltas, a part of a transaction's perhaps.
     pub(crate) fn apply(
         &mut self,
         input: &Deltas,
         lsn: Lsn,
         into: &mut Arrangement,
-    ) -> Result<Vec<Conflict>, ValueError> {
-        let mut conflicts = Vec::new();
-        for (key, deltas) in self.by_key(input)? {
-            conflicts.extend(self.apply_key(key, &deltas, lsn, into));
-        }
-        Ok(conflicts)
-    }
-
-    /// `rows` are all there are: `into` is brought to them by changes as of `lsn`.
-    pub(crate) fn restore(
-        &mut self,
-        rows: &Deltas,
-        lsn: Lsn,
-        into: &mut Arrangement,
     ) -> Result<(), ValueError> {
-        self.crowded.clear();
-        let mut keys = self.by_key(rows)?;
-        let shown = into.scan_after(None).filter(|entry| !entry.is_tombstone());
-        let gone: Vec<Vec<u8>> =
-            shown.map(|e| e.key().to_vec()).filter(|key| !keys.contains_key(key)).collect();
-        gone.iter().for_each(|key| drop(into.delete(lsn, key)));
-        // What is shown already is neither gone nor new.
-        keys.retain(|key, rows| {
-            let shown = into.get(key).and_then(Entry::value);
-            !matches!(rows.as_slice(), [(row, 1)] if shown == Some(row))
-        });
-        for (key, rows) in keys {
-            into.delete(lsn, &key);
-            self.apply_key(key, &rows, lsn, into);
+        let (mut keys, mut ranges) = (Vec::new(), Vec::new());
+        let rows: Vec<(&[u8], i64)> = input.iter().collect();
+        let mut order = Vec::with_capacity(rows.len());
+        for (row, _) in &rows {
+            let start = keys.len();
+            self.write_key(row, &mut ranges, &mut keys)?;
+            order.push((start..keys.len(), order.len()));
+        }
+        // One key's deltas together, in the order in which they came.
+        order.sort_by(|(a, i), (b, j)| keys[a.clone()].cmp(&keys[b.clone()]).then(i.cmp(j)));
+        for same in order.chunk_by(|(a, _), (b, _)| keys[a.clone()] == keys[b.clone()]) {
+            let deltas = same.iter().map(|(_, at)| rows[*at]);
+            self.apply_key(&keys[same[0].0.clone()], deltas, lsn, into)?;
         }
         Ok(())
     }
 
-    fn by_key<'d>(&self, input: &'d Deltas) -> Result<ByKey<'d>, ValueError> {
-        let mut by_key = ByKey::new();
-        let mut split: Vec<Range<usize>> = Vec::new();
-        for (row, weight) in input.iter() {
-            value::split(&self.columns, row, &mut split)?;
-            let mut key = Vec::new();
-            for &at in &self.key {
-                key.extend_from_slice(&row[split[at].clone()]);
-            }
-            by_key.entry(key).or_default().push((row, weight));
-        }
-        Ok(by_key)
+    fn write_key(
+        &self,
+        row: &[u8],
+        ranges: &mut Vec<Range<usize>>,
+        key: &mut Vec<u8>,
+    ) -> Result<(), ValueError> {
+        self.layout.split(row, ranges)?;
+        self.key.iter().for_each(|&at| key.extend_from_slice(&row[ranges[at].clone()]));
+        Ok(())
     }
 
-    fn apply_key(
+    fn apply_key<'d>(
         &mut self,
-        key: Vec<u8>,
-        deltas: &[(&[u8], i64)],
+        key: &[u8],
+        deltas: impl Iterator<Item = (&'d [u8], i64)>,
         lsn: Lsn,
         into: &mut Arrangement,
-    ) -> Option<Conflict> {
-        let was_crowded = self.crowded.remove(&key);
-        let crowded_before = was_crowded.is_some();
-        let shown = into.get(&key).and_then(Entry::value).map(<[u8]>::to_vec);
-        let mut rows =
-            was_crowded.unwrap_or_else(|| shown.iter().map(|row| (row.clone(), 1)).collect());
-        for &(row, weight) in deltas {
-            *rows.entry(row.to_vec()).or_default() += weight;
-        }
-        rows.retain(|_, weight| *weight > 0);
-        let count: i64 = rows.values().sum();
-        match rows.first_key_value() {
-            None => {
-                into.delete(lsn, &key);
-                None
+    ) -> Result<(), ValueError> {
+        let shown = into.get(key).and_then(Entry::value);
+        let mut withheld = self.withheld.remove(key).unwrap_or_else(|| Withheld {
+            rows: shown.iter().map(|row| (row.to_vec(), 1)).collect(),
+            told: false,
+        });
+        for (row, weight) in deltas {
+            match withheld.rows.get_mut(row) {
+                Some(count) => *count += weight,
+                None => drop(withheld.rows.insert(row.to_vec(), weight)),
             }
-            Some((row, _)) if count == 1 => {
-                if shown.as_ref() != Some(row) {
-                    into.put(Entry::row(lsn, &key, row));
+        }
+        withheld.rows.retain(|_, weight| *weight != 0);
+        debug_assert!(
+            withheld.rows.values().all(|&weight| weight > 0),
+            "a row went that was not there"
+        );
+        let mut rows = withheld.rows.iter();
+        let accepted = match (rows.next(), rows.next()) {
+            (None, _) => {
+                into.delete(lsn, key);
+                true
+            }
+            (Some((row, 1)), None) if self.error_of(row)?.is_none() => {
+                if shown != Some(row) {
+                    into.put(Entry::row(lsn, key, row));
                 }
-                None
+                true
             }
-            Some(_) => {
-                into.delete(lsn, &key);
-                let conflict = Conflict { key: key.clone(), rows: count as usize };
-                self.crowded.insert(key, rows);
-                (!crowded_before).then_some(conflict)
+            _ => false,
+        };
+        match accepted {
+            true if withheld.told => drop(self.accepted.insert(key.to_vec())),
+            true => {}
+            false => {
+                self.unsettled.insert(key.to_vec());
+                self.withheld.insert(key.to_vec(), withheld);
             }
         }
+        Ok(())
+    }
+
+    fn error_of(&self, row: &[u8]) -> Result<Option<String>, ValueError> {
+        let mut ranges = Vec::new();
+        self.layout.split(row, &mut ranges)?;
+        let error =
+            first_error(row, &ranges).map(|error| value::error_text(error).unwrap_or_default());
+        Ok(error.map(str::to_owned))
+    }
+
+    /// All deltas of what was committed are there: what cannot be shown now is taken away, and told.
+    pub(crate) fn settle(
+        &mut self,
+        lsn: Lsn,
+        into: &mut Arrangement,
+        tell: &mut dyn FnMut(Notice),
+    ) -> Result<(), ValueError> {
+        for key in std::mem::take(&mut self.accepted) {
+            if !self.withheld.contains_key(&key) {
+                tell(Notice::Accepted { key });
+            }
+        }
+        for key in std::mem::take(&mut self.unsettled) {
+            let Some(withheld) = self.withheld.get(&key) else { continue };
+            into.delete(lsn, &key);
+            if withheld.told {
+                continue;
+            }
+            tell(self.notice(&key, withheld)?);
+            if let Some(withheld) = self.withheld.get_mut(&key) {
+                withheld.told = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows that there are will be gathered.
+    pub(crate) fn begin(&mut self, shown: &Arrangement) {
+        self.is_new = shown.scan_after(None).next().is_none();
+    }
+
+    /// One of the rows that there are; `finish` brings what is shown to them.
+    pub(crate) fn gather(
+        &mut self,
+        row: &[u8],
+        weight: i64,
+        lsn: Lsn,
+        into: &mut Arrangement,
+    ) -> Result<(), ValueError> {
+        let (mut ranges, mut key) = (Vec::new(), Vec::new());
+        self.write_key(row, &mut ranges, &mut key)?;
+        if weight == 1 && !self.confirmed.contains(&key) && !self.withheld.contains_key(&key) {
+            match into.get(&key).and_then(Entry::value) {
+                Some(shown) if shown == row => {
+                    self.confirmed.insert(key);
+                    return Ok(());
+                }
+                None if self.is_new && self.error_of(row)?.is_none() => {
+                    into.put(Entry::row(lsn, &key, row));
+                    self.confirmed.insert(key);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        *self.withheld.entry(key).or_default().rows.entry(row.to_vec()).or_default() += weight;
+        Ok(())
+    }
+
+    /// What was gathered are all rows there are: what is shown is brought to them by changes as of `lsn`.
+    pub(crate) fn finish(&mut self, lsn: Lsn, into: &mut Arrangement) -> Result<(), ValueError> {
+        let confirmed = std::mem::take(&mut self.confirmed);
+        let shown = into.scan_after(None).filter(|entry| !entry.is_tombstone());
+        let gone: Vec<Vec<u8>> =
+            shown.map(|e| e.key().to_vec()).filter(|key| !confirmed.contains(key)).collect();
+        gone.iter().for_each(|key| drop(into.delete(lsn, key)));
+        for (key, Withheld { rows, .. }) in std::mem::take(&mut self.withheld) {
+            self.apply_key(
+                &key,
+                rows.iter().map(|(row, weight)| (row.as_slice(), *weight)),
+                lsn,
+                into,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What cannot be shown, key by key.
+    pub(crate) fn withheld(&self) -> impl Iterator<Item = Result<Notice, ValueError>> {
+        self.withheld.iter().map(|(key, withheld)| self.notice(key, withheld))
+    }
+
+    fn notice(&self, key: &[u8], withheld: &Withheld) -> Result<Notice, ValueError> {
+        let (rows, key) = (withheld.rows.values().sum::<i64>(), key.to_vec());
+        let error = match withheld.rows.first_key_value() {
+            Some((row, _)) if rows == 1 => self.error_of(row)?,
+            _ => None,
+        };
+        Ok(match error {
+            Some(error) => Notice::Refused { key, error },
+            None => Notice::Conflict { key, rows: rows as usize },
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::{Type, encode};
+    use crate::value::{Column, Type, encode};
 
     fn column(name: &str) -> Column {
         let (name, sql_type) = (name.into(), "integer".into());
         Column { name, ty: Type::Int4, sql_type, type_oid: 23, typmod: -1, not_null: false }
+    }
+
+    fn new_output() -> Output {
+        Output::new(RowLayout::new(vec![column("k"), column("v")]), vec![0])
+    }
+
+    fn restore(output: &mut Output, rows: &Deltas, lsn: Lsn, kept: &mut Arrangement) {
+        for (row, weight) in rows.iter() {
+            output.gather(row, weight, lsn, kept).expect("rows");
+        }
+        output.finish(lsn, kept).expect("rows");
+        output.settle(lsn, kept, &mut |_| ()).expect("rows");
     }
 
     fn row(key: &str, value: &str) -> Vec<u8> {
@@ -156,24 +280,52 @@ mod tests {
 
     #[test]
     fn what_a_crash_left_is_brought_to_the_tables_rows() {
-        let mut output = Output::new(vec![column("k"), column("v")], vec![0]);
+        let mut output = new_output();
         let mut kept = Arrangement::default();
         let before = deltas(&[("1", "10", 1), ("2", "20", 1), ("3", "30", 1)]);
         output.apply(&before, Lsn(1), &mut kept).expect("rows");
 
         // The rows 1 and 2 are about to swap their keys, 3 is gone and 4 is new.
-        let mut output = Output::new(vec![column("k"), column("v")], vec![0]);
+        let mut output = new_output();
         let rows = deltas(&[("2", "10", 1), ("2", "20", 1), ("4", "40", 1)]);
-        output.restore(&rows, Lsn(2), &mut kept).expect("rows");
+        restore(&mut output, &rows, Lsn(2), &mut kept);
         assert_eq!(shown(&kept), [row("4", "40")]);
         let rest = deltas(&[("2", "20", -1), ("1", "20", 1)]);
         output.apply(&rest, Lsn(2), &mut kept).expect("rows");
         assert_eq!(shown(&kept), [row("1", "20"), row("2", "10"), row("4", "40")]);
 
         let changes = kept.next_seq();
-        output
-            .restore(&deltas(&[("1", "20", 1), ("2", "10", 1), ("4", "40", 1)]), Lsn(3), &mut kept)
-            .expect("rows");
+        let mut output = new_output();
+        let rows = deltas(&[("1", "20", 1), ("2", "10", 1), ("4", "40", 1)]);
+        restore(&mut output, &rows, Lsn(3), &mut kept);
         assert_eq!(kept.next_seq(), changes, "what is right is left alone");
+    }
+
+    #[test]
+    fn a_key_is_told_when_it_cannot_be_shown_and_when_it_can_again() {
+        let (mut output, mut kept, mut told) = (new_output(), Arrangement::default(), Vec::new());
+        let mut step = |output: &mut Output, rows: &[(&[u8], i64)]| {
+            let mut deltas = Deltas::default();
+            rows.iter().for_each(|(row, weight)| deltas.push(row, *weight));
+            output.apply(&deltas, Lsn(1), &mut kept).expect("rows");
+            output.settle(Lsn(1), &mut kept, &mut |notice| told.push(notice)).expect("rows");
+            (shown(&kept), std::mem::take(&mut told))
+        };
+        let (good, other) = (row("1", "10"), row("1", "20"));
+        let mut bad = row("1", "1");
+        bad.pop();
+        value::encode_error("division by zero", &mut bad);
+        let key = row("1", "1")[..1].to_vec();
+
+        let refused = Notice::Refused { key: key.clone(), error: "division by zero".into() };
+        assert_eq!(step(&mut output, &[(&bad, 1)]), (vec![], vec![refused]));
+        let accepted = Notice::Accepted { key: key.clone() };
+        let all = (vec![good.clone()], vec![accepted.clone()]);
+        assert_eq!(step(&mut output, &[(&bad, -1), (&good, 1)]), all);
+        let conflict = Notice::Conflict { key: key.clone(), rows: 2 };
+        assert_eq!(step(&mut output, &[(&other, 1)]), (vec![], vec![conflict]));
+        let all = (vec![other.clone()], vec![accepted]);
+        assert_eq!(step(&mut output, &[(&good, -1)]), all);
+        assert_eq!(step(&mut output, &[(&other, -1), (&good, 1)]), (vec![good], vec![]));
     }
 }

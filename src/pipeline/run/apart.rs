@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::bind::{self, Bound};
+use super::bind::{self, Bound, Unbound};
 use super::facts;
 use crate::config::{Config, Definition, Diagnostic};
 use crate::pg::Params;
 use crate::source::catalog::{Catalog, TableName};
 use crate::source::check as source_check;
+use crate::sql::query;
 
 /// Names, each with the reason.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +51,11 @@ pub(super) fn divide<'a>(
             Definition::Table { schema, name, .. } => {
                 apart.tables.get(&facts::table_name(&TableName::new(schema, name)))
             }
-            Definition::Query { .. } => None,
+            Definition::Query { sql, .. } => {
+                let tables = query::tables(sql).unwrap_or_default().into_iter();
+                let mut names = tables.map(|table| TableName::new(table.schema, table.name));
+                names.find_map(|name| apart.tables.get(&facts::table_name(&name)))
+            }
         };
         let why = own.map(|unbound| unbound.fault.what.clone()).or_else(|| of_table.cloned());
         apart.projections.insert(projection.name.clone(), why.unwrap_or_default());
@@ -59,6 +64,14 @@ pub(super) fn divide<'a>(
 }
 
 impl Apart {
+    /// Queries that the source itself refuses stand apart, too.
+    pub(super) fn and(mut self, refused: Vec<Unbound<'_>>) -> Self {
+        for Unbound { projection, fault } in refused {
+            self.projections.insert(projection.to_owned(), fault.what);
+        }
+        self
+    }
+
     /// Something that stood apart need not do so any more.
     pub(super) fn is_healed_in(&self, now: &Apart) -> bool {
         self.tables.keys().any(|table| !now.tables.contains_key(table))

@@ -1,22 +1,31 @@
-//! Projections bound to the source's catalog: their columns and keys, what each sink is told of them,
-//! and every fault of the configuration that only the catalog shows.
+//! Projections bound to the source's catalog: their columns and keys, the plans of queries, what each
+//! sink is told of them, and every fault of the configuration that only the catalog shows.
 
 use std::sync::Arc;
 
+use super::schema;
 use crate::config::resolve::{self, Relation};
-use crate::config::{Config, Definition, Diagnostic, ProjectionConfig, Target, suggest};
+use crate::config::{Config, Definition, Diagnostic, Place, ProjectionConfig, Target, suggest};
 use crate::sink::SinkProjection;
-use crate::source::catalog::{Catalog, Table, TableName};
+use crate::source::catalog::{Catalog, Kind, Table, TableName};
 use crate::sql::expr;
+use crate::sql::query::{self, Planned};
 use crate::value::Column;
 
-/// A projection whose table, columns and key are known.
+/// A projection whose rows, columns and key are known.
 pub(crate) struct Bound<'a> {
     pub(crate) projection: &'a ProjectionConfig,
-    pub(crate) table: TableName,
+    pub(crate) rows: Rows,
     pub(crate) columns: Arc<[Column]>,
     /// Positions in `columns`.
     pub(crate) key: Vec<usize>,
+}
+
+/// Where a projection's rows come from.
+pub(crate) enum Rows {
+    Table(TableName),
+    /// The plan's tables are those of `source::check::scope` that the catalog holds, in their order.
+    Query(Box<Planned>),
 }
 
 /// A projection's fault.
@@ -32,11 +41,27 @@ pub(crate) fn bind<'a>(
     catalog: &Catalog,
 ) -> (Vec<Bound<'a>>, Vec<Unbound<'a>>) {
     let (mut bound, mut faults) = (Vec::new(), Vec::new());
+    let schema = schema::of(config, catalog);
     for projection in &config.projections {
-        let Definition::Table { schema, name, .. } = &projection.definition else { continue };
-        let name = TableName::new(schema, name);
-        let Some(table) = catalog.table(&name) else { continue };
-        match bind_one(projection, name, table) {
+        let found = match &projection.definition {
+            Definition::Table { schema, name, .. } => {
+                let name = TableName::new(schema, name);
+                let Some(table) = catalog.table(&name) else { continue };
+                bind_table(projection, name, table)
+            }
+            Definition::Query { sql, place } => {
+                // What the source's check has told of the tables themselves is enough.
+                let known = |table: &query::TableRef| {
+                    let table = catalog.table(&TableName::new(&table.schema, &table.name));
+                    table.is_some_and(|t| matches!(t.kind, Kind::Table | Kind::Partitioned))
+                };
+                if query::tables(sql).is_ok_and(|tables| !tables.iter().all(known)) {
+                    continue;
+                }
+                bind_query(projection, sql, place, &schema)
+            }
+        };
+        match found {
             Ok(projection) => bound.push(projection),
             Err(found) => faults.extend(
                 found.into_iter().map(|fault| Unbound { projection: &projection.name, fault }),
@@ -46,7 +71,7 @@ pub(crate) fn bind<'a>(
     (bound, faults)
 }
 
-fn bind_one<'a>(
+fn bind_table<'a>(
     projection: &'a ProjectionConfig,
     name: TableName,
     table: &Table,
@@ -55,12 +80,54 @@ fn bind_one<'a>(
     let position = |key: &String| columns.iter().position(|column| column.name == *key);
     let primary: Option<Vec<usize>> =
         table.primary_key.as_ref().map(|key| key.iter().filter_map(position).collect());
-    let relation = Relation { columns: &columns, key: primary.as_deref() };
-    let resolved = resolve::resolve(projection, relation)?;
-    let scope = expr::Scope {
-        columns: &columns,
-        byte_equality: &|at| table.columns.get(at).is_some_and(|column| column.deterministic),
-    };
+    let deterministic = |at: usize| table.columns.get(at).is_some_and(|c| c.deterministic);
+    let key = resolved(projection, &columns, primary.as_deref(), &deterministic)?;
+    Ok(Bound { projection, rows: Rows::Table(name), columns, key })
+}
+
+fn bind_query<'a>(
+    projection: &'a ProjectionConfig,
+    sql: &str,
+    place: &Place,
+    schema: &query::Schema,
+) -> Result<Bound<'a>, Vec<Diagnostic>> {
+    let planned =
+        query::plan(sql, schema).map_err(|fault| vec![of_query(projection, place, fault)])?;
+    let columns: Arc<[Column]> = planned.columns.clone().into();
+    if projection.key.is_none() && !planned.missing.is_empty() {
+        let what = format!(
+            "the query of projection `{}` does not show its key: it lacks {}",
+            projection.name,
+            planned.missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        );
+        let hint = "add that to the SELECT list, or name by key = [\"COLUMN\", …] what tells its rows apart";
+        return Err(vec![Diagnostic::new(what).at(place).hint(hint)]);
+    }
+    let deterministic = |at: usize| planned.deterministic.get(at).copied().unwrap_or(false);
+    let key = resolved(projection, &columns, planned.key.as_deref(), &deterministic)?;
+    let planned = planned.keyed(key.clone());
+    Ok(Bound { projection, rows: Rows::Query(Box::new(planned)), columns, key })
+}
+
+/// A fault of a query at its place in the file.
+pub(crate) fn of_query(
+    projection: &ProjectionConfig,
+    place: &Place,
+    fault: query::Fault,
+) -> Diagnostic {
+    let what = format!("`query` of projection `{}`: {}", projection.name, fault.what);
+    Diagnostic { hint: fault.hint, ..Diagnostic::new(what).at(&place.within(fault.span)) }
+}
+
+/// The key's positions, when key, targets and scores are what they should be.
+fn resolved(
+    projection: &ProjectionConfig,
+    columns: &[Column],
+    key: Option<&[usize]>,
+    byte_equality: &dyn Fn(usize) -> bool,
+) -> Result<Vec<usize>, Vec<Diagnostic>> {
+    let resolved = resolve::resolve(projection, Relation { columns, key })?;
+    let scope = expr::Scope { columns, byte_equality };
     let refused = resolved.score_expressions.iter().filter_map(|score| {
         let fault = expr::Expr::compile_number(&score.sql, &scope).err()?;
         let place = score.place.within(fault.span.clone());
@@ -72,7 +139,7 @@ fn bind_one<'a>(
     });
     let refused: Vec<Diagnostic> = refused.collect();
     match refused.is_empty() {
-        true => Ok(Bound { projection, table: name, columns, key: resolved.key }),
+        true => Ok(resolved.key),
         false => Err(refused),
     }
 }
@@ -85,7 +152,7 @@ pub(crate) fn of_sinks(config: &Config, bound: &[Bound<'_>]) -> Vec<Vec<SinkProj
             let targets: Vec<Target> = targets.map(|(_, target)| target.clone()).collect();
             (!targets.is_empty()).then(|| SinkProjection {
                 name: bound.projection.name.clone(),
-                fingerprint: fingerprint(&bound.columns, &bound.key, &targets),
+                fingerprint: fingerprint(bound, &targets),
                 columns: Arc::clone(&bound.columns),
                 key: bound.key.clone(),
                 targets,
@@ -97,11 +164,15 @@ pub(crate) fn of_sinks(config: &Config, bound: &[Bound<'_>]) -> Vec<Vec<SinkProj
 }
 
 /// Names the shape of the rows and targets; it is compared, never read.
-fn fingerprint(columns: &[Column], key: &[usize], targets: &[Target]) -> String {
+fn fingerprint(bound: &Bound<'_>, targets: &[Target]) -> String {
     let columns: Vec<String> =
-        columns.iter().map(|column| format!("{} {}", column.name, column.sql_type)).collect();
+        bound.columns.iter().map(|column| format!("{} {}", column.name, column.sql_type)).collect();
     let shapes: Vec<String> = targets.iter().map(Target::shape).collect();
-    let text = format!("1;{};{key:?};{}", columns.join(","), shapes.join(";"));
+    let mut text = format!("1;{};{:?};{}", columns.join(","), bound.key, shapes.join(";"));
+    if let Definition::Query { sql, .. } = &bound.projection.definition {
+        text.push(';');
+        text.push_str(sql);
+    }
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 
-use super::bind;
+use super::{bind, queries};
 use crate::config::{self, Config, Diagnostic, SinkConfig, SinkKind, Target};
 use crate::pg::Params;
 use crate::sink::{self, SinkProjection};
@@ -57,22 +57,24 @@ pub(crate) async fn before_run(config: &Config) -> BeforeRun {
 }
 
 async fn check_source(config: &Config) -> SourceChecked<'_> {
-    let params = match Params::parse(config.source.url.expose(), config.source.password.as_ref()) {
+    let params = match params(config) {
         Ok(params) => params,
-        // The configuration's own tests have parsed it with the same words.
-        Err(error) => {
-            let fault = Diagnostic::new(format!("the source's url cannot be used: {error}"));
-            let faults = vec![fault.at(&config.source.place.entry("url"))];
+        Err(fault) => {
+            let faults = vec![fault];
             return SourceChecked { faults, catalog: None, bound: Vec::new(), away: false };
         }
     };
     let checked = source::check::check(config, &params).await;
     let mut faults = checked.faults;
-    let (bound, found) = match &checked.catalog {
+    let (mut bound, found) = match &checked.catalog {
         Some(catalog) => bind::bind(config, catalog),
         None => (Vec::new(), Vec::new()),
     };
-    for fault in found.into_iter().map(|unbound| unbound.fault) {
+    let mut found: Vec<Diagnostic> = found.into_iter().map(|unbound| unbound.fault).collect();
+    if let Some(catalog) = &checked.catalog {
+        found.extend(queries::checked(config, &params, catalog, &mut bound).await);
+    }
+    for fault in found {
         // A view has no key either: what it is has been told.
         let told = |known: &Diagnostic| known.place.is_some() && known.place == fault.place;
         if !faults.iter().any(told) {
@@ -80,6 +82,15 @@ async fn check_source(config: &Config) -> SourceChecked<'_> {
         }
     }
     SourceChecked { faults, catalog: checked.catalog, bound, away: checked.away }
+}
+
+/// The configuration's own tests have parsed the url with the same words.
+pub(super) fn params(config: &Config) -> Result<Params, Diagnostic> {
+    let parsed = Params::parse(config.source.url.expose(), config.source.password.as_ref());
+    parsed.map_err(|error| {
+        Diagnostic::new(format!("the source's url cannot be used: {error}"))
+            .at(&config.source.place.entry("url"))
+    })
 }
 
 /// Whom the watermarks name.

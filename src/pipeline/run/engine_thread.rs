@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::facts;
 use super::report::Report;
-use crate::engine::Entry;
+use crate::engine::{Entry, Notice};
 use crate::lsn::{Durable, Lsn};
 use crate::output::{Standing, Work};
 use crate::pgoutput::Position;
@@ -218,12 +218,18 @@ fn turn(
         }
     }
     thread.replay()?;
-    for (projection, rows) in thread.machine.take_conflicts() {
-        tracing::error!(
-            projection,
-            rows,
-            "a key is claimed by several rows: none of them is shown"
-        );
+    for (projection, notice) in thread.machine.take_notices() {
+        match notice {
+            Notice::Conflict { rows, .. } => tracing::error!(
+                projection,
+                rows,
+                "a key is claimed by several rows: none of them is shown"
+            ),
+            Notice::Refused { error, .. } => {
+                tracing::error!(projection, error, "a row cannot be computed: it is not shown");
+            }
+            Notice::Accepted { .. } => tracing::info!(projection, "a row is shown again"),
+        }
     }
     thread.serve(places);
     checkpoints.take_if_due(thread)?;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
-use super::check;
+use super::{check, queries};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
@@ -79,6 +79,8 @@ pub(super) struct Started {
     pub sinks: Vec<Vec<SinkProjection>>,
     pub owner: String,
     pub table_names: Vec<String>,
+    /// By the catalog alone.
+    pub divided: Apart,
     pub apart: Apart,
 }
 
@@ -125,7 +127,9 @@ pub(super) async fn prepare(
         whole = Catalog::read(&session, &scope).await?;
         usable = apart::divide(config, params, &whole).map_err(StartError::Faults)?;
     }
-    let Usable { catalog, bound, apart } = usable;
+    let Usable { catalog, mut bound, apart: divided } = usable;
+    let refused = queries::ask(&session, &catalog, &mut bound).await?;
+    let apart = divided.clone().and(refused);
     for (projection, why) in &apart.projections {
         tracing::error!(projection, why, "the projection stays as it is");
     }
@@ -193,6 +197,7 @@ pub(super) async fn prepare(
         scope,
         sinks: sink_projections,
         owner,
+        divided,
         apart,
     })
 }
@@ -541,10 +546,15 @@ fn projections(
 ) -> Result<Projections, StartError> {
     let mut inits = Vec::new();
     for bound in bound {
-        let at = used.iter().position(|used| used.table.name == bound.table);
-        let at = at.ok_or_else(|| StartError::Table(bound.table.to_string()))?;
-        let plan = Plan::table(at, bound.key.clone());
-        let own = used[at].layout.identity != bound.key;
+        let (plan, own) = match &bound.rows {
+            bind::Rows::Table(table) => {
+                let at = used.iter().position(|used| used.table.name == *table);
+                let at = at.ok_or_else(|| StartError::Table(table.to_string()))?;
+                let own = used[at].layout.identity != bound.key;
+                (Plan::table(at, bound.key.clone()), own)
+            }
+            bind::Rows::Query(planned) => (planned.plan.clone(), true),
+        };
         inits.push(output_init(bound.projection, plan, own, position, kept, store, batch)?);
     }
     Ok((inits, bind::of_sinks(config, bound)))

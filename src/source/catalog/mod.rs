@@ -19,7 +19,7 @@ use serde::Deserialize;
 use super::quote;
 use crate::lsn::Lsn;
 use crate::pg::{self, Session};
-use crate::value::Column;
+use crate::value::{Column, PgType};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub struct Catalog {
     pub tables: Vec<Table>,
     /// Every enum that a column holds, at whatever depth, by oid.
     pub enums: BTreeMap<u32, Enum>,
+    /// Every type that a column holds, at whatever depth, by oid.
+    pub types: BTreeMap<u32, NamedType>,
     text: String,
 }
 
@@ -115,6 +117,10 @@ pub struct Server {
     /// As `pg::DATABASE_IDENTITY` has it.
     pub database_identity: String,
     pub encoding: String,
+    /// pg_database's: c the C library, i ICU, b built in.
+    pub locale_provider: char,
+    pub collate: String,
+    pub ctype: String,
 }
 
 /// Who we are there.
@@ -244,6 +250,8 @@ pub struct TableColumn {
     pub generated: Option<char>,
     /// Its collation tells texts apart that differ in any byte.
     pub deterministic: bool,
+    /// Its collation's name; `None`: it has the database's, or is no text.
+    pub collation: Option<String>,
     /// The enums inside its type.
     pub enums: Vec<u32>,
 }
@@ -300,6 +308,18 @@ pub struct UniqueIndex {
     pub on_expressions: bool,
     /// Those of its columns that are not NOT NULL.
     pub nullable: Vec<String>,
+}
+
+/// A type under its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedType {
+    pub ty: PgType,
+    /// The oid of its arrays; 0 where there are none.
+    pub array: u32,
+    /// Of a domain: what it adds to the type below it; -1: nothing.
+    pub typmod: i32,
+    /// As `format_type` prints it.
+    pub sql_type: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::identity;
 use super::{
-    ActiveSlot, Catalog, Enum, Kind, Leaf, LeafColumn, Publication, PublicationMark, Role, Server,
-    Slot, Table, TableColumn, TableName, UniqueIndex,
+    ActiveSlot, Catalog, Enum, Kind, Leaf, LeafColumn, NamedType, Publication, PublicationMark,
+    Role, Server, Slot, Table, TableColumn, TableName, UniqueIndex,
 };
 use crate::lsn::Lsn;
 use crate::source::publication;
@@ -16,20 +16,31 @@ use crate::value::{self, Column, PgType};
 
 pub(super) fn catalog(text: String) -> Result<Catalog, serde_json::Error> {
     let raw: RawCatalog = serde_json::from_str(&text)?;
-    let mut types = HashMap::new();
+    let mut named = BTreeMap::new();
     let mut enums = BTreeMap::new();
     for ty in raw.types.unwrap_or_default() {
         if let Some(labels) = &ty.labels {
             let name = TableName::new(&ty.schema, &ty.name);
             enums.insert(ty.oid, Enum { name, labels: labels.clone() });
         }
-        types.insert(ty.oid, ty.into_type());
+        named.insert(ty.oid, ty.named());
     }
+    let types: HashMap<u32, PgType> =
+        named.iter().map(|(oid, named)| (*oid, named.ty.clone())).collect();
     let tables = raw.tables.unwrap_or_default().into_iter();
     let tables = tables.map(|table| table.into_table(&types)).collect::<Result<_, _>>()?;
     let publication = raw.publication.map(RawPublication::into_publication);
     let slot = raw.slot.map(RawSlot::into_slot).transpose()?;
-    Ok(Catalog { server: raw.server, role: raw.role, publication, slot, tables, enums, text })
+    Ok(Catalog {
+        server: raw.server,
+        role: raw.role,
+        publication,
+        slot,
+        tables,
+        enums,
+        types: named,
+        text,
+    })
 }
 
 /// An int8 there, unsigned in truth and in IDENTIFY_SYSTEM.
@@ -144,13 +155,16 @@ struct RawType {
     elem: u32,
     base: u32,
     delim: u8,
+    array: u32,
+    typmod: i32,
+    sql_type: String,
     attributes: Option<Vec<(String, u32)>>,
     labels: Option<Vec<(u32, String)>>,
 }
 
 impl RawType {
-    fn into_type(self) -> PgType {
-        PgType {
+    fn named(self) -> NamedType {
+        let ty = PgType {
             oid: self.oid,
             schema: self.schema,
             name: self.name,
@@ -160,7 +174,8 @@ impl RawType {
             base: self.base,
             delim: self.delim,
             attributes: self.attributes.unwrap_or_default(),
-        }
+        };
+        NamedType { ty, array: self.array, typmod: self.typmod, sql_type: self.sql_type }
     }
 }
 
@@ -202,6 +217,7 @@ struct RawColumn {
     not_null: bool,
     generated: Option<char>,
     deterministic: bool,
+    collation: Option<String>,
 }
 
 impl RawColumn {
@@ -213,6 +229,7 @@ impl RawColumn {
             number: self.number,
             generated: self.generated,
             deterministic: self.deterministic,
+            collation: self.collation,
             enums: inside.into_iter().filter(is_enum).collect(),
             column: Column {
                 name: self.name,

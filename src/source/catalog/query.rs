@@ -102,7 +102,11 @@ SELECT json_build_object(
       (SELECT count(*) FROM pg_stat_replication) AS wal_senders_used,
       d.datname AS database,
       {database_identity} AS database_identity,
-      pg_encoding_to_char(d.encoding) AS encoding
+      pg_encoding_to_char(d.encoding) AS encoding,
+      -- The columns that only some versions have are NULL elsewhere.
+      coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') AS locale_provider,
+      coalesce(to_jsonb(d) ->> 'datlocale', d.datcollate) AS collate,
+      coalesce(to_jsonb(d) ->> 'datlocale', d.datctype) AS ctype
     FROM pg_database d WHERE d.datname = current_database()) x),
   'role', (SELECT row_to_json(x) FROM (SELECT
       r.rolname AS name,
@@ -156,6 +160,9 @@ SELECT json_build_object(
       CASE WHEN t.typcategory = 'A' THEN t.typelem::int8 ELSE 0 END AS elem,
       t.typbasetype::int8 AS base,
       ascii(t.typdelim::text) AS delim,
+      t.typarray::int8 AS array,
+      t.typtypmod AS typmod,
+      format_type(t.oid, NULL) AS sql_type,
       (SELECT json_agg(json_build_array(a.attname, a.atttypid::int8) ORDER BY a.attnum)
        FROM pg_attribute a
        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
@@ -177,7 +184,8 @@ SELECT json_build_object(
           format_type(a.atttypid, a.atttypmod) AS sql_type,
           a.attnotnull AS not_null,
           nullif(a.attgenerated, '') AS generated,
-          coalesce(l.collisdeterministic, true) AS deterministic
+          coalesce(l.collisdeterministic, true) AS deterministic,
+          nullif(l.collname, 'default') AS collation
         FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
         WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum) c) AS columns,

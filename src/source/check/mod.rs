@@ -12,6 +12,7 @@ use super::replication::ReplicationConnection;
 use super::transient::is_transient;
 use crate::config::{Config, Definition, Diagnostic, Place};
 use crate::pg::{self, Params};
+use crate::sql::query;
 
 /// The oldest version whose catalog and TID range scans are as we need them.
 const VERSION_MIN: u32 = 140_000;
@@ -26,9 +27,9 @@ pub struct Checked {
 }
 
 /// A table that a projection names, and where.
-struct Wanted<'a> {
+struct Wanted {
     table: TableName,
-    place: &'a Place,
+    place: Place,
 }
 
 /// What the configuration wants of the source's catalog.
@@ -111,12 +112,20 @@ async fn identify(params: &Params, application_name: &str) -> Result<(), pg::Err
 }
 
 /// In the order of the file.
-fn wanted(config: &Config) -> Vec<Wanted<'_>> {
-    let wanted = config.projections.iter().filter_map(|projection| match &projection.definition {
+fn wanted(config: &Config) -> Vec<Wanted> {
+    let wanted = config.projections.iter().flat_map(|projection| match &projection.definition {
         Definition::Table { schema, name, place } => {
-            Some(Wanted { table: TableName::new(schema, name), place })
+            vec![Wanted { table: TableName::new(schema, name), place: place.clone() }]
         }
-        Definition::Query { .. } => None,
+        // What cannot be read is told when the query is planned.
+        Definition::Query { sql, place } => {
+            let tables = query::tables(sql).unwrap_or_default().into_iter();
+            let wanted = |table: query::TableRef| Wanted {
+                table: TableName::new(table.schema, table.name),
+                place: place.within(table.span),
+            };
+            tables.map(wanted).collect()
+        }
     });
     wanted.collect()
 }

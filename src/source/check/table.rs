@@ -15,7 +15,7 @@ const GRANTS_MAX: usize = 10;
 /// Each with its table.
 pub(super) fn faults(
     catalog: &Catalog,
-    wanted: &[Wanted<'_>],
+    wanted: &[Wanted],
     names: &[TableName],
 ) -> Vec<(TableName, Diagnostic)> {
     let mut faults = Vec::new();

@@ -3,13 +3,13 @@
 //! Errors are Postgres' own, in its words. What it guards, this guards: CASE and COALESCE evaluate no
 //! more than they need, AND and OR end at the first value that decides.
 
-use std::cmp::Ordering;
-use std::ops::{Add, Div, Mul, Range, Sub};
+use std::borrow::Cow;
+use std::ops::Range;
 
-use crate::value::{self, Decimal, DecimalError, Scalar, ValueError};
+use crate::value::{DecimalError, Scalar, ValueError, array_elements};
 
-use super::node::{Arithmetic, Comparison, Node};
-use super::types::Ty;
+use super::function::Types;
+use super::node::{Call, Comparison, List, Node};
 
 /// A row's datums, found by `value::split`.
 #[derive(Clone, Copy)]
@@ -18,307 +18,233 @@ pub struct Row<'a> {
     pub ranges: &'a [Range<usize>],
 }
 
+impl<'a> Row<'a> {
+    pub(super) const EMPTY: Row<'static> = Row { bytes: &[], ranges: &[] };
+
+    /// The datum of a column.
+    pub fn datum(self, position: usize) -> &'a [u8] {
+        let range = self.ranges.get(position).cloned();
+        range.and_then(|range| self.bytes.get(range)).unwrap_or_default()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
-    #[error(transparent)]
-    Numeric(#[from] DecimalError),
-    #[error("{0} out of range")]
-    OutOfRange(Ty),
-    #[error("value out of range: overflow")]
-    Overflow,
-    #[error("value out of range: underflow")]
-    Underflow,
+    /// As Postgres says it.
+    #[error("{0}")]
+    Failed(Cow<'static, str>),
     /// Not the row's fault: bytes that are no value.
     #[error(transparent)]
     Value(#[from] ValueError),
 }
 
-type Value<'v> = Option<Scalar<'v>>;
-type Result<'v> = std::result::Result<Value<'v>, EvalError>;
+impl EvalError {
+    pub(super) const DIVISION_BY_ZERO: Self = Self::text("division by zero");
+    pub(super) const OVERFLOW: Self = Self::text("value out of range: overflow");
+    pub(super) const UNDERFLOW: Self = Self::text("value out of range: underflow");
+
+    pub(super) const fn text(text: &'static str) -> Self {
+        EvalError::Failed(Cow::Borrowed(text))
+    }
+
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        EvalError::Failed(Cow::Owned(text.into()))
+    }
+}
+
+impl From<DecimalError> for EvalError {
+    fn from(error: DecimalError) -> Self {
+        EvalError::new(error.to_string())
+    }
+}
+
+pub(super) type Result<T> = std::result::Result<T, EvalError>;
+
+/// What an expression is evaluated over.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'v, 'c> {
+    pub(super) row: Row<'v>,
+    pub(super) operand: Option<&'c Scalar<'v>>,
+}
 
 impl Node {
-    pub(super) fn eval<'v>(&'v self, row: Row<'v>) -> Result<'v> {
+    pub(super) fn eval<'v>(&'v self, context: Context<'v, '_>) -> Result<Scalar<'v>> {
         Ok(match self {
-            Node::Null => None,
-            Node::Bool(value) => Some(Scalar::Bool(*value)),
-            Node::Int(value) => Some(Scalar::Int(*value)),
-            Node::Float(value) => Some(Scalar::Float(*value)),
-            Node::Decimal(value) => Some(Scalar::Decimal(value.clone())),
-            Node::Text(datum) => Some(Scalar::Datum { whole: datum, order: datum }),
-            Node::Column { position, ty } => {
-                let datum =
-                    row.ranges.get(*position).and_then(|range| row.bytes.get(range.clone()));
-                value::scalar(ty, datum.unwrap_or_default())?
-            }
-            Node::Cast { of, from, to } => match of.eval(row)? {
-                Some(value) => Some(cast(value, *from, *to)?),
-                None => None,
-            },
-            Node::Fit { of, precision, scale } => match of.eval(row)? {
-                Some(Scalar::Decimal(value)) => {
-                    Some(Scalar::Decimal(value.fit(*precision, *scale)?))
-                }
+            Node::Const(value) => value.borrowed(),
+            Node::Column { position, ty } => Scalar::decode(ty, context.row.datum(*position))?,
+            Node::Call(call) => call.eval(context)?,
+            Node::And(parts) => decide(parts, context, false)?,
+            Node::Or(parts) => decide(parts, context, true)?,
+            Node::Not(of) => match of.eval(context)? {
+                Scalar::Bool(value) => Scalar::Bool(!value),
                 other => other,
             },
-            Node::Negate { of, ty } => match of.eval(row)? {
-                Some(value) => Some(negate(value, *ty)?),
-                None => None,
-            },
-            Node::Abs { of, ty } => match of.eval(row)? {
-                Some(Scalar::Int(value @ ..0)) => Some(negate(Scalar::Int(value), *ty)?),
-                Some(Scalar::Float(value)) => Some(Scalar::Float(value.abs())),
-                Some(Scalar::Decimal(value)) => Some(Scalar::Decimal(value.abs())),
-                other => other,
-            },
-            Node::Arithmetic { operator, ty, left, right } => {
-                // Both first: an error on one side counts also where the other is NULL.
-                match (left.eval(row)?, right.eval(row)?) {
-                    (Some(left), Some(right)) => Some(arithmetic(*operator, *ty, &left, &right)?),
-                    _ => None,
-                }
-            }
-            Node::Compare { operator, left, right } => match (left.eval(row)?, right.eval(row)?) {
-                (Some(left), Some(right)) => {
-                    Some(Scalar::Bool(operator.holds(compare(&left, &right))))
-                }
-                _ => None,
-            },
-            Node::And(parts) => decide(parts, row, false)?,
-            Node::Or(parts) => decide(parts, row, true)?,
-            Node::Not(of) => match of.eval(row)? {
-                Some(Scalar::Bool(value)) => Some(Scalar::Bool(!value)),
-                other => other,
-            },
-            Node::IsNull(of) => Some(Scalar::Bool(of.eval(row)?.is_none())),
+            Node::IsNull(of) => Scalar::Bool(of.eval(context)?.is_null()),
             Node::Is { of, value } => {
-                Some(Scalar::Bool(of.eval(row)? == Some(Scalar::Bool(*value))))
+                Scalar::Bool(matches!(of.eval(context)?, Scalar::Bool(is) if is == *value))
             }
             Node::Coalesce(of) => {
                 for node in of {
-                    let value = node.eval(row)?;
-                    if value.is_some() {
+                    let value = node.eval(context)?;
+                    if !value.is_null() {
                         return Ok(value);
                     }
                 }
-                None
+                Scalar::Null
             }
-            Node::NullIf { left, right } => match (left.eval(row)?, right.eval(row)?) {
-                (Some(left), Some(right)) if compare(&left, &right) == Ordering::Equal => None,
-                (left, _) => left,
-            },
-            Node::Greatest(of) => extreme(of, row, Ordering::Greater)?,
-            Node::Least(of) => extreme(of, row, Ordering::Less)?,
-            Node::Case { branches, otherwise } => {
-                for (condition, result) in branches {
-                    if condition.eval(row)? == Some(Scalar::Bool(true)) {
-                        return result.eval(row);
+            Node::NullIf(of) => {
+                let (left, right) = (of.left.eval(context)?, of.right.eval(context)?);
+                match of.comparison.holds(left.clone(), right)? {
+                    Some(true) => Scalar::Null,
+                    _ => left,
+                }
+            }
+            Node::Distinct(of) => {
+                let (left, right) = (of.left.eval(context)?, of.right.eval(context)?);
+                Scalar::Bool(match (left.is_null(), right.is_null()) {
+                    (true, true) => false,
+                    (false, false) => of.comparison.holds(left, right)? == Some(false),
+                    _ => true,
+                })
+            }
+            Node::Extreme { beyond, of } => extreme(beyond, of, context)?,
+            Node::Elements { left, comparison, list, all } => {
+                elements(left, comparison, list, *all, context)?
+            }
+            Node::Case { operand, branches, otherwise } => {
+                let operand = match operand {
+                    Some(operand) => Some(operand.eval(context)?),
+                    None => None,
+                };
+                let within = Context { operand: operand.as_ref(), ..context };
+                for (test, result) in branches {
+                    if matches!(test.eval(within)?, Scalar::Bool(true)) {
+                        return result.eval(context);
                     }
                 }
-                otherwise.eval(row)?
+                otherwise.eval(context)?
             }
-            Node::Epoch { of, ty } => match of.eval(row)? {
-                Some(value) => Some(Scalar::Decimal(epoch(*ty, &value)?)),
-                None => None,
-            },
+            Node::CaseOperand => context.operand.cloned().unwrap_or(Scalar::Null),
+            Node::Array { elements, types, nested } => array(elements, types, *nested, context)?,
         })
     }
 }
 
-/// A time in seconds, as `extract(epoch from …)` counts them.
-pub(super) fn epoch(ty: Ty, value: &Scalar<'_>) -> std::result::Result<Decimal, EvalError> {
-    let Scalar::Datum { whole: datum, .. } = value else { return Err(EvalError::OutOfRange(ty)) };
-    value::epoch(&ty.stored(), datum).ok_or(EvalError::OutOfRange(ty))
+impl Call {
+    fn eval<'v>(&'v self, context: Context<'v, '_>) -> Result<Scalar<'v>> {
+        // Most functions have few arguments, for which no memory is asked for.
+        match self.arguments.as_slice() {
+            [one] => self.apply(&mut [one.eval(context)?]),
+            [one, two] => self.apply(&mut [one.eval(context)?, two.eval(context)?]),
+            [one, two, three] => {
+                self.apply(&mut [one.eval(context)?, two.eval(context)?, three.eval(context)?])
+            }
+            arguments => {
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    values.push(argument.eval(context)?);
+                }
+                self.apply(&mut values)
+            }
+        }
+    }
+
+    /// Of values of its arguments' types.
+    fn apply<'v>(&'v self, values: &mut [Scalar<'v>]) -> Result<Scalar<'v>> {
+        // All are evaluated before: an error on one side counts also where the other is NULL.
+        if self.strict && values.iter().any(Scalar::is_null) {
+            return Ok(Scalar::Null);
+        }
+        (self.run)(&self.types, values)
+    }
+}
+
+impl Comparison {
+    /// `None` where one of the two is NULL.
+    pub(super) fn holds<'v>(&'v self, left: Scalar<'v>, right: Scalar<'v>) -> Result<Option<bool>> {
+        if left.is_null() || right.is_null() {
+            return Ok(None);
+        }
+        match (self.run)(&self.types, &mut [left, right])? {
+            Scalar::Bool(value) => Ok(Some(value)),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// The first part that has this value decides, else NULL where one is NULL.
-fn decide<'v>(parts: &'v [Node], row: Row<'v>, decisive: bool) -> Result<'v> {
+fn decide<'v>(parts: &'v [Node], context: Context<'v, '_>, decisive: bool) -> Result<Scalar<'v>> {
     let mut unknown = false;
     for part in parts {
-        match part.eval(row)? {
-            Some(Scalar::Bool(value)) if value == decisive => return Ok(Some(Scalar::Bool(value))),
-            None => unknown = true,
-            Some(_) => {}
+        match part.eval(context)? {
+            Scalar::Bool(value) if value == decisive => return Ok(Scalar::Bool(value)),
+            Scalar::Null => unknown = true,
+            _ => {}
         }
     }
-    Ok((!unknown).then_some(Scalar::Bool(!decisive)))
+    Ok(if unknown { Scalar::Null } else { Scalar::Bool(!decisive) })
 }
 
 /// NULLs do not count.
-fn extreme<'v>(of: &'v [Node], row: Row<'v>, wanted: Ordering) -> Result<'v> {
-    let mut found: Value<'v> = None;
+fn extreme<'v>(
+    beyond: &'v Comparison,
+    of: &'v [Node],
+    context: Context<'v, '_>,
+) -> Result<Scalar<'v>> {
+    let mut found = Scalar::Null;
     for node in of {
-        let Some(value) = node.eval(row)? else { continue };
-        if found.as_ref().is_none_or(|found| compare(&value, found) == wanted) {
-            found = Some(value);
+        let value = node.eval(context)?;
+        if value.is_null() {
+            continue;
+        }
+        if found.is_null() || beyond.holds(value.clone(), found.clone())? == Some(true) {
+            found = value;
         }
     }
     Ok(found)
 }
 
-impl Comparison {
-    fn holds(self, ordering: Ordering) -> bool {
-        match self {
-            Comparison::Equal => ordering.is_eq(),
-            Comparison::NotEqual => ordering.is_ne(),
-            Comparison::Less => ordering.is_lt(),
-            Comparison::LessOrEqual => ordering.is_le(),
-            Comparison::Greater => ordering.is_gt(),
-            Comparison::GreaterOrEqual => ordering.is_ge(),
-        }
-    }
-}
-
-/// Of two values of one kind, which `bind` sees to.
-fn compare(left: &Scalar<'_>, right: &Scalar<'_>) -> Ordering {
-    match (left, right) {
-        (Scalar::Bool(a), Scalar::Bool(b)) => a.cmp(b),
-        (Scalar::Int(a), Scalar::Int(b)) => a.cmp(b),
-        (Scalar::Decimal(a), Scalar::Decimal(b)) => a.cmp(b),
-        (Scalar::Datum { order: a, .. }, Scalar::Datum { order: b, .. }) => a.cmp(b),
-        // NaN is equal to itself and above all else.
-        (Scalar::Float(a), Scalar::Float(b)) => {
-            a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
-        }
-        _ => unreachable!("{left:?} and {right:?} are of two kinds"),
-    }
-}
-
-fn int<'v>(value: Option<i64>, ty: Ty) -> std::result::Result<Scalar<'v>, EvalError> {
-    let fits = |value: &i64| match ty {
-        Ty::Int2 => i16::try_from(*value).is_ok(),
-        Ty::Int4 => i32::try_from(*value).is_ok(),
-        _ => true,
-    };
-    value.filter(fits).map(Scalar::Int).ok_or(EvalError::OutOfRange(ty))
-}
-
-fn negate(value: Scalar<'_>, ty: Ty) -> std::result::Result<Scalar<'_>, EvalError> {
-    match value {
-        Scalar::Int(value) => int(value.checked_neg(), ty),
-        Scalar::Float(value) => Ok(Scalar::Float(-value)),
-        Scalar::Decimal(value) => Ok(Scalar::Decimal(value.negated())),
-        other => unreachable!("{other:?} is not negated"),
-    }
-}
-
-fn arithmetic<'v>(
-    operator: Arithmetic,
-    ty: Ty,
-    left: &Scalar<'_>,
-    right: &Scalar<'_>,
-) -> std::result::Result<Scalar<'v>, EvalError> {
-    match (left, right) {
-        (Scalar::Int(a), Scalar::Int(b)) => {
-            let (a, b) = (*a, *b);
-            int(
-                match operator {
-                    Arithmetic::Add => a.checked_add(b),
-                    Arithmetic::Subtract => a.checked_sub(b),
-                    Arithmetic::Multiply => a.checked_mul(b),
-                    Arithmetic::Divide | Arithmetic::Remainder if b == 0 => {
-                        return Err(DecimalError::DivisionByZero.into());
-                    }
-                    Arithmetic::Divide => a.checked_div(b),
-                    Arithmetic::Remainder => Some(a.wrapping_rem(b)),
-                },
-                ty,
-            )
-        }
-        (Scalar::Decimal(a), Scalar::Decimal(b)) => Ok(Scalar::Decimal(match operator {
-            Arithmetic::Add => a.add(b),
-            Arithmetic::Subtract => a.sub(b),
-            Arithmetic::Multiply => a.mul(b),
-            Arithmetic::Divide => a.div(b),
-            Arithmetic::Remainder => a.rem(b),
-        }?)),
-        (Scalar::Float(a), Scalar::Float(b)) => float(operator, ty, *a, *b).map(Scalar::Float),
-        _ => unreachable!("{left:?} and {right:?} are of two kinds"),
-    }
-}
-
-/// As float.h has it.
-fn float(operator: Arithmetic, ty: Ty, a: f64, b: f64) -> std::result::Result<f64, EvalError> {
-    if operator == Arithmetic::Divide && b == 0.0 && !a.is_nan() {
-        return Err(DecimalError::DivisionByZero.into());
-    }
-    let result = match ty {
-        Ty::Float4 => f64::from(operate(operator, a as f32, b as f32)),
-        _ => operate(operator, a, b),
-    };
-    let can_underflow = match operator {
-        Arithmetic::Multiply => a != 0.0 && b != 0.0,
-        Arithmetic::Divide => a != 0.0 && !b.is_infinite(),
-        _ => false,
-    };
-    if result.is_infinite()
-        && !a.is_infinite()
-        && (!b.is_infinite() || operator == Arithmetic::Divide)
-    {
-        return Err(EvalError::Overflow);
-    }
-    if result == 0.0 && can_underflow {
-        return Err(EvalError::Underflow);
-    }
-    Ok(result)
-}
-
-fn operate<F>(operator: Arithmetic, a: F, b: F) -> F
-where
-    F: Add<Output = F> + Sub<Output = F> + Mul<Output = F> + Div<Output = F>,
-{
-    match operator {
-        Arithmetic::Add => a + b,
-        Arithmetic::Subtract => a - b,
-        Arithmetic::Multiply => a * b,
-        Arithmetic::Divide => a / b,
-        Arithmetic::Remainder => unreachable!("no float has this operator"),
-    }
-}
-
-fn cast<'v>(value: Scalar<'v>, from: Ty, to: Ty) -> std::result::Result<Scalar<'v>, EvalError> {
-    Ok(match value {
-        Scalar::Int(value) => match to {
-            Ty::Numeric => Scalar::Decimal(Decimal::of_int(value)),
-            Ty::Float4 => Scalar::Float(f64::from(value as f32)),
-            Ty::Float8 => Scalar::Float(value as f64),
-            Ty::Bool => Scalar::Bool(value != 0),
-            _ => return int(Some(value), to),
-        },
-        Scalar::Bool(value) => Scalar::Int(value.into()),
-        Scalar::Decimal(value) => match to {
-            Ty::Float4 => Scalar::Float(in_range(f64::from(value.to_f32()), &value, to)?),
-            Ty::Float8 => Scalar::Float(in_range(value.to_f64(), &value, to)?),
-            Ty::Numeric => Scalar::Decimal(value),
-            _ => return int(value.to_i64(), to),
-        },
-        Scalar::Float(value) => match to {
-            Ty::Numeric if from == Ty::Float4 => Scalar::Decimal(Decimal::of_f32(value as f32)),
-            Ty::Numeric => Scalar::Decimal(Decimal::of_f64(value)),
-            Ty::Float4 => {
-                let narrow = f64::from(value as f32);
-                if narrow.is_infinite() && !value.is_infinite() {
-                    return Err(EvalError::Overflow);
-                }
-                if narrow == 0.0 && value != 0.0 {
-                    return Err(EvalError::Underflow);
-                }
-                Scalar::Float(narrow)
+fn elements<'v>(
+    left: &'v Node,
+    comparison: &'v Comparison,
+    list: &'v List,
+    all: bool,
+    context: Context<'v, '_>,
+) -> Result<Scalar<'v>> {
+    let left = left.eval(context)?;
+    let mut values = Vec::new();
+    match list {
+        List::Nodes(nodes) => {
+            for node in nodes {
+                values.push(node.eval(context)?);
             }
-            Ty::Float8 => Scalar::Float(value),
-            _ => return int(integer(value.round_ties_even()), to),
-        },
-        other => other,
-    })
+        }
+        List::Array(array, element) => {
+            let array = array.eval(context)?;
+            let Scalar::Text(text) = &array else { return Ok(Scalar::Null) };
+            values = array_elements(element, text)?.into_iter().map(Scalar::into_owned).collect();
+        }
+    }
+    let mut unknown = false;
+    for value in values {
+        match comparison.holds(left.clone(), value)? {
+            Some(holds) if holds != all => return Ok(Scalar::Bool(holds)),
+            Some(_) => {}
+            None => unknown = true,
+        }
+    }
+    Ok(if unknown { Scalar::Null } else { Scalar::Bool(all) })
 }
 
-/// A whole number below 2^63; NaN is none.
-fn integer(value: f64) -> Option<i64> {
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    (-LIMIT..LIMIT).contains(&value).then_some(value as i64)
-}
-
-/// What a decimal became as a float: nothing is lost but digits.
-fn in_range(float: f64, of: &Decimal, to: Ty) -> std::result::Result<f64, EvalError> {
-    let lost = of.is_finite() && (float.is_infinite() || (float == 0.0 && !of.is_zero()));
-    if lost { Err(EvalError::OutOfRange(to)) } else { Ok(float) }
+fn array<'v>(
+    elements: &'v [Node],
+    types: &'v Types,
+    nested: bool,
+    context: Context<'v, '_>,
+) -> Result<Scalar<'v>> {
+    let mut values = Vec::with_capacity(elements.len());
+    for element in elements {
+        values.push(element.eval(context)?);
+    }
+    super::function::build_array(types, &values, nested)
 }

@@ -1,52 +1,19 @@
-//! A bound expression: every column a position, every operator of one type, every cast there.
+//! A bound expression: every column a position, every function chosen, every cast there.
 
-use crate::value::{Decimal, Type};
+use std::fmt;
 
-use super::types::Ty;
+use crate::value::{Scalar, Type};
 
-#[derive(Clone, Debug, PartialEq)]
+use super::function::{Run, Types};
+
+#[derive(Clone, Debug)]
 pub(super) enum Node {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Decimal(Decimal),
-    /// A text's datum.
-    Text(Vec<u8>),
+    Const(Scalar<'static>),
     Column {
         position: usize,
         ty: Type,
     },
-    Cast {
-        of: Box<Node>,
-        from: Ty,
-        to: Ty,
-    },
-    /// To `numeric(precision, scale)`, of a numeric.
-    Fit {
-        of: Box<Node>,
-        precision: u32,
-        scale: u32,
-    },
-    Negate {
-        of: Box<Node>,
-        ty: Ty,
-    },
-    Abs {
-        of: Box<Node>,
-        ty: Ty,
-    },
-    Arithmetic {
-        operator: Arithmetic,
-        ty: Ty,
-        left: Box<Node>,
-        right: Box<Node>,
-    },
-    Compare {
-        operator: Comparison,
-        left: Box<Node>,
-        right: Box<Node>,
-    },
+    Call(Box<Call>),
     And(Vec<Node>),
     Or(Vec<Node>),
     Not(Box<Node>),
@@ -57,75 +24,127 @@ pub(super) enum Node {
         value: bool,
     },
     Coalesce(Vec<Node>),
-    NullIf {
-        left: Box<Node>,
-        right: Box<Node>,
+    /// The first operand, NULL where both are equal.
+    NullIf(Box<Compared>),
+    /// IS DISTINCT FROM.
+    Distinct(Box<Compared>),
+    /// GREATEST, LEAST, by the operator that says whether the first argument is further out.
+    Extreme {
+        beyond: Comparison,
+        of: Vec<Node>,
     },
-    Greatest(Vec<Node>),
-    Least(Vec<Node>),
+    /// Whether one element, or all, stand so to what is on the left: `x IN (1, 2)`, `x = ANY (…)`.
+    Elements {
+        left: Box<Node>,
+        comparison: Comparison,
+        list: List,
+        all: bool,
+    },
     Case {
+        /// What `CaseOperand` is in the tests.
+        operand: Option<Box<Node>>,
         branches: Vec<(Node, Node)>,
         otherwise: Box<Node>,
     },
-    Epoch {
-        of: Box<Node>,
-        ty: Ty,
+    CaseOperand,
+    Array {
+        elements: Vec<Node>,
+        types: Types,
+        /// The elements are arrays themselves.
+        nested: bool,
     },
 }
 
-impl Node {
-    /// Its value is the same for each row.
-    pub(super) fn is_constant(&self) -> bool {
-        let all = |of: &[Node]| of.iter().all(Node::is_constant);
-        match self {
-            Node::Null
-            | Node::Bool(_)
-            | Node::Int(_)
-            | Node::Float(_)
-            | Node::Decimal(_)
-            | Node::Text(_) => true,
-            Node::Column { .. } => false,
-            Node::Cast { of, .. }
-            | Node::Fit { of, .. }
-            | Node::Negate { of, .. }
-            | Node::Abs { of, .. }
-            | Node::Not(of)
-            | Node::IsNull(of)
-            | Node::Is { of, .. }
-            | Node::Epoch { of, .. } => of.is_constant(),
-            Node::Arithmetic { left, right, .. }
-            | Node::Compare { left, right, .. }
-            | Node::NullIf { left, right } => left.is_constant() && right.is_constant(),
-            Node::And(of)
-            | Node::Or(of)
-            | Node::Coalesce(of)
-            | Node::Greatest(of)
-            | Node::Least(of) => all(of),
-            Node::Case { branches, otherwise } => {
-                otherwise.is_constant()
-                    && branches
-                        .iter()
-                        .all(|(test, result)| test.is_constant() && result.is_constant())
-            }
-        }
+/// A function with its arguments.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) name: &'static str,
+    pub(super) run: Run,
+    pub(super) strict: bool,
+    /// Postgres' planner computes it where its arguments are constants.
+    pub(super) immutable: bool,
+    pub(super) arguments: Vec<Node>,
+    pub(super) types: Types,
+}
+
+/// By name and types, which mean the same in each run.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}{:?}", self.name, self.types, self.arguments)
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arithmetic {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Remainder,
+/// A boolean operator of two values, without its operands.
+#[derive(Clone)]
+pub(super) struct Comparison {
+    pub(super) name: &'static str,
+    pub(super) run: Run,
+    pub(super) types: Types,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
+impl fmt::Debug for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}", self.name, self.types)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Compared {
+    pub(super) comparison: Comparison,
+    pub(super) left: Node,
+    pub(super) right: Node,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum List {
+    Nodes(Vec<Node>),
+    /// A value of this array type's elements.
+    Array(Box<Node>, Type),
+}
+
+impl Node {
+    pub(super) const NULL: Self = Node::Const(Scalar::Null);
+
+    pub(super) fn constant(&self) -> Option<&Scalar<'static>> {
+        match self {
+            Node::Const(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self, Node::Const(Scalar::Null))
+    }
+
+    /// The nodes right below, those of a CASE's tests included.
+    pub(super) fn parts(&self) -> Vec<&Node> {
+        match self {
+            Node::Const(_) | Node::Column { .. } | Node::CaseOperand => Vec::new(),
+            Node::Call(call) => call.arguments.iter().collect(),
+            Node::And(of) | Node::Or(of) | Node::Coalesce(of) | Node::Extreme { of, .. } => {
+                of.iter().collect()
+            }
+            Node::Array { elements, .. } => elements.iter().collect(),
+            Node::Not(of) | Node::IsNull(of) | Node::Is { of, .. } => vec![of],
+            Node::NullIf(of) | Node::Distinct(of) => vec![&of.left, &of.right],
+            Node::Elements { left, list, .. } => {
+                let mut parts: Vec<&Node> = vec![left];
+                match list {
+                    List::Nodes(nodes) => parts.extend(nodes),
+                    List::Array(array, _) => parts.push(array),
+                }
+                parts
+            }
+            Node::Case { operand, branches, otherwise } => {
+                let mut parts: Vec<&Node> = operand.iter().map(AsRef::as_ref).collect();
+                parts.extend(branches.iter().flat_map(|(test, result)| [test, result]));
+                parts.push(otherwise);
+                parts
+            }
+        }
+    }
+
+    pub(super) fn has_column(&self) -> bool {
+        matches!(self, Node::Column { .. }) || self.parts().into_iter().any(Node::has_column)
+    }
 }

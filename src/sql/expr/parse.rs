@@ -12,16 +12,26 @@ use super::Fault;
 /// More are refused: the tree is walked by recursion.
 const TOKENS_MAX: usize = 1_000;
 
-pub(super) struct Parsed<'t> {
-    pub(super) text: &'t str,
-    pub(super) expr: Expr,
+/// Where the parts of a parsed text stand in it.
+#[derive(Clone, Copy)]
+pub struct Places<'t> {
+    text: &'t str,
 }
 
-impl Parsed<'_> {
-    /// Where an expression stands; the whole text where its parts do not know.
-    pub(super) fn place(&self, expr: &impl Spanned) -> Range<usize> {
-        range(self.text, expr.span())
+impl<'t> Places<'t> {
+    pub fn new(text: &'t str) -> Self {
+        Self { text }
     }
+
+    /// The bytes of an expression; the whole text where its parts do not know.
+    pub fn of(&self, part: &impl Spanned) -> Range<usize> {
+        range(self.text, part.span())
+    }
+}
+
+pub(super) struct Parsed<'t> {
+    pub(super) places: Places<'t>,
+    pub(super) expr: Expr,
 }
 
 pub(super) fn parse(text: &str) -> Result<Parsed<'_>, Fault> {
@@ -58,7 +68,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, Fault> {
     })?;
     let rest = parser.peek_token();
     match rest.token {
-        Token::EOF => Ok(Parsed { text, expr }),
+        Token::EOF => Ok(Parsed { places: Places::new(text), expr }),
         token => {
             let what = format!("the expression cannot be read: {token} is not expected here");
             Err(fault(what, range(text, rest.span)))

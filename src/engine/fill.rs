@@ -1,0 +1,169 @@
+//! At a start: what the operators keep is computed from the tables' rows, inputs first, each row once;
+//! then the outputs are brought to what that says. The store keeps the rows of tables and outputs alone.
+
+use super::Entry;
+use super::delta::See;
+use super::follow::Passing;
+use super::graph::{Arranged, Engine, Operator, OutputId, TableId, Told};
+use crate::lsn::Lsn;
+use crate::value::ValueError;
+
+impl Engine {
+    /// The rows that the store kept of an arrangement, in key order, as of `position`.
+    pub fn restore(
+        &mut self,
+        arrangement: super::ArrangementId,
+        rows: Vec<Entry>,
+        position: Lsn,
+        tombstone_floor: Lsn,
+    ) {
+        self.arrangements[arrangement] =
+            super::Arrangement::restore(rows.into_iter(), position, tombstone_floor);
+    }
+
+    /// The table's rows are of different positions until `wake`, while a load brings them: what is made of
+    /// it stays as it is, and takes no changes of other tables either.
+    pub fn sleep(&mut self, table: TableId) {
+        self.tables[table].asleep = true;
+    }
+
+    /// The tables' rows are those of one position, between two transactions: what is made of them is
+    /// brought to them, by changes as of `lsn`.
+    pub fn wake(&mut self, tables: &[TableId], lsn: Lsn) -> Result<(), ValueError> {
+        let waiting: Vec<OutputId> =
+            (0..self.outputs()).filter(|&output| self.is_asleep(output)).collect();
+        debug_assert!(waiting.is_empty() || !self.has_pending(), "no transaction is under way");
+        tables.iter().for_each(|&table| self.tables[table].asleep = false);
+        waiting.into_iter().try_for_each(|output| self.reconcile(output, lsn))
+    }
+
+    /// Whether an output that is computed waits for one of its tables.
+    pub fn is_asleep(&self, output: OutputId) -> bool {
+        let waits = self.output_tables(output).iter().any(|&table| self.tables[table].asleep);
+        waits && self.output_node(output).is_some()
+    }
+
+    /// Brings an output to what its tables' restored rows say, by changes as of `lsn`. The store keeps
+    /// the rows of both, but not what a transaction that was under way had yet to tell the output, nor
+    /// which rows share a key. One that waits for a table stays as it is.
+    pub fn reconcile(&mut self, output: OutputId, lsn: Lsn) -> Result<(), ValueError> {
+        let Some(node) = self.output_node(output).filter(|_| !self.is_asleep(output)) else {
+            return Ok(());
+        };
+        for at in self.up_to(node) {
+            if !self.nodes[at].filled {
+                self.fill(at, lsn)?;
+                self.nodes[at].filled = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, at: usize, lsn: Lsn) -> Result<(), ValueError> {
+        let mut operator = std::mem::replace(&mut self.nodes[at].operator, Operator::Busy);
+        let mut refused = Vec::new();
+        let refuse = &mut |error: &[u8], _: i64| refused.push(error.to_vec());
+        let input = self.nodes[at].inputs.first().copied().unwrap_or_default();
+        match &mut operator {
+            Operator::Arrange(arranged) => self.fill_index(input, arranged)?,
+            Operator::Join(join) => {
+                let [left, right] = self.sides(at);
+                join.fill(left, right)?;
+            }
+            Operator::Aggregate(aggregate) => {
+                self.each(input, &mut |row, weight| aggregate.absorb(row, weight, refuse))?
+            }
+            Operator::TopN(top_n) => {
+                self.each(input, &mut |row, weight| top_n.absorb(row, weight, refuse))?;
+            }
+            Operator::Output { output, arrangement, operator } => {
+                // Nothing that is computed reads an output's rows.
+                let mut into = std::mem::take(&mut self.arrangements[*arrangement]);
+                operator.begin(&into);
+                self.each(input, &mut |row, weight| operator.gather(row, weight, lsn, &mut into))?;
+                operator.finish(lsn, &mut into)?;
+                let output = *output;
+                let mut tell = |notice| Self::tell(&mut self.told, Told { output, lsn, notice });
+                operator.settle(lsn, &mut into, &mut tell)?;
+                self.arrangements[*arrangement] = into;
+            }
+            _ => {}
+        }
+        self.nodes[at].operator = operator;
+        self.tell_refused(at, lsn, refused);
+        Ok(())
+    }
+
+    fn fill_index(&self, input: usize, arranged: &mut Arranged) -> Result<(), ValueError> {
+        let layout = &self.nodes[input].layout;
+        let (mut ranges, mut bytes) = (Vec::new(), Vec::new());
+        match arranged {
+            Arranged::Table(_) => Ok(()),
+            Arranged::Shared { key, index } => {
+                let Operator::Scan { table, .. } = self.nodes[input].operator else {
+                    unreachable!("only a table's rows are shared");
+                };
+                let rows = self.arrangements[self.tables[table].arrangement].scan_after(None);
+                for entry in rows.filter(|entry| !entry.is_tombstone()) {
+                    let row = entry.value().unwrap_or_default();
+                    layout.split(row, &mut ranges)?;
+                    bytes.clear();
+                    key.write(row, &ranges, &mut bytes)?;
+                    index.put(&bytes, entry.clone());
+                }
+                Ok(())
+            }
+            Arranged::Own { key, index } => self.each(input, &mut |row, weight| {
+                layout.split(row, &mut ranges)?;
+                bytes.clear();
+                key.write(row, &ranges, &mut bytes)?;
+                index.add(&bytes, row, weight);
+                Ok(())
+            }),
+        }
+    }
+
+    /// All rows of a node, from what is kept nearest to it.
+    fn each(&self, at: usize, see: &mut See<'_>) -> Result<(), ValueError> {
+        let node = &self.nodes[at];
+        match &node.operator {
+            Operator::Scan { table, .. } => {
+                let rows = self.arrangements[self.tables[*table].arrangement].scan_after(None);
+                rows.filter_map(Entry::value).try_for_each(|row| see(row, 1))
+            }
+            Operator::Filter(_) | Operator::Map(_) => {
+                let (input, mut passing) = (node.inputs[0], Passing::default());
+                let layout = &self.nodes[input].layout;
+                self.each(input, &mut |row, weight| match passing.pass(
+                    &node.operator,
+                    layout,
+                    row,
+                )? {
+                    true => see(&passing.row, weight),
+                    false => Ok(()),
+                })
+            }
+            Operator::Union => node.inputs.iter().try_for_each(|&input| self.each(input, see)),
+            Operator::Arrange(_) => {
+                let mut seen = Ok(());
+                self.view(at).each(&[], &mut |row, weight| {
+                    if seen.is_ok() {
+                        seen = see(row, weight);
+                    }
+                });
+                seen
+            }
+            Operator::Join(join) => {
+                let [left, right] = self.sides(at);
+                join.each(left, right, see)
+            }
+            Operator::NotIn(join) => {
+                let [left, right] = self.sides(at);
+                join.each(left, right, see)
+            }
+            Operator::Aggregate(aggregate) => aggregate.each(see),
+            Operator::TopN(top_n) => top_n.each(see),
+            Operator::Output { .. } | Operator::Busy => unreachable!("no input of another node"),
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Groups: one row for each that has rows, with its aggregates.
+//!
+//! A group's row is a function of what is kept of the group: the row that it had is computed again before
+//! a change, instead of being kept. Totals change with each row in constant time; what is ordered or
+//! distinct in the logarithm of what is kept; writing out a list costs the list.
+
+mod call;
+mod kept;
+mod list;
+mod running;
+mod sums;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use self::call::{Call, Source};
+use self::kept::Kept;
+use self::list::List;
+use self::running::Running;
+use super::super::delta::{Deltas, Refuse, See, Sorted};
+use super::super::index::{Held as _, Packed};
+use super::super::row::{Key, RowLayout};
+use crate::sql::plan::{self, Function};
+use crate::value::{self, Type, ValueError};
+
+pub(in crate::engine) struct Aggregate {
+    input: RowLayout,
+    group: Vec<usize>,
+    key: Key,
+    calls: Vec<Call>,
+    kept: Vec<Kept>,
+    groups: BTreeMap<Box<[u8]>, Group>,
+    bytes: usize,
+    /// There is a row also over nothing.
+    scalar: bool,
+    work: Option<(Sorted, usize)>,
+    /// Reused: where a row's columns are.
+    ranges: Vec<Range<usize>>,
+}
+
+struct Group {
+    rows: i64,
+    /// The group's columns as they are shown, where the key does not say it (numeric 1.0 and 1.00).
+    shown: Option<Box<[u8]>>,
+    totals: Box<[Running]>,
+    errors: Option<Box<Errors>>,
+}
+
+/// How often each error is among a call's rows; a row's own error is every call's.
+type Errors = BTreeMap<(Option<usize>, Vec<u8>), i64>;
+
+impl Aggregate {
+    pub(in crate::engine) fn new(
+        input: RowLayout,
+        group: &[usize],
+        aggregates: &[plan::Aggregate],
+        scalar: bool,
+    ) -> Self {
+        let (mut kept, mut totals) = (Vec::new(), 0);
+        let calls = aggregates.iter().map(|of| Call::new(of, &input, &mut kept, &mut totals));
+        let calls = calls.collect();
+        let mut this = Self {
+            key: Key::new(&input, group),
+            group: group.to_vec(),
+            calls,
+            kept,
+            groups: BTreeMap::new(),
+            bytes: 0,
+            scalar,
+            work: None,
+            ranges: Vec::new(),
+            input,
+        };
+        if scalar {
+            let nothing = Group::new(&this.calls, None);
+            this.bytes += cost(&[], &nothing);
+            this.groups.insert(Box::default(), nothing);
+        }
+        this
+    }
+
+    pub(in crate::engine) fn begin(
+        &mut self,
+        deltas: &Deltas,
+        refuse: &mut Refuse<'_>,
+    ) -> Result<(), ValueError> {
+        debug_assert!(self.work.is_none(), "the last ones are worked off");
+        self.work = Some((Sorted::new(deltas.iter(), &self.input, &self.key, refuse)?, 0));
+        Ok(())
+    }
+
+    /// Works on until `out` has `rows_max` rows; whether there is more to do.
+    pub(in crate::engine) fn run(
+        &mut self,
+        rows_max: usize,
+        out: &mut Deltas,
+    ) -> Result<bool, ValueError> {
+        let Some((work, mut at)) = self.work.take() else { return Ok(false) };
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        while at < work.len() {
+            if out.len() >= rows_max {
+                self.work = Some((work, at));
+                return Ok(true);
+            }
+            let (key, end) = (work.key(at), work.end_of_key(at));
+            before.clear();
+            after.clear();
+            let had = self.write_row(key, &mut before)?;
+            for (row, weight) in work.rows(at..end) {
+                self.change(key, row, weight)?;
+            }
+            let has = self.write_row(key, &mut after)?;
+            if had != has || before != after {
+                if had {
+                    out.push(&before, -1);
+                }
+                if has {
+                    out.push(&after, 1);
+                }
+            }
+            at = end;
+        }
+        Ok(false)
+    }
+
+    /// Takes a row in without telling what becomes of its group.
+    pub(in crate::engine) fn absorb(
+        &mut self,
+        row: &[u8],
+        weight: i64,
+        refuse: &mut Refuse<'_>,
+    ) -> Result<(), ValueError> {
+        let (mut ranges, mut key) = (Vec::new(), Vec::new());
+        self.input.split(row, &mut ranges)?;
+        if let Some(error) = self.key.error(row, &ranges) {
+            refuse(error, weight);
+            return Ok(());
+        }
+        self.key.write(row, &ranges, &mut key)?;
+        self.change(&key, row, weight)
+    }
+
+    /// All groups' rows.
+    pub(in crate::engine) fn each(&self, see: &mut See<'_>) -> Result<(), ValueError> {
+        let mut row = Vec::new();
+        for key in self.groups.keys() {
+            row.clear();
+            if self.write_row(key, &mut row)? {
+                see(&row, 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::engine) fn rows(&self) -> usize {
+        self.groups.len()
+    }
+
+    pub(in crate::engine) fn bytes(&self) -> usize {
+        self.bytes + self.kept.iter().map(|kept| kept.index.bytes()).sum::<usize>()
+    }
+
+    fn change(&mut self, key: &[u8], row: &[u8], weight: i64) -> Result<(), ValueError> {
+        let end = self.input.split(row, &mut self.ranges)?;
+        let columns = (row, self.ranges.as_slice());
+        let group = match self.groups.get_mut(key) {
+            Some(group) => {
+                self.bytes -= cost(key, group);
+                group
+            }
+            None => {
+                let mut shown = Vec::new();
+                self.group.iter().for_each(|&at| shown.extend_from_slice(datum(columns, at)));
+                let shown = (shown != key).then(|| shown.into());
+                self.groups.entry(key.into()).or_insert(Group::new(&self.calls, shown))
+            }
+        };
+        group.rows += weight;
+        debug_assert!(group.rows >= 0, "a group has {} rows", group.rows);
+        if end < row.len() {
+            group.count_error(None, &row[end..], weight);
+        }
+        // Distinct values are told apart by what is kept before and after.
+        let firsts = distinct_firsts(&self.calls, &mut self.kept, key, columns)?;
+        for kept in &mut self.kept {
+            let by = &kept.spec.order;
+            if !by.iter().any(|order| value::is_error(datum(columns, order.column))) {
+                kept.add(key, columns, weight)?;
+            }
+        }
+        for (at, call) in self.calls.iter().enumerate() {
+            if !group.counts(at, call, &self.kept, columns, weight) {
+                continue;
+            }
+            match call.source {
+                Source::Total(total) => group.add(total, call, columns, weight)?,
+                Source::DistinctTotal { total, kept } => {
+                    let first = self.kept[kept].first_equal(key, columns)?;
+                    let (before, after) = (firsts[kept].as_ref(), first.as_ref());
+                    if before.map(|row| row.content()) != after.map(|row| row.content()) {
+                        for (first, weight) in [(before, -1), (after, 1)] {
+                            if let Some(first) = first {
+                                group.totals[total].add(&call.types[0], first.content(), weight)?;
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if group.rows > 0 || self.scalar {
+            self.bytes += cost(key, group);
+        } else {
+            self.groups.remove(key);
+        }
+        Ok(())
+    }
+
+    /// Appends the group's row, when there is one.
+    fn write_row(&self, key: &[u8], out: &mut Vec<u8>) -> Result<bool, ValueError> {
+        let Some(group) = self.groups.get(key) else { return Ok(false) };
+        out.extend_from_slice(group.shown.as_deref().unwrap_or(key));
+        for (at, call) in self.calls.iter().enumerate() {
+            if let Some(error) = group.error(Some(at)) {
+                out.extend_from_slice(error);
+                continue;
+            }
+            let start = out.len();
+            if let Err(failure) = self.write_call(call, group, key, out)? {
+                out.truncate(start);
+                value::encode_error(&failure, out);
+            }
+        }
+        if let Some(error) = group.error(None) {
+            out.extend_from_slice(error);
+        }
+        Ok(true)
+    }
+
+    fn write_call(
+        &self,
+        call: &Call,
+        group: &Group,
+        key: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Result<(), String>, ValueError> {
+        let first = |datums: Option<&[u8]>, out: &mut Vec<u8>| {
+            let Some(datums) = datums else {
+                value::encode_null(out);
+                return Ok(());
+            };
+            let len = value::datum_len(&call.types[0], datums)?;
+            out.extend_from_slice(&datums[..len]);
+            Ok::<_, ValueError>(())
+        };
+        match call.source {
+            Source::Total(total) | Source::DistinctTotal { total, .. } => {
+                let ty = call.types.first().unwrap_or(&Type::Bool);
+                return Ok(group.totals[total].write(call.function, ty, out));
+            }
+            Source::First(kept) => {
+                let slot = self.kept[kept].index.under(key, None).next();
+                first(slot.map(|slot| slot.row.content()), out)?;
+            }
+            Source::Last(kept) => {
+                let slot = self.kept[kept].index.last_under(key);
+                first(slot.map(|slot| slot.row.content()), out)?;
+            }
+            Source::List(kept) => return self.write_list(call, &self.kept[kept], key, out),
+        }
+        Ok(Ok(()))
+    }
+
+    fn write_list(
+        &self,
+        call: &Call,
+        kept: &Kept,
+        key: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Result<(), String>, ValueError> {
+        let places: Vec<usize> = call.arguments.iter().map(|&at| kept.place(at)).collect();
+        let filter = call.filter.map(|at| kept.place(at));
+        let types: Vec<&Type> = call.types.iter().collect();
+        let mut list = List::new(call.function, &types);
+        let mut only: Option<Vec<u8>> = None;
+        let mut last: Option<Vec<u8>> = None;
+        let mut ranges = Vec::new();
+        for slot in kept.index.under(key, None) {
+            let row = slot.row.content();
+            kept.layout.split(row, &mut ranges)?;
+            if filter.is_some_and(|at| row[ranges[at].clone()] != [1]) {
+                continue;
+            }
+            let datums: Vec<&[u8]> = places.iter().map(|&at| &row[ranges[at].clone()]).collect();
+            let mut times = slot.row.weight();
+            if call.distinct {
+                let mut value = Vec::new();
+                for (ty, datum) in types.iter().zip(&datums) {
+                    value.extend_from_slice(value::order_part(ty, datum)?);
+                }
+                if last.as_ref() == Some(&value) {
+                    continue;
+                }
+                last = Some(value);
+                times = 1;
+            }
+            for _ in 0..times {
+                if call.function != Function::Single {
+                    if let Err(failure) = list.push(&datums) {
+                        return Ok(Err(failure));
+                    }
+                } else if only.replace(datums[0].to_vec()).is_some() {
+                    let failure = "more than one row returned by a subquery used as an expression";
+                    return Ok(Err(failure.into()));
+                }
+            }
+        }
+        if call.function == Function::Single {
+            out.extend_from_slice(only.as_deref().unwrap_or(&[value::NULL]));
+            return Ok(Ok(()));
+        }
+        Ok(list.write(&call.result.ty, out))
+    }
+}
+
+/// A row and where its columns are.
+type Columns<'r> = (&'r [u8], &'r [Range<usize>]);
+
+fn datum<'r>((row, ranges): Columns<'r>, at: usize) -> &'r [u8] {
+    &row[ranges[at].clone()]
+}
+
+/// By kept place: the row that stands for this one's values, before a change.
+fn distinct_firsts(
+    calls: &[Call],
+    kept: &mut [Kept],
+    key: &[u8],
+    columns: Columns<'_>,
+) -> Result<Vec<Option<Packed>>, ValueError> {
+    let distinct = calls.iter().filter_map(|call| match call.source {
+        Source::DistinctTotal { kept, .. } => Some(kept),
+        _ => None,
+    });
+    let mut firsts = Vec::new();
+    for at in distinct {
+        firsts.resize(kept.len(), None);
+        firsts[at] = kept[at].first_equal(key, columns)?;
+    }
+    Ok(firsts)
+}
+
+impl Group {
+    fn new(calls: &[Call], shown: Option<Box<[u8]>>) -> Self {
+        let totals = calls.iter().filter_map(|call| match call.source {
+            Source::Total(_) | Source::DistinctTotal { .. } => {
+                Call::total_of(call.function, &call.types)
+            }
+            _ => None,
+        });
+        Self { rows: 0, shown, totals: totals.collect(), errors: None }
+    }
+
+    /// Whether the row is one of the call's; counts the error where it cannot be told, or looked at.
+    fn counts(
+        &mut self,
+        at: usize,
+        call: &Call,
+        kept: &[Kept],
+        columns: Columns<'_>,
+        weight: i64,
+    ) -> bool {
+        if let Some(filter) = call.filter {
+            let filter = datum(columns, filter);
+            if value::is_error(filter) {
+                self.count_error(Some(at), filter, weight);
+            }
+            if filter != [1] {
+                return false;
+            }
+        }
+        let order = match call.source {
+            Source::List(at) => kept[at].spec.order.as_slice(),
+            _ => &[],
+        };
+        let looked_at = call.arguments.iter().copied().chain(order.iter().map(|o| o.column));
+        let mut datums = looked_at.map(|at| datum(columns, at));
+        match datums.find(|datum| value::is_error(datum)) {
+            Some(error) => {
+                self.count_error(Some(at), error, weight);
+                false
+            }
+            None => true,
+        }
+    }
+
+    fn add(
+        &mut self,
+        total: usize,
+        call: &Call,
+        columns: Columns<'_>,
+        weight: i64,
+    ) -> Result<(), ValueError> {
+        let total = &mut self.totals[total];
+        match call.arguments.first() {
+            None => total.add(&Type::Bool, &[1], weight),
+            Some(&column) if value::is_null(datum(columns, column)) => Ok(()),
+            Some(&column) => total.add(&call.types[0], datum(columns, column), weight),
+        }
+    }
+
+    fn count_error(&mut self, call: Option<usize>, error: &[u8], weight: i64) {
+        let errors = self.errors.get_or_insert_default();
+        let count = errors.entry((call, error.to_vec())).or_default();
+        *count += weight;
+        if *count == 0 {
+            errors.retain(|_, count| *count != 0);
+        }
+        if errors.is_empty() {
+            self.errors = None;
+        }
+    }
+
+    fn error(&self, call: Option<usize>) -> Option<&[u8]> {
+        let errors = self.errors.as_ref()?;
+        let (_, error) = errors.keys().find(|(of, _)| *of == call)?;
+        Some(error)
+    }
+}
+
+/// What a group costs in memory, and its place in the map.
+fn cost(key: &[u8], group: &Group) -> usize {
+    let place = (size_of::<Group>() + size_of::<Box<[u8]>>()) * 4 / 3 + key.len();
+    let shown = group.shown.as_ref().map_or(0, |shown| shown.len());
+    place + shown + group.totals.iter().map(Running::bytes).sum::<usize>()
+}

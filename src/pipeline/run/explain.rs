@@ -1,0 +1,63 @@
+//! `readside explain`: how a projection is maintained, from the configuration and the source's catalog.
+
+use std::fmt::Write as _;
+
+use super::bind::{self, Bound, Rows};
+use super::{check, queries, schema};
+use crate::config::{Config, Diagnostic, suggest};
+use crate::source;
+use crate::source::catalog::{Catalog, Identity, TableName};
+use crate::sql::query;
+
+/// The plan in words, or the faults for which there is none.
+pub(crate) async fn explain(config: &Config, name: &str) -> Result<String, Vec<Diagnostic>> {
+    if config.projections.iter().all(|projection| projection.name != name) {
+        let known = config.projections.iter().map(|projection| projection.name.as_str());
+        let hint = suggest::hint(name, "projection", known);
+        return Err(vec![Diagnostic::new(format!("there is no projection `{name}`")).hint(hint)]);
+    }
+    let params = check::params(config).map_err(|fault| vec![fault])?;
+    let source = source::check::check(config, &params).await;
+    let Some(catalog) = source.catalog else { return Err(source.faults) };
+    let (mut bound, unbound) = bind::bind(config, &catalog);
+    let mut faults: Vec<Diagnostic> =
+        unbound.into_iter().map(|unbound| unbound.fault).collect();
+    faults.extend(queries::checked(config, &params, &catalog, &mut bound).await);
+    match bound.iter().find(|bound| bound.projection.name == name) {
+        Some(bound) => Ok(in_words(config, &catalog, bound)),
+        // Of this projection or of its tables.
+        None => Err(if faults.is_empty() { source.faults } else { faults }),
+    }
+}
+
+fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) -> String {
+    let mut text = format!("projection {}\n", bound.projection.name);
+    for (at, column) in bound.columns.iter().enumerate() {
+        let key = if bound.key.contains(&at) { ", key" } else { "" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {} {}{key}", column.name, column.sql_type);
+    }
+    text.push('\n');
+    let schema = schema::of(config, catalog);
+    let tables: Vec<TableName> = match &bound.rows {
+        Rows::Table(table) => {
+            let _ = writeln!(text, "rows of {table}, as they are");
+            vec![table.clone()]
+        }
+        Rows::Query(planned) => {
+            text.push_str(&query::explain(planned, &schema));
+            let used = planned.used.iter().zip(&schema.tables).filter(|(used, _)| !used.is_empty());
+            used.map(|(_, table)| TableName::new(&table.schema, &table.name)).collect()
+        }
+    };
+    text.push('\n');
+    for name in tables {
+        let identity = match catalog.table(&name).map(source::catalog::Table::identity) {
+            Some(Identity::Columns(columns)) => format!("by {}", columns.join(", ")),
+            Some(Identity::Full) => "by all columns (REPLICA IDENTITY FULL)".into(),
+            Some(Identity::Unusable(_)) | None => "by nothing that Postgres accepts".into(),
+        };
+        let _ = writeln!(text, "changes of {name} name their rows {identity}");
+    }
+    text
+}

@@ -1,0 +1,160 @@
+//! What PostgreSQL itself says of the projections' queries: its own faults with their places, and the
+//! exact names and types of the results. The planner's answer has to agree, or the query is refused.
+
+use super::bind::{self, Bound, Rows, Unbound};
+use crate::config::{Config, Definition, Diagnostic, Place, ProjectionConfig};
+use crate::pg::{self, Params, Session};
+use crate::source::APPLICATION_NAME;
+use crate::source::catalog::Catalog;
+use crate::sql::query::Fault;
+use crate::value::{self, Column, PgType};
+
+/// Unqualified tables are those of `public`, as everywhere in the configuration.
+const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL search_path = public, pg_catalog";
+
+/// Asks about all queries that could be planned; takes over the types that PostgreSQL names.
+pub(super) async fn checked(
+    config: &Config,
+    params: &Params,
+    catalog: &Catalog,
+    bound: &mut Vec<Bound<'_>>,
+) -> Vec<Diagnostic> {
+    if !bound.iter().any(|bound| matches!(bound.rows, Rows::Query(_))) {
+        return Vec::new();
+    }
+    let asked = async {
+        let session = pg::connect(params, APPLICATION_NAME).await?;
+        let refused = ask(&session, catalog, bound).await?;
+        session.close().await;
+        Ok::<_, pg::Error>(refused.into_iter().map(|unbound| unbound.fault).collect())
+    };
+    match asked.await {
+        Ok(faults) => faults,
+        Err(error) => {
+            let fault =
+                Diagnostic::new(format!("the source cannot be asked about queries: {error}"));
+            vec![fault.at(&config.source.place.entry("url")).hint("look into the server's log")]
+        }
+    }
+}
+
+/// The same over a session that is there. What PostgreSQL refuses is taken out of `bound`.
+pub(super) async fn ask<'a>(
+    session: &Session,
+    catalog: &Catalog,
+    bound: &mut Vec<Bound<'a>>,
+) -> Result<Vec<Unbound<'a>>, pg::Error> {
+    let mut faults = Vec::new();
+    let mut kept = Vec::new();
+    for mut of in bound.drain(..) {
+        let Definition::Query { sql, place } = &of.projection.definition else {
+            kept.push(of);
+            continue;
+        };
+        match columns(session, sql).await? {
+            Ok(columns) => match agree(catalog, &of.columns, &columns) {
+                None => {
+                    let named = of.columns.iter().zip(columns).map(|(ours, theirs)| Column {
+                        not_null: ours.not_null,
+                        ty: ours.ty.clone(),
+                        ..theirs
+                    });
+                    of.columns = named.collect();
+                    kept.push(of);
+                }
+                Some(what) => {
+                    let hint = "name it by AS, or cast it to the type that is meant";
+                    let fault = Fault::new(what).hint(hint).at(0..sql.len());
+                    faults.push(unbound(of.projection, place, fault));
+                }
+            },
+            Err(fault) => faults.push(unbound(of.projection, place, fault)),
+        }
+    }
+    *bound = kept;
+    Ok(faults)
+}
+
+fn unbound<'a>(projection: &'a ProjectionConfig, place: &Place, fault: Fault) -> Unbound<'a> {
+    Unbound { projection: &projection.name, fault: bind::of_query(projection, place, fault) }
+}
+
+/// The result's columns, as PostgreSQL has them.
+async fn columns(session: &Session, sql: &str) -> Result<Result<Vec<Column>, Fault>, pg::Error> {
+    session.batch_execute(BEGIN).await.map_err(|error| session.error(error))?;
+    let prepared = session.prepare(sql).await.map_err(|error| session.error(error));
+    session.batch_execute("ROLLBACK").await.map_err(|error| session.error(error))?;
+    let statement = match prepared {
+        Ok(statement) => statement,
+        Err(error) => {
+            let Some(server) = error.server_error() else { return Err(error) };
+            let fault = Fault::new(format!("PostgreSQL refuses it: {}", server.message));
+            let fault = fault.hint(server.hint.clone().unwrap_or_default());
+            return Ok(Err(fault.at(place(sql, server.position))));
+        }
+    };
+    let oids = statement
+        .columns()
+        .iter()
+        .map(|column| format!("format_type({}, {})", column.type_().oid(), column.type_modifier()));
+    let oids: Vec<String> = oids.collect();
+    let names = session.rows(&format!("SELECT {}", oids.join(", "))).await?;
+    let names = names.into_iter().flatten().map(Option::unwrap_or_default);
+    let column = |(column, sql_type): (&tokio_postgres::Column, String)| Column {
+        name: column.name().to_owned(),
+        ty: value::Type::Text,
+        sql_type,
+        type_oid: column.type_().oid(),
+        typmod: column.type_modifier(),
+        not_null: false,
+    };
+    Ok(Ok(statement.columns().iter().zip(names).map(column).collect()))
+}
+
+/// The word at a position in characters, from 1.
+fn place(sql: &str, position: Option<u32>) -> std::ops::Range<usize> {
+    let Some(position) = position.and_then(|position| usize::try_from(position).ok()) else {
+        return 0..sql.len();
+    };
+    let start = sql.char_indices().nth(position.saturating_sub(1)).map_or(sql.len(), |(at, _)| at);
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let rest = &sql[start..];
+    let len = rest.find(|c| !word(c)).unwrap_or(rest.len());
+    let len = len.max(rest.chars().next().map_or(0, char::len_utf8));
+    start..start + len
+}
+
+/// What PostgreSQL and the planner see differently.
+fn agree(catalog: &Catalog, ours: &[Column], theirs: &[Column]) -> Option<String> {
+    if ours.len() != theirs.len() {
+        return Some(format!(
+            "PostgreSQL gives {} columns where {} were planned",
+            theirs.len(),
+            ours.len()
+        ));
+    }
+    ours.iter().zip(theirs).find_map(|(ours, theirs)| {
+        if ours.name != theirs.name {
+            return Some(format!(
+                "PostgreSQL names a column `{}` that was planned as `{}`",
+                theirs.name, ours.name
+            ));
+        }
+        // One type has one encoding, so that of its values is as it was planned.
+        (base(catalog, ours.type_oid) != base(catalog, theirs.type_oid)).then(|| {
+            format!(
+                "column `{}` is {} in PostgreSQL, and was planned as {}",
+                ours.name, theirs.sql_type, ours.sql_type
+            )
+        })
+    })
+}
+
+/// What a domain is of.
+fn base(catalog: &Catalog, oid: u32) -> u32 {
+    let domain = |ty: &PgType| ty.typtype == b'd';
+    match catalog.types.get(&oid) {
+        Some(named) if domain(&named.ty) => base(catalog, named.ty.base),
+        _ => oid,
+    }
+}

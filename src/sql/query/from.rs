@@ -1,0 +1,459 @@
+//! FROM: tables, subqueries, and the joins between them.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use sqlparser::ast::{
+    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, TableAlias, TableFactor,
+    TableWithJoins,
+};
+
+use super::Fault;
+use super::column::ColumnId;
+use super::condition::conjuncts;
+use super::planner::{Commons, Planner, Result};
+use super::push::{Sieve, push};
+use super::relation::{Condition, Factor, Relation};
+use super::resolve::{Clause, has_subquery};
+use super::scope::{Named, Scope};
+use super::subquery::{Sub, computed_alone, onto};
+use crate::sql::expr::{Ty, fold_case};
+use crate::sql::plan::JoinKind;
+
+/// What FROM gives.
+pub(super) struct From {
+    pub(super) relation: Relation,
+    pub(super) scope: Scope,
+    /// Conditions that hold over columns of the surrounding query.
+    pub(super) correlated: Vec<Condition>,
+    place: Range<usize>,
+}
+
+/// One item, and what there is to be done when it is joined to what stands before it.
+struct Item {
+    from: From,
+    /// A LATERAL subquery of one row for each row before it: computed after the join.
+    lifted: Option<Vec<(ColumnId, super::column::Scalar)>>,
+}
+
+/// Where an item stands.
+#[derive(Clone, Copy)]
+struct Around<'f> {
+    /// What stands before it, for LATERAL.
+    before: &'f Scope,
+    outer: Option<&'f Clause<'f>>,
+    commons: &'f Commons,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Inner,
+    Left,
+    Right,
+}
+
+impl Planner<'_> {
+    pub(super) fn from(
+        &self,
+        items: &[TableWithJoins],
+        outer: Option<&Clause<'_>>,
+        commons: &Commons,
+    ) -> Result<From> {
+        let mut all = From::nothing();
+        for item in items {
+            let before = all.scope.clone();
+            let around = Around { before: &before, outer, commons };
+            let item = self.joined(item, around)?;
+            all = self.join(all, item, Kind::Inner, &JoinConstraint::None, around)?;
+        }
+        Ok(all)
+    }
+
+    /// An item of FROM with the joins behind it.
+    fn joined(&self, item: &TableWithJoins, around: Around<'_>) -> Result<Item> {
+        let mut left = self.factor(&item.relation, around)?;
+        for join in &item.joins {
+            if left.lifted.is_some() {
+                return Err(Fault::new(
+                    "a join with a LATERAL aggregate on its left is not supported",
+                )
+                .hint("write the LATERAL subquery last")
+                .at(left.from.place));
+            }
+            let mut before = around.before.clone();
+            before.append(left.from.scope.clone(), &left.from.place)?;
+            let around = Around { before: &before, ..around };
+            let (kind, constraint) = self.operator(&join.join_operator, &left.from.place)?;
+            let right = self.factor(&join.relation, around)?;
+            let from = self.join(left.from, right, kind, constraint, around)?;
+            left = Item { from, lifted: None };
+        }
+        Ok(left)
+    }
+
+    fn operator<'j>(
+        &self,
+        operator: &'j JoinOperator,
+        before: &Range<usize>,
+    ) -> Result<(Kind, &'j JoinConstraint)> {
+        match operator {
+            JoinOperator::Join(on) | JoinOperator::Inner(on) | JoinOperator::CrossJoin(on) => {
+                Ok((Kind::Inner, on))
+            }
+            JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => Ok((Kind::Left, on)),
+            JoinOperator::Right(on) | JoinOperator::RightOuter(on) => Ok((Kind::Right, on)),
+            JoinOperator::FullOuter(_) => Err(Fault::new("FULL JOIN is not supported")
+                .hint("write a LEFT JOIN, and UNION ALL the rows of the other side that have no partner")
+                .at(self.text.words("FULL", before.end))),
+            _ => Err(Fault::new("this join is not PostgreSQL's")
+                .hint("write JOIN, LEFT JOIN, RIGHT JOIN or CROSS JOIN")
+                .at(before.clone())),
+        }
+    }
+
+    fn factor(&self, factor: &TableFactor, around: Around<'_>) -> Result<Item> {
+        let place = self.text.place(factor);
+        let from = match factor {
+            TableFactor::Table { name, alias, .. } => {
+                self.table(name, alias.as_ref(), around.commons, place)?
+            }
+            TableFactor::Derived { lateral, subquery, alias, .. } => {
+                let clause = Clause::new(self, around.before, around.outer, around.commons, "FROM");
+                let outer = if *lateral { Some(&clause) } else { around.outer };
+                let sub = self.query(subquery, outer, around.commons)?;
+                return self.derived(sub, alias.as_ref(), *lateral, place);
+            }
+            TableFactor::NestedJoin { table_with_joins, alias: None } => {
+                return self.joined(table_with_joins, around);
+            }
+            TableFactor::NestedJoin { .. } => {
+                return Err(Fault::new("an alias of a join is not supported")
+                    .hint("name the tables inside, or write a subquery")
+                    .at(place));
+            }
+            _ => unreachable!("`refuse` has let these alone through"),
+        };
+        Ok(Item { from, lifted: None })
+    }
+
+    fn table(
+        &self,
+        name: &ObjectName,
+        alias: Option<&TableAlias>,
+        commons: &Commons,
+        place: Range<usize>,
+    ) -> Result<From> {
+        let parts = parts(name);
+        let alias_name = alias.map(|alias| fold_case(&alias.name));
+        if let [name] = parts.as_slice()
+            && let Some(number) = commons.find(name)
+        {
+            return self.common_table(
+                number,
+                alias_name.unwrap_or_else(|| name.clone()),
+                alias,
+                place,
+            );
+        }
+        let (schema, name) = match parts.as_slice() {
+            [name] => ("public", name),
+            [schema, name] => (schema.as_str(), name),
+            _ => return Err(Fault::new("a table's name has at most two parts").at(place)),
+        };
+        let tables = &self.schema.tables;
+        let found = tables.iter().position(|table| table.schema == schema && table.name == *name);
+        let Some(number) = found else {
+            return Err(Fault::new(format!("table {schema}.{name} does not exist")).at(place));
+        };
+        let table = &tables[number];
+        let known_as = alias_name.as_ref().unwrap_or(name);
+        let column = |(column, collation): (&crate::value::Column, _)| {
+            let ty = Ty::of_column(column, collation);
+            (column.name.clone(), self.table_column(known_as, &column.name, ty))
+        };
+        let collations = table.collations.iter().copied();
+        let columns: Vec<_> = table.columns.iter().zip(collations).map(column).collect();
+        let ids: Vec<ColumnId> = columns.iter().map(|(_, id)| *id).collect();
+        let key = table.primary_key.as_ref();
+        let key = key.map(|key| key.iter().map(|at| ids[*at]).collect());
+        let named = Named {
+            schema: alias_name.is_none().then(|| schema.to_owned()),
+            name: alias_name.unwrap_or_else(|| name.clone()),
+            columns: self.renamed(columns, alias, &place)?,
+            hidden: BTreeSet::new(),
+            table: key.map(|key| (number, key)),
+            nullable: false,
+        };
+        Ok(From::of(Relation::Table { table: number, columns: ids }, named, place))
+    }
+
+    fn common_table(
+        &self,
+        number: usize,
+        name: String,
+        alias: Option<&TableAlias>,
+        place: Range<usize>,
+    ) -> Result<From> {
+        let output = {
+            let mut commons = self.common.borrow_mut();
+            commons[number].uses += 1;
+            commons[number].output.clone()
+        };
+        let mut here: Vec<(ColumnId, ColumnId)> = Vec::new();
+        let mut columns = Vec::new();
+        for (column, there) in output {
+            let known = here.iter().find(|(_, known)| *known == there).map(|(id, _)| *id);
+            let id = known.unwrap_or_else(|| self.new_column(column.as_str(), self.info(there).ty));
+            if known.is_none() {
+                here.push((id, there));
+            }
+            columns.push((column, id));
+        }
+        let columns = self.renamed(columns, alias, &place)?;
+        Ok(From::of(
+            Relation::Common { number, columns: here },
+            Named::subquery(name, columns),
+            place,
+        ))
+    }
+
+    fn derived(
+        &self,
+        sub: Sub,
+        alias: Option<&TableAlias>,
+        lateral: bool,
+        place: Range<usize>,
+    ) -> Result<Item> {
+        let name = alias.map(|alias| fold_case(&alias.name)).unwrap_or_default();
+        let columns = self.renamed(sub.output, alias, &place)?;
+        let lifted = sub.lifted.then_some(sub.after_join);
+        if lifted.is_some() && !lateral {
+            return Err(Fault::new(
+                "an aggregate in FROM over columns of the surrounding query is not supported",
+            )
+            .hint("write the aggregate itself as the scalar subquery")
+            .at(place));
+        }
+        let mut from = From::of(sub.relation, Named::subquery(name, columns), place);
+        from.correlated = sub.correlated;
+        Ok(Item { from, lifted })
+    }
+
+    /// Under the names that an alias gives, as in `t (a, b)`.
+    fn renamed(
+        &self,
+        mut columns: Vec<(String, ColumnId)>,
+        alias: Option<&TableAlias>,
+        place: &Range<usize>,
+    ) -> Result<Vec<(String, ColumnId)>> {
+        let names = alias.map(|alias| alias.columns.as_slice()).unwrap_or_default();
+        if names.len() > columns.len() {
+            let what =
+                format!("there are {} columns, and {} names for them", columns.len(), names.len());
+            return Err(Fault::new(what).at(place.clone()));
+        }
+        for (column, name) in columns.iter_mut().zip(names) {
+            column.0 = fold_case(&name.name);
+        }
+        Ok(columns)
+    }
+
+    fn join(
+        &self,
+        left: From,
+        right: Item,
+        kind: Kind,
+        constraint: &JoinConstraint,
+        around: Around<'_>,
+    ) -> Result<From> {
+        let Item { from: right, lifted } = right;
+        let place = right.place.clone();
+        let mut scope = left.scope.clone();
+        scope.append(right.scope.clone(), &place)?;
+        let (left_columns, right_columns) = (left.relation.columns(), right.relation.columns());
+        let mut conditions = right.correlated;
+        let mut correlated = left.correlated;
+        let both: BTreeSet<ColumnId> = left_columns.union(&right_columns).copied().collect();
+        let inside = |condition: &Condition| condition.scalar.columns.is_subset(&both);
+        let (inner, outside): (Vec<_>, Vec<_>) = conditions.drain(..).partition(inside);
+        conditions = inner;
+        if kind != Kind::Inner && !outside.is_empty() {
+            return Err(Fault::new(
+                "a subquery on the outer side of a join looks at columns of the surrounding query",
+            )
+            .hint("write the condition in WHERE")
+            .at(place));
+        }
+        correlated.extend(outside);
+        // A LATERAL subquery of exactly one row stands beside its row whatever the join is.
+        if lifted.is_some() || computed_alone(&right.relation) {
+            let after = lifted.unwrap_or_default();
+            if kind == Kind::Right {
+                return Err(Fault::new("RIGHT JOIN with LATERAL is not possible").at(place));
+            }
+            let relation = beside(self, left.relation, right.relation, conditions).map(after);
+            let mut from = From { relation, scope, correlated, place };
+            if kind == Kind::Left && !is_true(constraint) {
+                return Err(Fault::new("LEFT JOIN LATERAL of one row is supported ON true")
+                    .hint("write ON true, and the condition in WHERE")
+                    .at(from.place));
+            }
+            self.inner_on(&mut from, constraint, around)?;
+            return Ok(from);
+        }
+        let using = match constraint {
+            JoinConstraint::Using(names) => {
+                let sides = (&left.scope, &right.scope);
+                self.using(names, sides, kind, &mut scope, &place)?
+            }
+            JoinConstraint::Natural => return Err(self.natural(&left.scope, &right.scope, place)),
+            _ => Vec::new(),
+        };
+        conditions.extend(using);
+        let place_before = left.place;
+        if kind == Kind::Inner {
+            let factor = Factor { relation: right.relation, place: place.clone() };
+            let mut relation = left.relation.inner(place_before, factor, Vec::new());
+            for condition in conditions {
+                relation = push(relation, Sieve::Condition(Box::new(condition)));
+            }
+            let mut from = From { relation, scope, correlated, place };
+            self.inner_on(&mut from, constraint, around)?;
+            return Ok(from);
+        }
+        if let JoinConstraint::On(on) = constraint {
+            let clause = Clause::new(self, &scope, around.outer, around.commons, "ON");
+            for part in conjuncts(on) {
+                conditions.push(self.outer_on(&clause, &part, &both)?);
+            }
+        }
+        let (kept, missing, missing_columns) = match kind {
+            Kind::Right => (right.relation, left.relation, left_columns),
+            _ => (left.relation, right.relation, right_columns),
+        };
+        self.make_nullable(missing_columns.iter().copied());
+        for named in &mut scope.relations {
+            named.nullable |= named.columns.iter().any(|(_, id)| missing_columns.contains(id));
+        }
+        let relation = outer_join(kept, missing, conditions);
+        Ok(From { relation, scope, correlated, place })
+    }
+
+    /// ON of an inner join is no different from WHERE.
+    fn inner_on(
+        &self,
+        from: &mut From,
+        constraint: &JoinConstraint,
+        around: Around<'_>,
+    ) -> Result<()> {
+        let JoinConstraint::On(on) = constraint else { return Ok(()) };
+        let clause = Clause::new(self, &from.scope, around.outer, around.commons, "ON");
+        let prepared = clause.prepared(Some(on))?;
+        let relation = std::mem::replace(&mut from.relation, Relation::one_row());
+        from.relation = clause.filtered(relation, prepared, &mut from.correlated)?;
+        Ok(())
+    }
+
+    fn outer_on(
+        &self,
+        clause: &Clause<'_>,
+        part: &Expr,
+        both: &BTreeSet<ColumnId>,
+    ) -> Result<Condition> {
+        let place = self.text.place(part);
+        if has_subquery(part) {
+            return Err(Fault::new("subqueries in ON of an outer join are not supported")
+                .hint("join the subquery first, in FROM")
+                .at(place));
+        }
+        let condition = clause.condition(part)?;
+        if !condition.scalar.columns.is_subset(both) {
+            return Err(Fault::new(
+                "ON of an outer join that looks at columns of the surrounding query is not supported",
+            )
+            .hint("write the outer join in a subquery in FROM, and the condition in its WHERE")
+            .at(place));
+        }
+        Ok(condition)
+    }
+}
+
+impl From {
+    fn nothing() -> Self {
+        From {
+            relation: Relation::one_row(),
+            scope: Scope::default(),
+            correlated: Vec::new(),
+            place: 0..0,
+        }
+    }
+
+    fn of(relation: Relation, named: Named, place: Range<usize>) -> Self {
+        let scope = Scope { relations: vec![named], merged: Vec::new() };
+        From { relation, scope, correlated: Vec::new(), place }
+    }
+}
+
+impl Named {
+    fn subquery(name: String, columns: Vec<(String, ColumnId)>) -> Self {
+        Named { name, schema: None, columns, hidden: BTreeSet::new(), table: None, nullable: false }
+    }
+}
+
+/// The left join, with the conditions about the right side alone on that side.
+fn outer_join(left: Relation, mut right: Relation, conditions: Vec<Condition>) -> Relation {
+    let right_columns = right.columns();
+    let mut kept = Vec::new();
+    for condition in conditions {
+        let columns = &condition.scalar.columns;
+        if !columns.is_empty() && columns.is_subset(&right_columns) {
+            right = push(right, Sieve::Condition(Box::new(condition)));
+        } else {
+            kept.push(condition);
+        }
+    }
+    Relation::Join {
+        left: Box::new(left),
+        right: Box::new(right),
+        kind: JoinKind::Left,
+        conditions: kept,
+    }
+}
+
+/// A relation of one row for each row of the left one.
+fn beside(
+    planner: &Planner<'_>,
+    left: Relation,
+    right: Relation,
+    conditions: Vec<Condition>,
+) -> Relation {
+    if computed_alone(&right) {
+        return onto(right, left);
+    }
+    planner.make_nullable(right.columns());
+    Relation::Join {
+        left: Box::new(left),
+        right: Box::new(right),
+        kind: JoinKind::Left,
+        conditions,
+    }
+}
+
+fn is_true(constraint: &JoinConstraint) -> bool {
+    match constraint {
+        JoinConstraint::On(Expr::Value(value)) => {
+            matches!(value.value, sqlparser::ast::Value::Boolean(true))
+        }
+        JoinConstraint::None => true,
+        _ => false,
+    }
+}
+
+/// The parts of a name as PostgreSQL reads them.
+pub(super) fn parts(name: &ObjectName) -> Vec<String> {
+    let part = |part: &ObjectNamePart| match part {
+        ObjectNamePart::Identifier(name) => fold_case(name),
+        ObjectNamePart::Function(function) => fold_case(&Ident::new(function.name.value.clone())),
+    };
+    name.0.iter().map(part).collect()
+}
