@@ -292,7 +292,7 @@ async fn explain_tells_the_plan() {
       items bigint
 
     the projection's rows by id
-      columns o.id, name, count
+      columns o.id, c.name, count
         join on c.id = c.id
           keeps (count of each o.id, c.id) by id; public.customers by its primary key, as it is kept anyway
           a change of the second changes each row of the first that refers to it
