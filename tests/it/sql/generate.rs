@@ -190,7 +190,7 @@ impl Generator<'_> {
             parts.push(self.condition(sources, 2));
         }
         if self.chance(4) {
-            parts.extend(self.exists(sources));
+            parts.extend(self.exists(sources, false));
         }
         if self.chance(6) {
             let source = self.pick(sources);
@@ -207,14 +207,21 @@ impl Generator<'_> {
         }
     }
 
-    fn exists(&mut self, sources: &[Source]) -> Option<String> {
+    /// As a value, what it compares with the surrounding row beside the equality is that row's alone.
+    fn exists(&mut self, sources: &[Source], as_value: bool) -> Option<String> {
         let outer = self.pick(sources);
         let (own, table, other) = self.reference(outer.table)?;
         let inner = self.alias(table);
         let not = self.pick(&["", "NOT "]);
         let more = match self.chance(3) {
             // Another level.
-            true => self.exists(std::slice::from_ref(&inner)).unwrap_or_else(|| "true".into()),
+            true => {
+                self.exists(std::slice::from_ref(&inner), false).unwrap_or_else(|| "true".into())
+            }
+            false if as_value => {
+                let one = self.pick(&[inner.clone(), outer.clone()]);
+                self.condition(&[one], 1)
+            }
             false => self.condition(&[inner.clone(), outer.clone()], 1),
         };
         Some(format!(
@@ -239,7 +246,7 @@ impl Generator<'_> {
                     TABLES[table].name, outer.alias
                 ));
             }
-            1 => return self.exists(sources),
+            1 => return self.exists(sources, true),
             2 => "count(*)".to_owned(),
             3 => format!("coalesce(sum({}), 0)", self.number(std::slice::from_ref(&inner), 1)),
             _ => format!("max({}.{})", inner.alias, TABLES[table].columns[0].0),
