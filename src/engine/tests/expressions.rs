@@ -29,12 +29,14 @@ impl Sample {
             Sample::IsOdd(a) => of(a)?.map(|a| a & 1),
             Sample::Sum(a, b) => both(a, b)?.map(|(a, b)| a + b),
             Sample::Quotient(a, b) => match both(a, b)? {
-                Some((_, 0)) => return Err(EvalError::Failed("overflow".into())),
+                Some((_, 0)) => {
+                    return Err(EvalError::Failed("value out of range: overflow".into()));
+                }
                 Some((a, b)) => Some(a / b),
                 None => None,
             },
             Sample::Reciprocal(a) => match of(a)? {
-                Some(0) => return Err(EvalError::Failed("underflow".into())),
+                Some(0) => return Err(EvalError::Failed("value out of range: underflow".into())),
                 Some(a) => Some(i64::from(a == 1)),
                 None => None,
             },

@@ -72,9 +72,14 @@ pub(super) fn push(relation: Relation, sieve: Sieve) -> Relation {
         Relation::Join { left, right, kind, conditions } if fits(&left) => {
             Relation::Join { left: Box::new(push(*left, sieve)), right, kind, conditions }
         }
-        Relation::Filter { input, conditions } => {
-            conditions.into_iter().fold(push(*input, sieve), Relation::filter)
-        }
+        Relation::Filter { input, mut conditions } => match push(*input, sieve) {
+            // It has come no deeper: as in PostgreSQL the first written is the first looked at.
+            Relation::Filter { input, conditions: new } => {
+                conditions.extend(new);
+                Relation::Filter { input, conditions }
+            }
+            deeper => conditions.into_iter().fold(deeper, Relation::filter),
+        },
         Relation::Map { input, columns } if fits(&input) => {
             Relation::Map { input: Box::new(push(*input, sieve)), columns }
         }

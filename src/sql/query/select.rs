@@ -105,7 +105,7 @@ impl Planner<'_> {
             "a subquery with an aggregate",
             &draft.place,
         )?;
-        let lifted = keys.is_empty() && !outer_keys.is_empty();
+        let lifted = keys.is_empty() && !correlated.is_empty();
         draft.correlated = correlated;
         let group = Group::new(&input, keys, lifted);
         let over_groups = |name| {

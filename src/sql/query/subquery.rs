@@ -165,7 +165,7 @@ impl Clause<'_> {
         let (keys, conditions) =
             planner.outer_keys(&mut relation, sub.correlated, "EXISTS as a value", &place)?;
         let none = Span::empty();
-        if keys.is_empty() {
+        if conditions.is_empty() {
             let count = planner.new_column("count", types::bigint(true));
             let aggregates = vec![Aggregate {
                 column: count,
@@ -263,7 +263,8 @@ impl Clause<'_> {
             filter: None,
         }];
         let scalar = keys.is_empty();
-        let kind = if scalar { JoinKind::Inner } else { JoinKind::Left };
+        let alone = conditions.is_empty();
+        let kind = if alone { JoinKind::Inner } else { JoinKind::Left };
         let relation =
             Relation::Aggregate { input: Box::new(relation), group: keys, aggregates, scalar };
         if kind == JoinKind::Left {
@@ -299,6 +300,11 @@ impl Planner<'_> {
         let (mut keys, mut conditions, mut computed) = (Vec::new(), Vec::new(), Vec::new());
         for condition in correlated {
             let at = condition.scalar.place.clone();
+            // About the surrounding query's row alone: the join looks at it.
+            if condition.scalar.columns.is_disjoint(&own) {
+                conditions.push(condition);
+                continue;
+            }
             let sides = condition.equality.and_then(|(left, right)| {
                 let (inner, outer) =
                     if left.columns.is_subset(&own) { (left, right) } else { (right, left) };

@@ -113,12 +113,13 @@ impl Source {
 
 pub(crate) fn query(rng: &mut Rng) -> Generated {
     let mut generator = Generator { rng, aliases: 0 };
-    let (sql, key) = match generator.rng.u8(0..10) {
-        0..=2 => (generator.plain(), None),
-        3..=5 => (generator.grouped(), None),
-        6 => (generator.distinct(), None),
-        7 => (generator.first_of_each(), None),
-        8 => (generator.twice(), None),
+    let (sql, key) = match generator.rng.u8(0..12) {
+        0..=3 => (generator.plain(), None),
+        4..=6 => (generator.grouped(), None),
+        7 => (generator.distinct(), None),
+        8 => (generator.first_of_each(), None),
+        9 => (generator.twice(), None),
+        10 => (generator.derived(), None),
         _ => (generator.union(), Some(vec!["kind", "id"])),
     };
     Generated { sql, key }
@@ -153,7 +154,15 @@ impl Generator<'_> {
             let before = self.pick(&sources);
             let Some((own, table, other)) = self.reference(before.table) else { continue };
             let joined = self.alias(table);
-            let kind = self.pick(&["JOIN", "LEFT JOIN", "JOIN"]);
+            let kind = self.pick(&["JOIN", "LEFT JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN"]);
+            if own == other && sources.len() == 1 && self.chance(2) {
+                text.push_str(&format!(
+                    " {kind} {} {} USING ({own})",
+                    TABLES[table].name, joined.alias
+                ));
+                sources.push(joined);
+                continue;
+            }
             text.push_str(&format!(
                 " {kind} {} {} ON {}.{other} = {}.{own}",
                 TABLES[table].name, joined.alias, joined.alias, before.alias
@@ -181,14 +190,14 @@ impl Generator<'_> {
             parts.push(self.condition(sources, 2));
         }
         if self.chance(4) {
-            parts.extend(self.exists(sources));
+            parts.extend(self.exists(sources, false));
         }
         if self.chance(6) {
             let source = self.pick(sources);
             let not = self.pick(&["", "NOT "]);
             let key = self.pick(&["order_id", "product_id"]);
             let column = TABLES[source.table].key[0];
-            let only = if not.is_empty() { "" } else { " WHERE product_id IS NOT NULL" };
+            let only = self.pick(&["", " WHERE product_id IS NOT NULL", " WHERE quantity > 20"]);
             parts
                 .push(format!("{}.{column} {not}IN (SELECT {key} FROM items{only})", source.alias));
         }
@@ -198,12 +207,23 @@ impl Generator<'_> {
         }
     }
 
-    fn exists(&mut self, sources: &[Source]) -> Option<String> {
+    /// As a value, what it compares with the surrounding row beside the equality is that row's alone.
+    fn exists(&mut self, sources: &[Source], as_value: bool) -> Option<String> {
         let outer = self.pick(sources);
         let (own, table, other) = self.reference(outer.table)?;
         let inner = self.alias(table);
         let not = self.pick(&["", "NOT "]);
-        let more = self.condition(std::slice::from_ref(&inner), 1);
+        let more = match self.chance(3) {
+            // Another level.
+            true => {
+                self.exists(std::slice::from_ref(&inner), false).unwrap_or_else(|| "true".into())
+            }
+            false if as_value => {
+                let one = self.pick(&[inner.clone(), outer.clone()]);
+                self.condition(&[one], 1)
+            }
+            false => self.condition(&[inner.clone(), outer.clone()], 1),
+        };
         Some(format!(
             "{not}EXISTS (SELECT 1 FROM {} {} WHERE {}.{other} = {}.{own} AND {more})",
             TABLES[table].name, inner.alias, inner.alias, outer.alias
@@ -215,9 +235,20 @@ impl Generator<'_> {
         let outer = self.pick(sources);
         let (own, table, other) = self.reference(outer.table)?;
         let inner = self.alias(table);
-        let value = match self.rng.u8(0..3) {
-            0 => "count(*)".to_owned(),
-            1 => format!("coalesce(sum({}), 0)", self.number(std::slice::from_ref(&inner), 1)),
+        let last = TABLES[table].key.last().copied().unwrap_or_default();
+        let name = &inner.alias;
+        let value = match self.rng.u8(0..5) {
+            0 => {
+                let (column, _) = self.pick(TABLES[table].columns);
+                return Some(format!(
+                    "(SELECT {name}.{column} FROM {} {name} WHERE {name}.{other} = {}.{own} \
+                     ORDER BY {name}.{other}, {name}.{last} DESC LIMIT 1)",
+                    TABLES[table].name, outer.alias
+                ));
+            }
+            1 => return self.exists(sources, true),
+            2 => "count(*)".to_owned(),
+            3 => format!("coalesce(sum({}), 0)", self.number(std::slice::from_ref(&inner), 1)),
             _ => format!("max({}.{})", inner.alias, TABLES[table].columns[0].0),
         };
         Some(format!(
@@ -232,9 +263,13 @@ impl Generator<'_> {
         let mut items: Vec<String> =
             keys.iter().enumerate().map(|(at, key)| format!("{key} AS k{at}")).collect();
         for at in 0..self.rng.usize(0..4) {
-            let item = match self.rng.u8(0..4) {
-                0 => self.subquery(&sources).unwrap_or_else(|| "1".into()),
+            let item = match self.rng.u8(0..7) {
+                0 | 4 => self.subquery(&sources).unwrap_or_else(|| "1".into()),
                 1 => self.condition(&sources, 1),
+                2 => {
+                    let (a, b) = (self.value(&sources, 1), self.number(&sources, 1));
+                    format!("jsonb_build_object('a', {a}, 'b', {b})")
+                }
                 _ => self.value(&sources, 2),
             };
             items.push(format!("{item} AS c{at}"));
@@ -336,6 +371,21 @@ impl Generator<'_> {
         )
     }
 
+    /// A query in FROM that is grouped itself, beside the table that it is about.
+    fn derived(&mut self) -> String {
+        let kind = self.pick(&["JOIN", "LEFT JOIN"]);
+        let inner = [self.alias(2)];
+        let (aggregate, more) = (self.aggregate(&inner), self.filter(&inner));
+        let outer = [Source { alias: "o".into(), table: 1 }];
+        let (item, filter) = (self.value(&outer, 2), self.filter(&outer));
+        let name = &inner[0].alias;
+        format!(
+            "SELECT o.id, d.a, {item} AS item FROM orders o {kind} \
+             (SELECT {name}.order_id AS id, {aggregate} AS a FROM items {name}{more} \
+             GROUP BY {name}.order_id) d ON d.id = o.id{filter}"
+        )
+    }
+
     fn union(&mut self) -> String {
         let mut parts = Vec::new();
         for (at, table) in [0, 1, 3].into_iter().enumerate() {
@@ -363,8 +413,14 @@ impl Generator<'_> {
     }
 
     fn value(&mut self, sources: &[Source], depth: u8) -> String {
-        match self.rng.u8(0..3) {
-            0 => self.column(sources, &[Kind::Text, Kind::Time, Kind::Bool]),
+        let text = self.column(sources, &[Kind::Text]);
+        match (self.rng.u8(0..6), text) {
+            (0 | 1, _) => self.column(sources, &[Kind::Text, Kind::Time, Kind::Bool]),
+            (2, Some(text)) => Some(match self.rng.u8(0..3) {
+                0 => format!("upper({text})"),
+                1 => format!("({text} || '!')"),
+                _ => format!("length({text})"),
+            }),
             _ => None,
         }
         .unwrap_or_else(|| self.number(sources, depth))

@@ -116,6 +116,9 @@ const SUPPORTED: &[&str] = &[
     "SELECT id, (SELECT tag FROM tags t WHERE t.order_id = o.id) AS only, \
      (SELECT tag FROM tags t WHERE t.order_id = o.id ORDER BY tag DESC LIMIT 1) AS last FROM orders o",
     "SELECT id FROM orders WHERE total > (SELECT avg(total) FROM orders)",
+    "SELECT id, (SELECT count(*) FROM items i WHERE o.total > 3) AS n, EXISTS (SELECT 1 FROM items i \
+     WHERE o.total > 3) AS some, (SELECT max(i.id) FROM items i WHERE i.order_id = o.id AND o.total < 5) \
+     FROM orders o",
     "SELECT c.id, (SELECT count(*) FROM orders o WHERE o.customer_id = c.id AND EXISTS \
      (SELECT 1 FROM items i WHERE i.order_id = o.id)) AS n FROM customers c",
     "SELECT c.id, l.id AS last, l.total FROM customers c LEFT JOIN LATERAL (SELECT * FROM orders o \
@@ -292,7 +295,7 @@ async fn explain_tells_the_plan() {
       items bigint
 
     the projection's rows by id
-      columns o.id, name, count
+      columns o.id, c.name, count
         join on c.id = c.id
           keeps (count of each o.id, c.id) by id; public.customers by its primary key, as it is kept anyway
           a change of the second changes each row of the first that refers to it

@@ -441,3 +441,22 @@ fn a_right_join_is_turned_around() {
           rows of public.orders
     "#);
 }
+
+/// A condition may guard the one behind it.
+#[test]
+fn conditions_stay_in_their_order() {
+    let query = "SELECT o.order_id FROM orders o JOIN customers c ON c.customer_id = o.customer_id \
+         WHERE o.total_cents <> 0 AND 10 / o.total_cents > 1 AND c.country = 'DE' AND o.order_id > 7";
+    insta::assert_snapshot!(explained(query), @r#"
+    order_id integer
+    the projection's rows by order_id
+      columns o.order_id
+        join on c.customer_id = o.customer_id
+          keeps (where o.total_cents <> 0 and 10 / o.total_cents > 1 and o.order_id > 7) by customer_id; (where c.country = 'DE') by customer_id
+          a change of the second changes each row of the first that refers to it
+          where o.total_cents <> 0 and 10 / o.total_cents > 1 and o.order_id > 7
+            rows of public.orders
+          where c.country = 'DE'
+            rows of public.customers
+    "#);
+}
