@@ -95,6 +95,19 @@ impl Decimal {
         Some(Self(F(Finite { negative: finite.negative, magnitude, scale })))
     }
 
+    /// Appends the datum.
+    pub(super) fn put(&self, out: &mut Vec<u8>) -> Option<()> {
+        if let F(Finite { negative, magnitude: Magnitude::Small(magnitude), scale }) = &self.0 {
+            let mut buffer = itoa::Buffer::new();
+            let digits = buffer.format(*magnitude).as_bytes();
+            if let Some(point) = digits.len().checked_sub(*scale).filter(|point| *point > 0) {
+                let (integer, fraction) = digits.split_at_checked(point)?;
+                return numeric::put_digits(integer, fraction, *negative, out);
+            }
+        }
+        numeric::encode(self.to_string().as_bytes(), out)
+    }
+
     pub fn of_int(value: i64) -> Self {
         Self::of_scaled(value.into(), 0)
     }
