@@ -811,6 +811,25 @@ mod tests {
         assert_eq!(decimal("Infinity").fit(4, 2), Err(DecimalError::FieldOverflow));
     }
 
+    /// As PostgreSQL 15 answers.
+    #[test]
+    fn roundings_and_roots() {
+        let all = |text: &str| {
+            let of = decimal(text);
+            [of.round(1), of.truncated(0), of.ceil(), of.floor(), of.round(-1)]
+                .map(|result| result.unwrap().to_string())
+        };
+        assert_eq!(all("2.25"), ["2.3", "2", "3", "2", "0"]);
+        assert_eq!(all("-15.5"), ["-15.5", "-15", "-15", "-16", "-20"]);
+        assert_eq!(all("0.0000"), ["0.0", "0", "0", "0", "0"]);
+        assert_eq!(all("NaN"), ["NaN"; 5]);
+        assert_eq!(decimal("2").sqrt().unwrap().to_string(), "1.414213562373095");
+        assert_eq!(decimal("-1").sqrt(), Err(DecimalError::RootOfNegative));
+        assert_eq!(decimal("7.5").div_whole(&decimal("-2")).unwrap().to_string(), "-3");
+        assert_eq!(decimal("1.500").trimmed().to_string(), "1.5");
+        assert_eq!(decimal("1234.5").fit(2, -3).unwrap().to_string(), "1000");
+    }
+
     #[test]
     fn literals() {
         for (text, expected) in [

@@ -47,8 +47,15 @@ impl EvalError {
         EvalError::Failed(Cow::Borrowed(text))
     }
 
+    /// Cut where it shows much of a value, which may be large.
     pub(super) fn new(text: impl Into<String>) -> Self {
-        EvalError::Failed(Cow::Owned(text.into()))
+        const SHOWN_CHARS_MAX: usize = 300;
+        let mut text: String = text.into();
+        if let Some((end, _)) = text.char_indices().nth(SHOWN_CHARS_MAX) {
+            text.truncate(end);
+            text.push('…');
+        }
+        EvalError::Failed(Cow::Owned(text))
     }
 }
 

@@ -12,7 +12,6 @@ mod convert;
 mod format;
 mod input;
 mod json;
-mod letters;
 mod number;
 mod text;
 mod time;
