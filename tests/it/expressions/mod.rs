@@ -2,6 +2,7 @@
 //! itself has. What one of the two refuses, the other refuses.
 
 mod cases;
+mod catalog;
 mod generator;
 mod pools;
 mod table;

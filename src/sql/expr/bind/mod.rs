@@ -346,7 +346,9 @@ impl Binder<'_> {
             let hint = "compare labels with = and <>, or order by a CASE over them";
             return self.refuse(at.clone(), what, hint);
         }
-        if !of.iter().any(|bound| self.known.is_text(bound.ty)) {
+        // The strings within jsonb are under the database's collation.
+        let is_json = of.iter().any(|bound| bound.ty == super::catalog::JSONB);
+        if !is_json && !of.iter().any(|bound| self.known.is_text(bound.ty)) {
             return Ok(());
         }
         let by_bytes = match self.collation(of).collation {

@@ -9,11 +9,14 @@ use crate::value::Type;
 use super::super::catalog::{BOOL, CATALOG, INTERVAL, Oid, TEXT, UNKNOWN};
 use super::super::function::Types;
 use super::super::node::{Comparison, List, Node};
+use super::super::ty::Collation;
 use super::choose::{Candidate, Choice, choose, common_type, resolve};
 use super::coerce::call;
 use super::{Binder, Bound, Result};
 
 const ORDERING: [&str; 4] = ["<", "<=", ">", ">="];
+/// What asks for a collation, in that order or not.
+const COLLATED: [&str; 6] = ["=", "<>", "~~", "!~~", "~~*", "!~~*"];
 
 impl Binder<'_> {
     pub(super) fn binary(
@@ -87,6 +90,10 @@ impl Binder<'_> {
         let candidate = self.operator_for(at, name, &of)?;
         if ORDERING.contains(&name) {
             self.ordered(&of, at)?;
+        }
+        if COLLATED.contains(&name) && self.collation(&of).collation == Collation::Conflict {
+            let what = "it is not known which of two collations to compare by";
+            return self.refuse(at.clone(), what, "write COLLATE \"C\" behind one of them");
         }
         self.apply(at, candidate, of)
     }
