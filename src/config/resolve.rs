@@ -322,11 +322,8 @@ fn may_precede(ty: &Type, c: char) -> bool {
 
 /// Texts of any characters.
 fn is_free(ty: &Type) -> bool {
-    match ty {
-        Type::Text | Type::Bpchar | Type::Json | Type::Jsonb | Type::Hstore => true,
-        Type::Array(..) | Type::Composite(_) => true,
-        _ => false,
-    }
+    use Type::{Array, Bpchar, Composite, Hstore, Json, Jsonb, Text};
+    matches!(ty, Text | Bpchar | Json | Jsonb | Hstore | Array(..) | Composite(_))
 }
 
 /// Whether the text of a value of this type may hold the character.

@@ -180,6 +180,26 @@ async fn a_table_that_was_not_published_meanwhile_is_loaded_again() {
     daemon.wait_ready().await;
     world.same(&mut daemon, "products", "products", &["id"]).await;
 
+    // Also when it was put in again.
+    for (running, at) in [(false, 100), (true, 200)] {
+        if !running {
+            daemon.terminate().await;
+        }
+        for sql in [
+            "ALTER PUBLICATION readside DROP TABLE products".to_owned(),
+            format!(
+                "DELETE FROM products WHERE id = {at}; INSERT INTO products VALUES (-{at}, 'new')"
+            ),
+            "ALTER PUBLICATION readside ADD TABLE products".to_owned(),
+        ] {
+            world.execute(&sql).await;
+        }
+        if !running {
+            daemon.restart();
+        }
+        world.soon_same("products", "products", &["id"]).await;
+    }
+
     // While it runs, as well; and the stream that cannot be had meanwhile is not tried all the time.
     world
         .execute(

@@ -99,6 +99,9 @@ pub(super) struct LeafShape {
     pub file: u32,
     /// Of each column, which transaction has altered it last.
     pub touched: Vec<(i16, u32)>,
+    /// Its membership in the publication: changes between two of them were not sent.
+    #[serde(default)]
+    pub membership: u32,
 }
 
 impl TableShape {
@@ -107,7 +110,8 @@ impl TableShape {
     /// was altered as well: `ALTER COLUMN … TYPE … USING` leaves no other trace.
     pub(super) fn holds_rows_of(&self, now: &TableShape) -> bool {
         let same = |before: &LeafShape, now: &LeafShape| {
-            (before.oid, before.number) == (now.oid, now.number)
+            let place = |leaf: &LeafShape| (leaf.oid, leaf.number, leaf.membership);
+            place(before) == place(now)
                 && (before.file == now.file || before.touched == now.touched)
         };
         self.oid == now.oid
@@ -159,6 +163,7 @@ pub(super) fn leaf_shape(leaf: &Leaf, number: u16) -> LeafShape {
         number,
         file: leaf.filenode,
         touched: leaf.columns.iter().map(|column| (column.number, column.touched)).collect(),
+        membership: leaf.membership,
     }
 }
 

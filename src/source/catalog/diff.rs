@@ -140,7 +140,7 @@ impl fmt::Display for CatalogChange {
             }
             C::PublicationGone => f.write_str("the publication is gone, or was made again"),
             C::LeafUnpublished { table, leaf } => {
-                write!(f, "table {table} (oid {leaf}) is no longer in the publication")
+                write!(f, "table {table} (oid {leaf}) was taken out of the publication")
             }
             C::PublicationNarrowed => f.write_str("the publication hides changes now"),
         }
@@ -283,7 +283,12 @@ fn diff_publication(old: &Catalog, new: &Catalog, changes: &mut Vec<CatalogChang
     };
     for table in &new.tables {
         for leaf in &table.leaves {
-            if before.members.contains(&leaf.oid) && !now.members.contains(&leaf.oid) {
+            let known = old.table(&table.name).and_then(|table| table.leaf(leaf.oid));
+            // Taken out and put in again: what changed in between was not sent.
+            let again = known
+                .is_some_and(|known| known.membership != 0 && known.membership != leaf.membership);
+            let was_member = before.members.contains(&leaf.oid);
+            if was_member && (again || !now.members.contains(&leaf.oid)) {
                 changes.push(CatalogChange::LeafUnpublished {
                     table: table.name.clone(),
                     leaf: leaf.oid,

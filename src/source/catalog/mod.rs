@@ -277,6 +277,9 @@ pub struct Leaf {
     pub can_use_schema: bool,
     /// Its owner is a role that we are a member of.
     pub owned: bool,
+    /// Oid of its row in pg_publication_rel: another one after it was taken out of the publication and put
+    /// in again. 0 where it has none.
+    pub membership: u32,
 }
 
 impl Leaf {

@@ -265,6 +265,7 @@ struct RawLeaf {
     can_select: bool,
     can_use_schema: bool,
     owned: bool,
+    membership: u32,
     columns: Option<Vec<LeafColumn>>,
     unique_indexes: Option<Vec<UniqueIndex>>,
 }
@@ -281,6 +282,7 @@ impl RawLeaf {
             rows_estimate: self.rows_estimate,
             columns: self.columns.unwrap_or_default(),
             unique_indexes,
+            membership: self.membership,
             row_security: self.row_security,
             can_select: self.can_select,
             can_use_schema: self.can_use_schema,

@@ -214,6 +214,9 @@ SELECT json_build_object(
           coalesce(has_table_privilege(l.oid, 'SELECT'), false) AS can_select,
           coalesce(has_schema_privilege(l.relnamespace, 'USAGE'), false) AS can_use_schema,
           pg_has_role(l.relowner, 'USAGE') AS owned,
+          coalesce((SELECT m.oid::int8
+            FROM pg_publication_rel m JOIN pg_publication p ON p.oid = m.prpubid
+            WHERE p.pubname = {publication} AND m.prrelid = l.oid), 0) AS membership,
           (SELECT json_agg(c) FROM (SELECT
               a.attname AS name,
               a.attnum AS number,
