@@ -15,6 +15,7 @@ mod oracle;
 mod partitions;
 mod pg_connections;
 mod push;
+mod queries;
 mod replication_stream;
 mod restart;
 mod schema_change;

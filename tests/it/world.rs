@@ -141,7 +141,7 @@ impl World {
         .await;
     }
 
-    async fn compare(&self, name: &str, table: &str, key: &[&str]) {
+    pub(crate) async fn compare(&self, name: &str, table: &str, key: &[&str]) {
         let expected = self.rows(&self.client, table, key).await;
         for (sink, found) in self.found(name, key).await {
             assert!(

@@ -20,8 +20,7 @@ pub(crate) async fn explain(config: &Config, name: &str) -> Result<String, Vec<D
     let source = source::check::check(config, &params).await;
     let Some(catalog) = source.catalog else { return Err(source.faults) };
     let (mut bound, unbound) = bind::bind(config, &catalog);
-    let mut faults: Vec<Diagnostic> =
-        unbound.into_iter().map(|unbound| unbound.fault).collect();
+    let mut faults: Vec<Diagnostic> = unbound.into_iter().map(|unbound| unbound.fault).collect();
     faults.extend(queries::checked(config, &params, &catalog, &mut bound).await);
     match bound.iter().find(|bound| bound.projection.name == name) {
         Some(bound) => Ok(in_words(config, &catalog, bound)),
