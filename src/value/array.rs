@@ -214,20 +214,23 @@ impl Reader<'_> {
         if lengths.len() <= depth {
             lengths.push(None);
         }
-        let mut count = 0;
+        let (mut count, mut nested) = (0, None);
         self.skip_blanks();
         if let [b'}', after @ ..] = self.rest {
             self.rest = after;
         } else {
             loop {
                 self.skip_blanks();
-                if self.rest.first() == Some(&b'{') {
+                let is_nested = self.rest.first() == Some(&b'{');
+                // Elements and arrays do not stand side by side, here or in a neighbour.
+                if *nested.get_or_insert(is_nested) != is_nested
+                    || (!is_nested && lengths.len() > depth + 1)
+                {
+                    return Err(None);
+                }
+                if is_nested {
                     self.level(depth + 1, lengths, elements)?;
                 } else {
-                    // Elements and arrays do not stand side by side.
-                    if lengths.len() > depth + 1 {
-                        return Err(None);
-                    }
                     elements.push(self.value()?);
                 }
                 count += 1;
@@ -401,6 +404,26 @@ mod tests {
             json(Type::Text, b';', "{(1,2),(3,4);(5,6),(7,8)}").as_deref(),
             Some(r#"["(1,2),(3,4)", "(5,6),(7,8)"]"#)
         );
+    }
+
+    #[test]
+    fn taken_apart_and_put_together() {
+        for (ty, text) in [
+            (Type::Int4, "{}"),
+            (Type::Int4, "{1,NULL,3}"),
+            (Type::Int4, "[0:1]={1,2}"),
+            (Type::Int4, "[-1:0][2:3]={{1,2},{3,4}}"),
+            (Type::Text, r#"{a,"b c","NULL",NULL,"","x\"y\\"}"#),
+        ] {
+            let ty = Type::Array(Box::new(ty), b',');
+            let mut out = Vec::new();
+            Array::parse(&ty, text).unwrap().write(&ty, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+        for text in ["", "{", "{1", "{1}x", "{1,{2}}", "{{1},{2,3}}", "[1:3]={1}", "{a}", "{,}"] {
+            let ty = Type::Array(Box::new(Type::Int4), b',');
+            assert!(Array::parse(&ty, text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -95,6 +95,19 @@ impl Decimal {
         Some(Self(F(Finite { negative: finite.negative, magnitude, scale })))
     }
 
+    /// Appends the datum.
+    pub(super) fn put(&self, out: &mut Vec<u8>) -> Option<()> {
+        if let F(Finite { negative, magnitude: Magnitude::Small(magnitude), scale }) = &self.0 {
+            let mut buffer = itoa::Buffer::new();
+            let digits = buffer.format(*magnitude).as_bytes();
+            if let Some(point) = digits.len().checked_sub(*scale).filter(|point| *point > 0) {
+                let (integer, fraction) = digits.split_at_checked(point)?;
+                return numeric::put_digits(integer, fraction, *negative, out);
+            }
+        }
+        numeric::encode(self.to_string().as_bytes(), out)
+    }
+
     pub fn of_int(value: i64) -> Self {
         Self::of_scaled(value.into(), 0)
     }
@@ -796,6 +809,25 @@ mod tests {
         assert_eq!(decimal("1").fit(4, 2).unwrap().to_string(), "1.00");
         assert_eq!(decimal("99.995").fit(4, 2), Err(DecimalError::FieldOverflow));
         assert_eq!(decimal("Infinity").fit(4, 2), Err(DecimalError::FieldOverflow));
+    }
+
+    /// As PostgreSQL 15 answers.
+    #[test]
+    fn roundings_and_roots() {
+        let all = |text: &str| {
+            let of = decimal(text);
+            [of.round(1), of.truncated(0), of.ceil(), of.floor(), of.round(-1)]
+                .map(|result| result.unwrap().to_string())
+        };
+        assert_eq!(all("2.25"), ["2.3", "2", "3", "2", "0"]);
+        assert_eq!(all("-15.5"), ["-15.5", "-15", "-15", "-16", "-20"]);
+        assert_eq!(all("0.0000"), ["0.0", "0", "0", "0", "0"]);
+        assert_eq!(all("NaN"), ["NaN"; 5]);
+        assert_eq!(decimal("2").sqrt().unwrap().to_string(), "1.414213562373095");
+        assert_eq!(decimal("-1").sqrt(), Err(DecimalError::RootOfNegative));
+        assert_eq!(decimal("7.5").div_whole(&decimal("-2")).unwrap().to_string(), "-3");
+        assert_eq!(decimal("1.500").trimmed().to_string(), "1.5");
+        assert_eq!(decimal("1234.5").fit(2, -3).unwrap().to_string(), "1000");
     }
 
     #[test]

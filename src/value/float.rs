@@ -347,6 +347,21 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
+    /// What is read to the even one of two neighbours is not printed so.
+    #[test]
+    fn digits_halfway_to_a_neighbour_are_not_taken() {
+        for (value, expected) in [
+            (1e23, "9.999999999999999e+22"),
+            (9_007_199_254_740_992.0, "9.007199254740992e+15"),
+            (1e22, "1e+22"),
+            (5e-324, "5e-324"),
+        ] {
+            let mut datum = Vec::new();
+            put::<f64>(value, &mut datum);
+            assert_eq!(text::<f64>(&datum), expected);
+        }
+    }
+
     #[test]
     fn layouts() {
         for text_ in [

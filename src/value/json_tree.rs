@@ -268,3 +268,51 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> Option<String> {
+        let mut out = Vec::new();
+        Json::parse(text)?.write(&mut out);
+        Some(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_document_is_written_as_it_was() {
+        for text in [
+            "1",
+            r#""a\"b""#,
+            "[]",
+            "{}",
+            r#"[1, [2.50, null], {"a": {"b": []}}]"#,
+            r#"{"": 1, "a b": "}"}"#,
+        ] {
+            assert_eq!(written(text).as_deref(), Some(text));
+        }
+        for text in ["", "[", "{", "[1", "[1,]", r#"{"a"}"#, r#"{"a":}"#, "1 2", "]", r#"""#] {
+            assert_eq!(written(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_are_found_where_they_lie() {
+        let text = r#" {"a" : [1, {"b":"]"} , 3] , "c\u0064": null, "a": {"x": [ ]}}"#;
+        assert_eq!(Json::member(text, "a"), Some(r#"{"x": [ ]}"#));
+        assert_eq!(Json::member(text, "cd"), Some("null"));
+        assert_eq!(Json::member(text, "b"), None);
+        assert_eq!(Json::element(r#"[1, {"b":"]"} , 3]"#, 1), Some(r#"{"b":"]"}"#));
+        assert_eq!(Json::element("[1, 2, 3]", -1), Some("3"));
+        assert_eq!(Json::element("[1]", 1), None);
+        assert_eq!(Json::element("{}", 0), None);
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(written(&nested(DEPTH_MAX)), Some(nested(DEPTH_MAX)));
+        assert_eq!(written(&nested(DEPTH_MAX + 2)), None);
+        assert!(Json::element(&nested(100_000), 0).is_some());
+    }
+}

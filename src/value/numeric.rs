@@ -51,6 +51,17 @@ fn encode_finite(digits: &[u8], negative: bool, out: &mut Vec<u8>) -> Option<()>
         Some(point) => (digits.get(..point)?, digits.get(point + 1..).filter(|f| !f.is_empty())?),
         None => (digits, &[][..]),
     };
+    put_digits(integer, fraction, negative, out)
+}
+
+/// Appends the datum of a number by its digits before and after the point: `0` or none in front of
+/// them.
+pub(super) fn put_digits(
+    integer: &[u8],
+    fraction: &[u8],
+    negative: bool,
+    out: &mut Vec<u8>,
+) -> Option<()> {
     let integer = match integer {
         b"0" => &[][..],
         [b'1'..=b'9', ..] => integer,

@@ -4,9 +4,7 @@ use std::borrow::Cow;
 
 use super::decimal::Decimal;
 use super::interval::Interval;
-use super::{
-    Type, ValueError, bytea, datum, escape, float, int, interval, numeric, text, time, uuid,
-};
+use super::{Type, ValueError, bytea, datum, escape, float, int, interval, text, time, uuid};
 
 /// What expressions compute with. Dates, times and timestamps are integers: days or microseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +88,7 @@ impl<'a> Scalar<'a> {
             #[expect(clippy::cast_possible_truncation, reason = "it was a real before")]
             (Scalar::Float(value), Type::Float4) => float::put(*value as f32, out),
             (Scalar::Float(value), _) => float::put(*value, out),
-            (Scalar::Decimal(value), _) => numeric::encode(value.to_string().as_bytes(), out)?,
+            (Scalar::Decimal(value), _) => value.put(out)?,
             (Scalar::Text(value), Type::Bpchar) => text::encode_padded(value.as_bytes(), out)?,
             (Scalar::Text(value), _) => text::encode(value.as_bytes(), out)?,
             (Scalar::Bytes(value), _) => bytea::put(value, out),

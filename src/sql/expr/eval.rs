@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::value::{DecimalError, Scalar, ValueError, array_elements};
+use crate::value::{Array, DecimalError, Scalar, ValueError, array_elements};
 
 use super::function::Types;
 use super::node::{Call, Comparison, List, Node};
@@ -47,8 +47,15 @@ impl EvalError {
         EvalError::Failed(Cow::Borrowed(text))
     }
 
+    /// Cut where it shows much of a value, which may be large.
     pub(super) fn new(text: impl Into<String>) -> Self {
-        EvalError::Failed(Cow::Owned(text.into()))
+        const SHOWN_CHARS_MAX: usize = 300;
+        let mut text: String = text.into();
+        if let Some((end, _)) = text.char_indices().nth(SHOWN_CHARS_MAX) {
+            text.truncate(end);
+            text.push('…');
+        }
+        EvalError::Failed(Cow::Owned(text))
     }
 }
 
@@ -71,7 +78,7 @@ impl Node {
     pub(super) fn eval<'v>(&'v self, context: Context<'v, '_>) -> Result<Scalar<'v>> {
         Ok(match self {
             Node::Const(value) => value.borrowed(),
-            Node::Column { position, ty } => Scalar::decode(ty, context.row.datum(*position))?,
+            Node::Column { position, ty, .. } => Scalar::decode(ty, context.row.datum(*position))?,
             Node::Call(call) => call.eval(context)?,
             Node::And(parts) => decide(parts, context, false)?,
             Node::Or(parts) => decide(parts, context, true)?,
@@ -125,6 +132,7 @@ impl Node {
                 otherwise.eval(context)?
             }
             Node::CaseOperand => context.operand.cloned().unwrap_or(Scalar::Null),
+            Node::Each { of, element, types } => each(of, element, types, context)?,
             Node::Array { elements, types, nested } => array(elements, types, *nested, context)?,
         })
     }
@@ -212,28 +220,81 @@ fn elements<'v>(
     context: Context<'v, '_>,
 ) -> Result<Scalar<'v>> {
     let left = left.eval(context)?;
-    let mut values = Vec::new();
+    let mut found = Found { all, unknown: false };
     match list {
+        // Nothing of them can fail.
+        List::Nodes(nodes) if nodes.iter().all(|node| node.constant().is_some()) => {
+            for node in nodes {
+                if found.decides(comparison, &left, node.eval(context)?)? {
+                    return Ok(Scalar::Bool(!all));
+                }
+            }
+        }
         List::Nodes(nodes) => {
+            let mut values = Vec::with_capacity(nodes.len());
             for node in nodes {
                 values.push(node.eval(context)?);
+            }
+            for value in values {
+                if found.decides(comparison, &left, value)? {
+                    return Ok(Scalar::Bool(!all));
+                }
             }
         }
         List::Array(array, element) => {
             let array = array.eval(context)?;
             let Scalar::Text(text) = &array else { return Ok(Scalar::Null) };
-            values = array_elements(element, text)?.into_iter().map(Scalar::into_owned).collect();
+            for value in array_elements(element, text)? {
+                if found.decides(comparison, &left, value)? {
+                    return Ok(Scalar::Bool(!all));
+                }
+            }
         }
     }
-    let mut unknown = false;
-    for value in values {
-        match comparison.holds(left.clone(), value)? {
-            Some(holds) if holds != all => return Ok(Scalar::Bool(holds)),
-            Some(_) => {}
-            None => unknown = true,
+    Ok(if found.unknown { Scalar::Null } else { Scalar::Bool(all) })
+}
+
+/// What is known of a list's elements so far.
+struct Found {
+    all: bool,
+    unknown: bool,
+}
+
+impl Found {
+    /// Whether this element decides, whatever follows.
+    fn decides<'v>(
+        &mut self,
+        comparison: &'v Comparison,
+        left: &Scalar<'v>,
+        value: Scalar<'v>,
+    ) -> Result<bool> {
+        Ok(match comparison.holds(left.clone(), value)? {
+            Some(holds) => holds != self.all,
+            None => {
+                self.unknown = true;
+                false
+            }
+        })
+    }
+}
+
+fn each<'v>(
+    of: &'v Node,
+    element: &'v Node,
+    types: &'v Types,
+    context: Context<'v, '_>,
+) -> Result<Scalar<'v>> {
+    let of = of.eval(context)?;
+    let Scalar::Text(text) = &of else { return Ok(Scalar::Null) };
+    let mut array = Array::parse(&types.arguments[0], text)?;
+    for value in &mut array.elements {
+        // A cast of NULL is NULL.
+        if !value.is_null() {
+            let operand: Scalar<'v> = std::mem::replace(value, Scalar::Null);
+            *value = element.eval(Context { operand: Some(&operand), ..context })?.into_owned();
         }
     }
-    Ok(if unknown { Scalar::Null } else { Scalar::Bool(all) })
+    super::function::write_array(&types.result, &array)
 }
 
 fn array<'v>(

@@ -69,6 +69,11 @@ pub(super) fn fold(node: Node) -> Result {
             computed(node, constant)?
         }
         Node::Case { operand, branches, otherwise } => case(operand, branches, *otherwise)?,
+        Node::Each { of, element, types } => {
+            let of = fold(*of)?;
+            let constant = of.constant().is_some();
+            computed(Node::Each { of: Box::new(of), element, types }, constant)?
+        }
         Node::Array { elements, types, nested } => {
             let elements = all(elements)?;
             let constant = elements.iter().all(|node| node.constant().is_some());

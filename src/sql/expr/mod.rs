@@ -149,10 +149,12 @@ impl Expr {
     /// A column as it is.
     pub fn column(field: Field) -> Self {
         let Field { position, ty } = field;
-        Self::new(Node::Column { position, ty: ty.stored.clone() }, ty)
+        let (stored, not_null) = (ty.stored.clone(), ty.not_null);
+        Self::new(Node::Column { position, ty: stored, not_null }, ty)
     }
 
     fn new(node: Node, ty: Ty) -> Self {
+        let ty = Ty { not_null: node.is_not_null(), ..ty };
         let identity = format!("{node:?} {} {}", ty.oid, ty.typmod).into();
         Self { node, ty, identity }
     }

@@ -12,6 +12,7 @@ pub(super) enum Node {
     Column {
         position: usize,
         ty: Type,
+        not_null: bool,
     },
     Call(Box<Call>),
     And(Vec<Node>),
@@ -47,6 +48,12 @@ pub(super) enum Node {
         otherwise: Box<Node>,
     },
     CaseOperand,
+    /// An array of another type, made of each element; that is the `CaseOperand` of what makes it.
+    Each {
+        of: Box<Node>,
+        element: Box<Node>,
+        types: Types,
+    },
     Array {
         elements: Vec<Node>,
         types: Types,
@@ -125,7 +132,9 @@ impl Node {
                 of.iter().collect()
             }
             Node::Array { elements, .. } => elements.iter().collect(),
-            Node::Not(of) | Node::IsNull(of) | Node::Is { of, .. } => vec![of],
+            Node::Not(of) | Node::IsNull(of) | Node::Is { of, .. } | Node::Each { of, .. } => {
+                vec![of]
+            }
             Node::NullIf(of) | Node::Distinct(of) => vec![&of.left, &of.right],
             Node::Elements { left, list, .. } => {
                 let mut parts: Vec<&Node> = vec![left];
@@ -141,6 +150,22 @@ impl Node {
                 parts.push(otherwise);
                 parts
             }
+        }
+    }
+
+    /// Its value is known never to be NULL.
+    pub(super) fn is_not_null(&self) -> bool {
+        match self {
+            Node::Const(value) => !value.is_null(),
+            Node::Column { not_null, .. } => *not_null,
+            Node::IsNull(_) | Node::Is { .. } | Node::Distinct(_) | Node::Array { .. } => true,
+            Node::Not(of) | Node::Each { of, .. } => of.is_not_null(),
+            Node::And(of) | Node::Or(of) => of.iter().all(Node::is_not_null),
+            Node::Coalesce(of) | Node::Extreme { of, .. } => of.iter().any(Node::is_not_null),
+            Node::Case { branches, otherwise, .. } => {
+                otherwise.is_not_null() && branches.iter().all(|(_, result)| result.is_not_null())
+            }
+            Node::Call(_) | Node::NullIf(_) | Node::Elements { .. } | Node::CaseOperand => false,
         }
     }
 

@@ -80,6 +80,22 @@ fn faults_say_what_and_where() {
     assert_eq!(compile("lenght(s)").unwrap_err().hint.unwrap(), "did you mean length?");
 }
 
+/// The names' own database is not known to order by bytes.
+#[test]
+fn texts_are_ordered_by_their_bytes_alone() {
+    for text in
+        ["s < 'b'", "s BETWEEN 'a' AND 'b'", "greatest(s, 'x')", "j < j", "s >= ALL ('{a}')"]
+    {
+        assert_eq!(compile(text).unwrap_err().what, "texts are not ordered here", "{text}");
+    }
+    for text in
+        ["s = 'b'", "s COLLATE \"C\" < 'b'", "'b' > s COLLATE \"POSIX\"", "s LIKE 'a%'", "j = j"]
+    {
+        assert!(compile(text).is_ok(), "{text}");
+    }
+    assert!(compile("s COLLATE \"C\" = s COLLATE \"C.UTF-8\"").is_err());
+}
+
 #[test]
 fn depth_is_bounded() {
     let chain = vec!["i = 1"; 240].join(" OR ");

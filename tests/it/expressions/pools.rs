@@ -30,6 +30,8 @@ pub(super) fn pools() -> Vec<Pool> {
         values,
     };
     vec![
+        // Its values are the rows' numbers.
+        pool("id", Type::Int4, 23, "int4", "int PRIMARY KEY", &[]),
         pool("i2", Type::Int2, 21, "int2", "smallint", INT2),
         pool("i4", Type::Int4, 23, "int4", "int", INT4),
         pool("i8", Type::Int8, 20, "int8", "bigint", INT8),

@@ -30,7 +30,7 @@ impl Table {
                  SET extra_float_digits = 1; SET bytea_output = 'hex';
                  DROP TABLE IF EXISTS t; DROP TYPE IF EXISTS mood;
                  CREATE TYPE mood AS ENUM ('{}');
-                 CREATE TABLE t (id int PRIMARY KEY, {})",
+                 CREATE TABLE t ({})",
                 MOOD.join("', '"),
                 declared.join(", ")
             ))
@@ -40,11 +40,12 @@ impl Table {
             let values: Vec<String> = pools()
                 .iter()
                 .map(|pool| match rng.u8(..12) {
+                    _ if pool.values.is_empty() => id.to_string(),
                     0 => "NULL".into(),
                     _ => literal(pool.values[rng.usize(..pool.values.len())]),
                 })
                 .collect();
-            let insert = format!("INSERT INTO t VALUES ({id}, {})", values.join(", "));
+            let insert = format!("INSERT INTO t VALUES ({})", values.join(", "));
             client.batch_execute(&insert).await.unwrap_or_else(|e| panic!("{insert}: {e:?}"));
         }
         let mood = "SELECT 'mood'::regtype::oid, 'mood[]'::regtype::oid";
@@ -63,7 +64,7 @@ impl Table {
 
     async fn described(&self) -> Vec<Column> {
         let typmods = "SELECT atttypmod FROM pg_attribute
-                       WHERE attrelid = 't'::regclass AND attnum > 1 ORDER BY attnum";
+                       WHERE attrelid = 't'::regclass AND attnum > 0 ORDER BY attnum";
         let typmods = self.client.query(typmods, &[]).await.unwrap();
         let of_pools = pools().into_iter().zip(typmods).map(|(pool, typmod)| Column {
             name: pool.name.into(),
@@ -196,6 +197,14 @@ impl Names for Table {
         };
         let ty = Ty::of_column(&self.columns[position], Collation::Default);
         Ok(Field { position, ty })
+    }
+
+    fn whole_row(&self, table: &Ident) -> Option<Vec<(String, Field)>> {
+        let field = |(position, column): (usize, &Column)| {
+            let ty = Ty::of_column(column, Collation::Default);
+            (column.name.clone(), Field { position, ty })
+        };
+        (fold_case(table) == "t").then(|| self.columns.iter().enumerate().map(field).collect())
     }
 
     fn user_type(&self, oid: u32) -> Option<UserType> {

@@ -304,7 +304,11 @@ impl Binder<'_> {
         for (name, field) in columns {
             pairs.push(text_literal(&name));
             let ty = self.known.base(field.ty.oid).0;
-            let node = Node::Column { position: field.position, ty: field.ty.stored };
+            let node = Node::Column {
+                position: field.position,
+                ty: field.ty.stored,
+                not_null: field.ty.not_null,
+            };
             pairs.push(Bound::new(node, ty));
         }
         let builder = if builder == "json_build_object" { "row_to_json" } else { builder };

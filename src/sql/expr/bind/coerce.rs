@@ -64,9 +64,12 @@ impl Binder<'_> {
             _ => return Ok(Bound { typmod, ..of }),
         };
         let ty = of.ty;
-        if element.is_some() {
-            let what = format!("{} with a length or precision is not supported", self.show(ty));
-            return self.refuse(at.clone(), what, "cast the elements");
+        if let Some(element) = element {
+            let stand_in = Bound::new(Node::CaseOperand, element);
+            let element = Box::new(self.with_typmod(stand_in, typmod, at)?.node);
+            let types = self.types(&[ty], ty);
+            let node = Node::Each { of: Box::new(of.node), element, types };
+            return Ok(Bound { node, typmod, ty, mark: of.mark });
         }
         let arguments = [ty, 23, 16];
         let signature = CATALOG.functions(name).iter().find(|signature| {
@@ -198,10 +201,11 @@ impl Binder<'_> {
         if same_text {
             return Ok(of);
         }
-        let _ = asked;
-        let what =
-            format!("the cast from {} to {} is not supported", self.show(from), self.show(to));
-        self.refuse(at.clone(), what, "cast the elements where they are made")
+        let (Some(inner), Some(outer)) = elements else { return Ok(of) };
+        let stand_in = Bound::new(Node::CaseOperand, inner);
+        let element = Box::new(self.coerce(stand_in, outer, asked, at)?.node);
+        let types = self.types(&[from], to);
+        Ok(Node::Each { of: Box::new(of), element, types })
     }
 
     /// A literal becomes what stands beside it: it is read as that type is.

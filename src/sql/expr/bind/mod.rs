@@ -220,7 +220,12 @@ impl Binder<'_> {
         let (oid, domain_typmod) = self.known.base(ty.oid);
         let typmod = if ty.typmod == -1 { domain_typmod } else { ty.typmod };
         let mark = Mark { collation: ty.collation, explicit: false };
-        Ok(Bound { node: Node::Column { position, ty: ty.stored }, ty: oid, typmod, mark })
+        Ok(Bound {
+            node: Node::Column { position, ty: ty.stored, not_null: ty.not_null },
+            ty: oid,
+            typmod,
+            mark,
+        })
     }
 
     /// A number without a point and an exponent is of the first integer type that holds it.
@@ -341,7 +346,9 @@ impl Binder<'_> {
             let hint = "compare labels with = and <>, or order by a CASE over them";
             return self.refuse(at.clone(), what, hint);
         }
-        if !of.iter().any(|bound| self.known.is_text(bound.ty)) {
+        // The strings within jsonb are under the database's collation.
+        let is_json = of.iter().any(|bound| bound.ty == super::catalog::JSONB);
+        if !is_json && !of.iter().any(|bound| self.known.is_text(bound.ty)) {
             return Ok(());
         }
         let by_bytes = match self.collation(of).collation {

@@ -4,13 +4,19 @@ use std::ops::Range;
 
 use sqlparser::ast::{BinaryOperator, Expr};
 
+use crate::value::Type;
+
 use super::super::catalog::{BOOL, CATALOG, INTERVAL, Oid, TEXT, UNKNOWN};
+use super::super::function::Types;
 use super::super::node::{Comparison, List, Node};
+use super::super::ty::Collation;
 use super::choose::{Candidate, Choice, choose, common_type, resolve};
 use super::coerce::call;
 use super::{Binder, Bound, Result};
 
 const ORDERING: [&str; 4] = ["<", "<=", ">", ">="];
+/// What asks for a collation, in that order or not.
+const COLLATED: [&str; 6] = ["=", "<>", "~~", "!~~", "~~*", "!~~*"];
 
 impl Binder<'_> {
     pub(super) fn binary(
@@ -84,6 +90,10 @@ impl Binder<'_> {
         let candidate = self.operator_for(at, name, &of)?;
         if ORDERING.contains(&name) {
             self.ordered(&of, at)?;
+        }
+        if COLLATED.contains(&name) && self.collation(&of).collation == Collation::Conflict {
+            let what = "it is not known which of two collations to compare by";
+            return self.refuse(at.clone(), what, "write COLLATE \"C\" behind one of them");
         }
         self.apply(at, candidate, of)
     }
@@ -351,11 +361,21 @@ impl Binder<'_> {
         let stand_in =
             Bound { node: Node::CaseOperand, mark: array.mark, ..Bound::new(Node::NULL, element) };
         let (comparison, left, of_element) = self.comparison(&at, &name, left, stand_in)?;
-        if !matches!(of_element, Node::CaseOperand) {
-            let what = format!("the elements of {} would be converted", self.show(array.ty));
-            return self.refuse(at, what, "cast the array to the type of the left side");
-        }
-        let list = List::Array(Box::new(array.node), self.known.stored(element));
+        let (array, ty) = match of_element {
+            Node::CaseOperand => (array.node, self.known.stored(element)),
+            // The elements are converted first.
+            of_element => {
+                let to = comparison.types.arguments[1].clone();
+                let types = Types {
+                    arguments: vec![self.known.stored(array.ty)],
+                    result: Type::Array(Box::new(to.clone()), b','),
+                    ctype: comparison.types.ctype,
+                };
+                let of = Box::new(array.node);
+                (Node::Each { of, element: Box::new(of_element), types }, to)
+            }
+        };
+        let list = List::Array(Box::new(array), ty);
         let node = Node::Elements { left: Box::new(left), comparison, list, all };
         Ok(Bound::new(node, BOOL))
     }

@@ -194,7 +194,7 @@ fn parse(ty: &Type, of: &str) -> Result<Array<'static>> {
     Ok(Array::parse(ty, of)?)
 }
 
-pub(super) fn write<'v>(ty: &Type, array: &Array<'_>) -> Result<Scalar<'v>> {
+pub(in super::super) fn write<'v>(ty: &Type, array: &Array<'_>) -> Result<Scalar<'v>> {
     let mut out = Vec::new();
     array.write(ty, &mut out)?;
     Ok(text(super::string(out)?))

@@ -12,7 +12,6 @@ mod convert;
 mod format;
 mod input;
 mod json;
-mod letters;
 mod number;
 mod text;
 mod time;
@@ -25,7 +24,7 @@ use crate::value::{Scalar, Type};
 use super::eval::{EvalError, Result};
 use super::names::Ctype;
 
-pub(super) use array::{build as build_array, subscript};
+pub(super) use array::{build as build_array, subscript, write as write_array};
 pub(super) use input::input;
 pub(super) use json::row_to_json;
 

@@ -1,12 +1,15 @@
-//! Text: parts, searching, padding, LIKE, letters.
+//! Text: lengths, parts, padding, joining.
+
+mod format;
+mod letters;
+mod search;
 
 use std::borrow::Cow;
 
 use crate::value::{Scalar, Type};
 
 use super::super::eval::{EvalError, Result};
-use super::super::names::Ctype;
-use super::{Table, Typed, Types, part, text, text_of};
+use super::{Table, Typed, part, text, text_of};
 
 /// As Postgres bounds what a function makes.
 const BYTES_MAX: usize = 0x3FFF_FFFF;
@@ -16,11 +19,11 @@ pub(super) fn register(table: &mut Table) {
     parts(table);
     made(table);
     joined(table);
-    letters(table);
-    searches(table);
+    letters::register(table);
+    search::register(table);
 }
 
-fn count(number: usize) -> Scalar<'static> {
+pub(super) fn count(number: usize) -> Scalar<'static> {
     Scalar::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
@@ -215,7 +218,7 @@ fn made(table: &mut Table) {
     });
 }
 
-fn quoted_literal(of: &str) -> String {
+pub(super) fn quoted_literal(of: &str) -> String {
     let escape = if of.contains('\\') { "E" } else { "" };
     format!("{escape}'{}'", of.replace('\'', "''").replace('\\', "\\\\"))
 }
@@ -274,7 +277,7 @@ fn joined(table: &mut Table) {
     });
     table.add("num_nulls(any)", |_, a| Ok(count(a.iter().filter(|of| of.is_null()).count())));
     table.add("num_nonnulls(any)", |_, a| Ok(count(a.iter().filter(|of| !of.is_null()).count())));
-    table.all(&["format(text,any)", "format(text)"], format);
+    table.all(&["format(text,any)", "format(text)"], format::format);
 }
 
 /// As a cast to text has it.
@@ -283,265 +286,5 @@ fn as_text(value: &Scalar<'_>, ty: &Type) -> Result<String> {
         Scalar::Bool(value) => Ok(value.to_string()),
         Scalar::Text(of) if *ty == Type::Bpchar => Ok(of.trim_end_matches(' ').to_owned()),
         value => text_of(value, ty),
-    }
-}
-
-/// `%s`, `%I`, `%L`, `%%`, with positions and without widths.
-fn format<'v>(types: &'v Types, of: &mut [Scalar<'v>]) -> Result<Scalar<'v>> {
-    if of[0].is_null() {
-        return Ok(Scalar::Null);
-    }
-    let pattern = of[0].take_str();
-    let mut out = String::new();
-    let mut letters = pattern.chars().peekable();
-    let mut next = 1;
-    while let Some(letter) = letters.next() {
-        if letter != '%' {
-            out.push(letter);
-            continue;
-        }
-        let mut digits = String::new();
-        while let Some(digit) = letters.next_if(char::is_ascii_digit) {
-            digits.push(digit);
-        }
-        if !digits.is_empty() {
-            if letters.next_if_eq(&'$').is_none() {
-                return Err(EvalError::text("format() with a width is not supported"));
-            }
-            next = digits.parse().unwrap_or(usize::MAX);
-            if next == 0 {
-                return Err(EvalError::text(
-                    "format specifies argument 0, but arguments are numbered from 1",
-                ));
-            }
-        }
-        let kind = match letters.next() {
-            Some('%') => {
-                out.push('%');
-                continue;
-            }
-            Some(kind @ ('s' | 'I' | 'L')) => kind,
-            Some('-' | '*') => {
-                return Err(EvalError::text("format() with a width is not supported"));
-            }
-            Some(other) => {
-                let what = format!("unrecognized format() type specifier \"{other}\"");
-                return Err(EvalError::new(what));
-            }
-            None => return Err(EvalError::text("unterminated format() type specifier")),
-        };
-        let Some(value) = of.get(next) else {
-            return Err(EvalError::text("too few arguments for format()"));
-        };
-        let null = value.is_null();
-        let shown = if null { String::new() } else { text_of(value, &types.arguments[next])? };
-        next += 1;
-        match kind {
-            's' => out.push_str(&shown),
-            'L' if null => out.push_str("NULL"),
-            'L' => out.push_str(&quoted_literal(&shown)),
-            _ if null => {
-                return Err(EvalError::text(
-                    "null values cannot be formatted as an SQL identifier",
-                ));
-            }
-            // Which words need their quotes is the server's to say.
-            _ => {
-                return Err(EvalError::text("format() with %I is not supported"));
-            }
-        }
-    }
-    Ok(text(out))
-}
-
-// --- Letters ----------------------------------------------------------------------------------------
-
-fn letters(table: &mut Table) {
-    table.add("lower(text)", |t, a| cased(t, a, Case::Lower));
-    table.add("upper(text)", |t, a| cased(t, a, Case::Upper));
-    table.add("initcap(text)", |t, a| cased(t, a, Case::Initial));
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Case {
-    Lower,
-    Upper,
-    Initial,
-}
-
-fn cased<'v>(types: &Types, of: &mut [Scalar<'v>], case: Case) -> Result<Scalar<'v>> {
-    let of = of[0].take_str();
-    let mut out = String::with_capacity(of.len());
-    let mut within_word = false;
-    for letter in of.chars() {
-        let upper = match case {
-            Case::Lower => false,
-            Case::Upper => true,
-            Case::Initial => !within_word,
-        };
-        out.push(letter_in_case(letter, upper, types.ctype)?);
-        if case == Case::Initial {
-            within_word = is_word(letter, types.ctype)?;
-        }
-    }
-    Ok(text(out))
-}
-
-fn letter_in_case(letter: char, upper: bool, ctype: Ctype) -> Result<char> {
-    if letter.is_ascii() {
-        return Ok(if upper { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() });
-    }
-    match ctype {
-        Ctype::C => Ok(letter),
-        Ctype::Libc => super::letters::in_case(letter, upper),
-        Ctype::Unknown => Err(EvalError::text(
-            "the case of letters beyond ASCII is not known under this collation",
-        )),
-    }
-}
-
-fn is_word(letter: char, ctype: Ctype) -> Result<bool> {
-    if letter.is_ascii() {
-        return Ok(letter.is_ascii_alphanumeric());
-    }
-    match ctype {
-        Ctype::C => Ok(false),
-        Ctype::Libc => super::letters::is_word(letter),
-        Ctype::Unknown => {
-            Err(EvalError::text("which characters make words is not known under this collation"))
-        }
-    }
-}
-
-// --- Searching --------------------------------------------------------------------------------------
-
-fn searches(table: &mut Table) {
-    table.all(&["position(text,text)", "strpos(text,text)"], |_, a| {
-        let (of, wanted) = (a[0].str(), a[1].str());
-        Ok(match of.find(wanted) {
-            Some(at) => count(of[..at].chars().count() + 1),
-            None => Scalar::Int(0),
-        })
-    });
-    table.all(&["starts_with(text,text)", "^@(text,text)"], |_, a| {
-        Ok(Scalar::Bool(a[0].str().starts_with(a[1].str())))
-    });
-    for (key, like, folded) in
-        [("~~", true, false), ("!~~", false, false), ("~~*", true, true), ("!~~*", false, true)]
-    {
-        let run: super::Run = match (like, folded) {
-            (true, false) => |t, a| matching(t, a, true, false),
-            (false, false) => |t, a| matching(t, a, false, false),
-            (true, true) => |t, a| matching(t, a, true, true),
-            (false, true) => |t, a| matching(t, a, false, true),
-        };
-        table.add(&format!("{key}(text,text)"), run);
-        table.add(&format!("{key}(bpchar,text)"), run);
-    }
-    table.add("like(text,text)", |t, a| matching(t, a, true, false));
-    table.add("notlike(text,text)", |t, a| matching(t, a, false, false));
-    table.add("like_escape(text,text)", |_, a| {
-        let escape = a[1].str();
-        let mut letters = escape.chars();
-        let (escape, more) = (letters.next(), letters.next());
-        if more.is_some() {
-            return Err(EvalError::text("invalid escape string"));
-        }
-        let mut out = String::new();
-        let mut after_escape = false;
-        for letter in a[0].str().chars() {
-            if Some(letter) == escape && !after_escape {
-                out.push('\\');
-                after_escape = true;
-                if escape == Some('\\') {
-                    continue;
-                }
-            } else {
-                if letter == '\\' && escape != Some('\\') && !after_escape {
-                    out.push('\\');
-                }
-                out.push(letter);
-                after_escape = false;
-            }
-        }
-        Ok(text(out))
-    });
-}
-
-fn matching<'v>(
-    types: &Types,
-    of: &[Scalar<'_>],
-    wanted: bool,
-    folded: bool,
-) -> Result<Scalar<'v>> {
-    let matches = if folded {
-        let fold = |text: &str| {
-            text.chars()
-                .map(|letter| letter_in_case(letter, false, types.ctype))
-                .collect::<Result<String>>()
-        };
-        // As the server does, which folds both before it compares.
-        like(fold(of[0].str())?.as_bytes(), fold(of[1].str())?.as_bytes())?
-    } else {
-        like(of[0].str().as_bytes(), of[1].str().as_bytes())?
-    };
-    Ok(Scalar::Bool(matches == wanted))
-}
-
-/// Whether a text matches a pattern of `%`, `_` and backslashes. Goes back to the last `%` alone, so
-/// that no pattern takes more than the product of both lengths.
-fn like(text: &[u8], pattern: &[u8]) -> Result<bool> {
-    let (mut at, mut wanted) = (0, 0);
-    // Behind the last %, and where the text stood there.
-    let mut resume: Option<(usize, usize)> = None;
-    loop {
-        match pattern.get(wanted) {
-            Some(b'%') => {
-                wanted += 1;
-                resume = Some((wanted, at));
-                continue;
-            }
-            Some(b'_') if at < text.len() => {
-                wanted += 1;
-                at += character(text[at]);
-                continue;
-            }
-            Some(b'\\') => {
-                let Some(escaped) = pattern.get(wanted + 1) else {
-                    if at >= text.len() && resume.is_none() {
-                        return Ok(false);
-                    }
-                    return Err(EvalError::text("LIKE pattern must not end with escape character"));
-                };
-                if text.get(at) == Some(escaped) {
-                    (wanted, at) = (wanted + 2, at + 1);
-                    continue;
-                }
-            }
-            Some(byte) if text.get(at) == Some(byte) => {
-                (wanted, at) = (wanted + 1, at + 1);
-                continue;
-            }
-            None if at == text.len() => return Ok(true),
-            _ => {}
-        }
-        match resume {
-            Some((behind, from)) if from < text.len() => {
-                let from = from + character(text[from]);
-                resume = Some((behind, from));
-                (wanted, at) = (behind, from);
-            }
-            _ => return Ok(false),
-        }
-    }
-}
-
-/// The length of the character that begins with this byte.
-fn character(first: u8) -> usize {
-    match first {
-        ..0x80 => 1,
-        0xF0.. => 4,
-        0xE0.. => 3,
-        _ => 2,
     }
 }
