@@ -329,5 +329,5 @@ fn print_sizes(engine: &Engine, output: OutputId) {
 fn memory_mb() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let resident = pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
-    resident.unwrap_or_default() * 4096 >> 20
+    (resident.unwrap_or_default() * 4096) >> 20
 }

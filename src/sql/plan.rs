@@ -107,6 +107,8 @@ pub enum Function {
     /// Value and delimiter, of text or bytea.
     StringAgg,
     JsonAgg,
+    /// json_agg of whole rows, given as json: each but the first is on a line of its own.
+    JsonAggRows,
     JsonbAgg,
     /// Key and value.
     JsonObjectAgg,

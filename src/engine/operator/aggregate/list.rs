@@ -58,8 +58,14 @@ impl<'a> List<'a> {
                     }
                 }
             }
-            Function::JsonAgg => {
-                out.extend_from_slice(if self.rows == 0 { b"[" } else { b", " });
+            Function::JsonAgg | Function::JsonAggRows => {
+                out.extend_from_slice(match self.rows {
+                    0 => b"[",
+                    _ if self.function == Function::JsonAggRows && !value::is_null(first) => {
+                        b", \n "
+                    }
+                    _ => b", ",
+                });
                 write_json_text(ty, first, out)?;
             }
             Function::JsonbAgg => {
@@ -91,7 +97,7 @@ impl<'a> List<'a> {
         }
         match self.function {
             Function::ArrayAgg => self.text.push(b'}'),
-            Function::JsonAgg | Function::JsonbAgg => self.text.push(b']'),
+            Function::JsonAgg | Function::JsonAggRows | Function::JsonbAgg => self.text.push(b']'),
             Function::JsonObjectAgg => self.text.extend_from_slice(b" }"),
             Function::JsonbObjectAgg => {
                 for (at, ((_, name), json)) in self.object.iter().enumerate() {
@@ -334,6 +340,9 @@ mod tests {
         let rows: &[&[Option<&str>]] = &[&[Some("1e+20")], &[None], &[Some("NaN")]];
         let text = list(Function::JsonAgg, &[&Type::Float8], &Type::Json, rows);
         assert_eq!(text.as_deref(), Ok(r#"[1e+20, null, "NaN"]"#));
+        let wholes: &[&[Option<&str>]] = &[&[Some("{}")], &[None], &[Some("{}")]];
+        let text = list(Function::JsonAggRows, &[&Type::Json], &Type::Json, wholes);
+        assert_eq!(text.as_deref(), Ok("[{}, null, \n {}]"));
         let text = list(Function::JsonbAgg, &[&Type::Float8], &Type::Jsonb, rows);
         assert_eq!(text.as_deref(), Ok(r#"[100000000000000000000, null, "NaN"]"#));
         let rows: &[&[Option<&str>]] =
