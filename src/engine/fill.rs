@@ -3,8 +3,8 @@
 
 use super::Entry;
 use super::delta::See;
-use super::follow::Passing;
 use super::graph::{Arranged, Engine, Operator, OutputId, TableId, Told};
+use super::passing::Passing;
 use crate::lsn::Lsn;
 use crate::value::ValueError;
 

@@ -1,4 +1,4 @@
-//! Changes come in row by row; what depends on them follows at each commit.
+//! What depends on changed rows follows at each commit.
 //!
 //! Rows go from operator to operator in chunks. As a rule an operator runs when all that its inputs have
 //! to say is there; where that is more than a chunk it runs before, so that the change of one row with a
@@ -7,116 +7,16 @@
 //! Invariant: when a join runs, its sides' rows are ahead of what it has processed by exactly its own
 //! pending deltas, and by a table's changes that are not to be followed yet.
 
+use super::Entry;
 use super::delta::Deltas;
 use super::graph::{Arranged, Engine, Operator, TableId, Told};
 use super::operator::{Arriving, Notice};
-use super::row::{Verdict, evaluate, judge};
+use super::passing::Passing;
 use super::view::View;
-use super::{Entry, Leaf};
 use crate::lsn::Lsn;
 use crate::value::{self, ValueError};
 
-/// Changes are worked off early when a transaction gathers more of them than this.
-const PENDING_BYTES_MAX: usize = 16 << 20;
-
 impl Engine {
-    /// The current row of a table under its identity's key.
-    pub fn get(&self, table: TableId, key: &[u8]) -> Option<&Entry> {
-        self.arrangements[self.tables[table].arrangement].get(key)
-    }
-
-    /// Inserts a row or replaces the one under the same identity.
-    pub fn put(&mut self, table: TableId, entry: Entry) -> Result<(), ValueError> {
-        let arrangement = self.tables[table].arrangement;
-        let Some(scan) = self.used_scan(table) else {
-            self.arrangements[arrangement].put(entry);
-            return Ok(());
-        };
-        let new = entry.clone();
-        let old = self.arrangements[arrangement].put(entry);
-        self.changed(scan, new.lsn(), old, Some(new))
-    }
-
-    /// Deletes the row under a key of the table's identity; without one nothing happens.
-    pub fn delete(&mut self, table: TableId, lsn: Lsn, key: &[u8]) -> Result<bool, ValueError> {
-        let arrangement = self.tables[table].arrangement;
-        let Some(old) = self.arrangements[arrangement].delete(lsn, key) else { return Ok(false) };
-        if let Some(scan) = self.used_scan(table) {
-            self.changed(scan, lsn, Some(old), None)?;
-        }
-        Ok(true)
-    }
-
-    /// Deletes all rows of a table, or of one leaf of it.
-    pub fn truncate(
-        &mut self,
-        table: TableId,
-        lsn: Lsn,
-        leaf: Option<Leaf>,
-    ) -> Result<(), ValueError> {
-        let arrangement = &self.arrangements[self.tables[table].arrangement];
-        let gone: Vec<Entry> = arrangement
-            .scan_after(None)
-            .filter(|entry| !entry.is_tombstone() && leaf.is_none_or(|leaf| entry.leaf() == leaf))
-            .cloned()
-            .collect();
-        for entry in gone {
-            self.delete(table, lsn, entry.key())?;
-        }
-        Ok(())
-    }
-
-    /// Puts a row that a load read: nobody is told of it by the log of changes, who needs it scans.
-    pub fn load(&mut self, table: TableId, entry: Entry) -> Result<(), ValueError> {
-        let arrangement = self.tables[table].arrangement;
-        let Some(scan) = self.used_scan(table) else {
-            self.arrangements[arrangement].load(entry);
-            return Ok(());
-        };
-        let old = self.arrangements[arrangement].get(entry.key()).cloned();
-        self.arrangements[arrangement].load(entry.clone());
-        self.changed(scan, entry.lsn(), old, Some(entry))
-    }
-
-    /// The table's scan, where its deltas are wanted.
-    fn used_scan(&self, table: TableId) -> Option<usize> {
-        if self.tables[table].asleep {
-            return None;
-        }
-        self.tables[table].scan.filter(|&scan| !self.nodes[scan].users.is_empty())
-    }
-
-    /// Whether changes wait for their transaction's end.
-    pub(super) fn has_pending(&self) -> bool {
-        let waits = |operator: &Operator| match operator {
-            Operator::Scan { pending, .. } => !pending.is_empty(),
-            _ => false,
-        };
-        self.nodes.iter().any(|node| waits(&node.operator))
-    }
-
-    fn changed(
-        &mut self,
-        scan: usize,
-        lsn: Lsn,
-        old: Option<Entry>,
-        new: Option<Entry>,
-    ) -> Result<(), ValueError> {
-        let Operator::Scan { pending, pending_bytes, .. } = &mut self.nodes[scan].operator else {
-            unreachable!("found as a scan");
-        };
-        for (entry, weight) in [(old, -1), (new, 1)] {
-            if let Some(entry) = entry {
-                *pending_bytes += entry.bytes();
-                pending.push((entry, weight));
-            }
-        }
-        if *pending_bytes > PENDING_BYTES_MAX {
-            self.follow(&[scan], lsn)?;
-        }
-        Ok(())
-    }
-
     /// The transaction whose commit record is at `lsn` is whole: everything that depends on what it
     /// changed follows, and what is to be told of it waits in `take_told`.
     pub fn commit(&mut self, lsn: Lsn) -> Result<(), ValueError> {
@@ -133,7 +33,7 @@ impl Engine {
         self.settle(lsn)
     }
 
-    fn follow(&mut self, scans: &[usize], lsn: Lsn) -> Result<(), ValueError> {
+    pub(super) fn follow(&mut self, scans: &[usize], lsn: Lsn) -> Result<(), ValueError> {
         for &scan in scans {
             self.run_scan(scan, lsn)?;
         }
@@ -416,49 +316,5 @@ impl Engine {
                 }
             }
         }
-    }
-}
-
-/// Reused buffers of operators that keep nothing.
-#[derive(Default)]
-pub(super) struct Passing {
-    ranges: Vec<std::ops::Range<usize>>,
-    verdict: Vec<u8>,
-    /// What a row becomes.
-    pub(super) row: Vec<u8>,
-}
-
-impl Passing {
-    /// Whether the row goes on, as `self.row`.
-    pub(super) fn pass(
-        &mut self,
-        operator: &Operator,
-        layout: &super::row::RowLayout,
-        row: &[u8],
-    ) -> Result<bool, ValueError> {
-        self.row.clear();
-        match operator {
-            Operator::Filter(condition) => {
-                let end = layout.split(row, &mut self.ranges)?;
-                let error = match judge(condition, row, &self.ranges, &mut self.verdict) {
-                    Verdict::False => return Ok(false),
-                    Verdict::True => &[][..],
-                    Verdict::Error(error) => error,
-                };
-                self.row.extend_from_slice(row);
-                if end == row.len() {
-                    self.row.extend_from_slice(error);
-                }
-            }
-            Operator::Map(exprs) => {
-                let end = layout.split(row, &mut self.ranges)?;
-                for expr in exprs {
-                    evaluate(expr, row, &self.ranges, &mut self.row);
-                }
-                self.row.extend_from_slice(&row[end..]);
-            }
-            _ => self.row.extend_from_slice(row),
-        }
-        Ok(true)
     }
 }

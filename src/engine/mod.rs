@@ -4,6 +4,7 @@
 
 mod arrangement;
 mod batch;
+mod change;
 mod delta;
 mod entry;
 mod fill;
@@ -11,6 +12,7 @@ mod follow;
 mod graph;
 mod index;
 mod operator;
+mod passing;
 mod row;
 mod size;
 mod table;

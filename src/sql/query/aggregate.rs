@@ -103,6 +103,7 @@ pub(super) fn is_ordered(function: Function) -> bool {
         Function::ArrayAgg
             | Function::StringAgg
             | Function::JsonAgg
+            | Function::JsonAggRows
             | Function::JsonbAgg
             | Function::JsonObjectAgg
             | Function::JsonbObjectAgg
@@ -127,7 +128,12 @@ impl Group<'_> {
         let FunctionArguments::List(list) = &call.args else {
             return refuse(format!("{name} needs arguments in parentheses"), "");
         };
-        let arguments = self.arguments(&name, list, &place)?;
+        let (arguments, has_row) = self.arguments(&name, list, &place)?;
+        // PostgreSQL breaks its lines between rows.
+        let function = match function {
+            Function::JsonAgg if has_row => Function::JsonAggRows,
+            function => function,
+        };
         let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
         let mut order = Vec::new();
         for clause in &list.clauses {
@@ -197,12 +203,14 @@ impl Group<'_> {
         name: &str,
         list: &ast::FunctionArgumentList,
         place: &Range<usize>,
-    ) -> Result<Vec<ColumnId>> {
-        let mut ids = Vec::new();
+    ) -> Result<(Vec<ColumnId>, bool)> {
+        let (mut ids, mut has_row) = (Vec::new(), false);
         for argument in &list.args {
             match argument {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
-                    ids.push(self.argument(name, expr)?);
+                    let (id, is_row) = self.argument(name, expr)?;
+                    ids.push(id);
+                    has_row |= is_row;
                 }
                 FunctionArg::Unnamed(FunctionArgExpr::Wildcard)
                     if name == "count" && list.args.len() == 1 => {}
@@ -213,16 +221,16 @@ impl Group<'_> {
                 }
             }
         }
-        Ok(ids)
+        Ok((ids, has_row))
     }
 
-    fn argument(&self, name: &str, expr: &Expr) -> Result<ColumnId> {
+    /// The column of an argument, and whether it is a whole row.
+    fn argument(&self, name: &str, expr: &Expr) -> Result<(ColumnId, bool)> {
         let place = self.input.planner.text.place(expr);
         let mut resolved = self.input.resolved(expr)?;
         // A whole row is the JSON object of its columns.
-        if let Expr::Identifier(row) = bare(&resolved)
-            && row_of(row).is_some()
-        {
+        let is_row = matches!(bare(&resolved), Expr::Identifier(row) if row_of(row).is_some());
+        if is_row {
             let function = match name {
                 "json_agg" | "json_object_agg" => "row_to_json",
                 "jsonb_agg" | "jsonb_object_agg" => "to_jsonb",
@@ -234,7 +242,7 @@ impl Group<'_> {
             resolved = call(function, resolved);
         }
         let scalar = self.input.planner.scalar(resolved, place)?;
-        Ok(self.computed(scalar, name))
+        Ok((self.computed(scalar, name), is_row))
     }
 
     fn filter(&self, expr: &Expr) -> Result<ColumnId> {

@@ -270,53 +270,46 @@ impl Planner<'_> {
         let place = right.place.clone();
         let mut scope = left.scope.clone();
         scope.append(right.scope.clone(), &place)?;
-        let (left_columns, right_columns) = (left.relation.columns(), right.relation.columns());
-        let mut conditions = right.correlated;
-        let mut correlated = left.correlated;
-        let both: BTreeSet<ColumnId> = left_columns.union(&right_columns).copied().collect();
+        let mut both = left.relation.columns();
+        both.append(&mut right.relation.columns());
         let inside = |condition: &Condition| condition.scalar.columns.is_subset(&both);
-        let (inner, outside): (Vec<_>, Vec<_>) = conditions.drain(..).partition(inside);
-        conditions = inner;
-        if kind != Kind::Inner && !outside.is_empty() {
+        let (mut conditions, outside): (Vec<_>, Vec<_>) =
+            right.correlated.into_iter().partition(inside);
+        let missing_is_tied = match kind {
+            Kind::Inner => false,
+            Kind::Left => !outside.is_empty(),
+            Kind::Right => !outside.is_empty() || !left.correlated.is_empty(),
+        };
+        if missing_is_tied {
             return Err(Fault::new(
                 "a subquery on the outer side of a join looks at columns of the surrounding query",
             )
             .hint("write the condition in WHERE")
             .at(place));
         }
+        let mut correlated = left.correlated;
         correlated.extend(outside);
         // A LATERAL subquery of exactly one row stands beside its row whatever the join is.
         if lifted.is_some() || computed_alone(&right.relation) {
-            let after = lifted.unwrap_or_default();
-            if kind == Kind::Right {
-                return Err(Fault::new("RIGHT JOIN with LATERAL is not possible").at(place));
-            }
-            let relation = beside(self, left.relation, right.relation, conditions).map(after);
-            let mut from = From { relation, scope, correlated, place };
-            if kind == Kind::Left && !is_true(constraint) {
-                return Err(Fault::new("LEFT JOIN LATERAL of one row is supported ON true")
-                    .hint("write ON true, and the condition in WHERE")
-                    .at(from.place));
-            }
-            self.inner_on(&mut from, constraint, around)?;
-            return Ok(from);
+            let relation = beside(self, left.relation, right.relation, conditions);
+            let relation = relation.map(lifted.unwrap_or_default());
+            let from = From { relation, scope, correlated, place };
+            return self.one_beside(from, kind, constraint, around);
         }
-        let using = match constraint {
+        match constraint {
             JoinConstraint::Using(names) => {
                 let sides = (&left.scope, &right.scope);
-                self.using(names, sides, kind, &mut scope, &place)?
+                conditions.extend(self.using(names, sides, kind, &mut scope, &place)?);
             }
             JoinConstraint::Natural => return Err(self.natural(&left.scope, &right.scope, place)),
-            _ => Vec::new(),
-        };
-        conditions.extend(using);
-        let place_before = left.place;
+            JoinConstraint::On(_) | JoinConstraint::None => {}
+        }
         if kind == Kind::Inner {
             let factor = Factor { relation: right.relation, place: place.clone() };
-            let mut relation = left.relation.inner(place_before, factor, Vec::new());
-            for condition in conditions {
-                relation = push(relation, Sieve::Condition(Box::new(condition)));
-            }
+            let relation = left.relation.inner(left.place, factor, Vec::new());
+            let pushed =
+                |relation, condition| push(relation, Sieve::Condition(Box::new(condition)));
+            let relation = conditions.into_iter().fold(relation, pushed);
             let mut from = From { relation, scope, correlated, place };
             self.inner_on(&mut from, constraint, around)?;
             return Ok(from);
@@ -327,16 +320,39 @@ impl Planner<'_> {
                 conditions.push(self.outer_on(&clause, &part, &both)?);
             }
         }
-        let (kept, missing, missing_columns) = match kind {
-            Kind::Right => (right.relation, left.relation, left_columns),
-            _ => (left.relation, right.relation, right_columns),
+        let (kept, missing) = match kind {
+            Kind::Right => (right.relation, left.relation),
+            Kind::Left | Kind::Inner => (left.relation, right.relation),
         };
+        let missing_columns = missing.columns();
         self.make_nullable(missing_columns.iter().copied());
         for named in &mut scope.relations {
             named.nullable |= named.columns.iter().any(|(_, id)| missing_columns.contains(id));
         }
         let relation = outer_join(kept, missing, conditions);
         Ok(From { relation, scope, correlated, place })
+    }
+
+    /// The join with a LATERAL subquery of exactly one row, which has been made.
+    fn one_beside(
+        &self,
+        mut from: From,
+        kind: Kind,
+        constraint: &JoinConstraint,
+        around: Around<'_>,
+    ) -> Result<From> {
+        let fault = match kind {
+            Kind::Right => Fault::new("RIGHT JOIN with LATERAL is not possible"),
+            Kind::Left if !is_true(constraint) => {
+                Fault::new("LEFT JOIN LATERAL of one row is supported ON true")
+                    .hint("write ON true, and the condition in WHERE")
+            }
+            Kind::Left | Kind::Inner => {
+                self.inner_on(&mut from, constraint, around)?;
+                return Ok(from);
+            }
+        };
+        Err(fault.at(from.place))
     }
 
     /// ON of an inner join is no different from WHERE.

@@ -154,7 +154,9 @@ pub(super) fn aggregate(schema: &Schema, function: Function, arguments: &[Ty]) -
         (Function::StringAgg, Some(Type::Text)) => {
             Ty { oid: 25, name: "text".into(), ..plain(first?) }
         }
-        (Function::JsonAgg | Function::JsonObjectAgg, Some(_)) => of(114, Type::Json, false),
+        (Function::JsonAgg | Function::JsonAggRows | Function::JsonObjectAgg, Some(_)) => {
+            of(114, Type::Json, false)
+        }
         (Function::JsonbAgg | Function::JsonbObjectAgg, Some(_)) => of(3802, Type::Jsonb, false),
         (Function::Single, Some(_)) => Ty { not_null: false, ..first?.clone() },
         _ => return None,

@@ -91,6 +91,9 @@ const SUPPORTED: &[&str] = &[
     "SELECT order_id, array_agg(price), array_agg(DISTINCT quantity) AS distinct_ones, json_agg(price), \
      jsonb_agg(quantity ORDER BY quantity DESC NULLS LAST), jsonb_object_agg(id, price), \
      json_object_agg(id, quantity) FROM items GROUP BY order_id",
+    "SELECT customer_id, json_agg(o ORDER BY id) AS rows, jsonb_agg(o ORDER BY id) AS same, count(*) FROM orders o \
+     GROUP BY customer_id",
+    "SELECT id, to_jsonb(o) AS doc, row_to_json(o) AS text FROM orders o",
     "SELECT o.id, o.status, c.name, count(i.id), sum(i.quantity) FILTER (WHERE i.price > 2) \
      FROM orders o JOIN customers c ON c.id = o.customer_id LEFT JOIN items i ON i.order_id = o.id \
      GROUP BY o.id, c.id",

@@ -1,0 +1,108 @@
+//! Tables' rows change one by one; what depends on them is told at the commit.
+
+use super::graph::{Engine, Operator, TableId};
+use super::{Entry, Leaf};
+use crate::lsn::Lsn;
+use crate::value::ValueError;
+
+/// Changes are worked off early when a transaction gathers more of them than this.
+const PENDING_BYTES_MAX: usize = 16 << 20;
+
+impl Engine {
+    /// The current row of a table under its identity's key.
+    pub fn get(&self, table: TableId, key: &[u8]) -> Option<&Entry> {
+        self.arrangements[self.tables[table].arrangement].get(key)
+    }
+
+    /// Inserts a row or replaces the one under the same identity.
+    pub fn put(&mut self, table: TableId, entry: Entry) -> Result<(), ValueError> {
+        let arrangement = self.tables[table].arrangement;
+        let Some(scan) = self.used_scan(table) else {
+            self.arrangements[arrangement].put(entry);
+            return Ok(());
+        };
+        let new = entry.clone();
+        let old = self.arrangements[arrangement].put(entry);
+        self.changed(scan, new.lsn(), old, Some(new))
+    }
+
+    /// Deletes the row under a key of the table's identity; without one nothing happens.
+    pub fn delete(&mut self, table: TableId, lsn: Lsn, key: &[u8]) -> Result<bool, ValueError> {
+        let arrangement = self.tables[table].arrangement;
+        let Some(old) = self.arrangements[arrangement].delete(lsn, key) else { return Ok(false) };
+        if let Some(scan) = self.used_scan(table) {
+            self.changed(scan, lsn, Some(old), None)?;
+        }
+        Ok(true)
+    }
+
+    /// Deletes all rows of a table, or of one leaf of it.
+    pub fn truncate(
+        &mut self,
+        table: TableId,
+        lsn: Lsn,
+        leaf: Option<Leaf>,
+    ) -> Result<(), ValueError> {
+        let arrangement = &self.arrangements[self.tables[table].arrangement];
+        let gone: Vec<Entry> = arrangement
+            .scan_after(None)
+            .filter(|entry| !entry.is_tombstone() && leaf.is_none_or(|leaf| entry.leaf() == leaf))
+            .cloned()
+            .collect();
+        for entry in gone {
+            self.delete(table, lsn, entry.key())?;
+        }
+        Ok(())
+    }
+
+    /// Puts a row that a load read: nobody is told of it by the log of changes, who needs it scans.
+    pub fn load(&mut self, table: TableId, entry: Entry) -> Result<(), ValueError> {
+        let arrangement = self.tables[table].arrangement;
+        let Some(scan) = self.used_scan(table) else {
+            self.arrangements[arrangement].load(entry);
+            return Ok(());
+        };
+        let old = self.arrangements[arrangement].get(entry.key()).cloned();
+        self.arrangements[arrangement].load(entry.clone());
+        self.changed(scan, entry.lsn(), old, Some(entry))
+    }
+
+    /// The table's scan, where its deltas are wanted.
+    fn used_scan(&self, table: TableId) -> Option<usize> {
+        if self.tables[table].asleep {
+            return None;
+        }
+        self.tables[table].scan.filter(|&scan| !self.nodes[scan].users.is_empty())
+    }
+
+    /// Whether changes wait for their transaction's end.
+    pub(super) fn has_pending(&self) -> bool {
+        let waits = |operator: &Operator| match operator {
+            Operator::Scan { pending, .. } => !pending.is_empty(),
+            _ => false,
+        };
+        self.nodes.iter().any(|node| waits(&node.operator))
+    }
+
+    fn changed(
+        &mut self,
+        scan: usize,
+        lsn: Lsn,
+        old: Option<Entry>,
+        new: Option<Entry>,
+    ) -> Result<(), ValueError> {
+        let Operator::Scan { pending, pending_bytes, .. } = &mut self.nodes[scan].operator else {
+            unreachable!("found as a scan");
+        };
+        for (entry, weight) in [(old, -1), (new, 1)] {
+            if let Some(entry) = entry {
+                *pending_bytes += entry.bytes();
+                pending.push((entry, weight));
+            }
+        }
+        if *pending_bytes > PENDING_BYTES_MAX {
+            self.follow(&[scan], lsn)?;
+        }
+        Ok(())
+    }
+}
