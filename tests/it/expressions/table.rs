@@ -113,7 +113,8 @@ impl Table {
 
     /// The expression's text in each row, or the error there.
     pub(super) async fn answers(&self, expression: &str) -> Vec<Result<Option<String>, String>> {
-        let all = format!("SELECT {expression} FROM t ORDER BY id");
+        // By the table's column, though the expression may be called so.
+        let all = format!("SELECT {expression} FROM t ORDER BY t.id");
         if let Ok(rows) = self.query(&all).await {
             return rows.into_iter().map(|row| Ok(row[0].clone())).collect();
         }
