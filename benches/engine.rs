@@ -291,7 +291,7 @@ fn order_summary(orders: i64) {
             forget(&mut engine);
             lsn += 1;
         }
-        let seconds = (cpu_seconds() - started);
+        let seconds = cpu_seconds() - started;
         println!(
             "{what:<20} {:>8.0} changes/s, {:>8.1} us each time",
             f64::from(batch * batches) / seconds,
