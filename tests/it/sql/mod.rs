@@ -329,17 +329,4 @@ async fn explain_tells_the_plan() {
      |
     hint: did you mean `q0`?
     "#);
-    // Nothing maintains it yet.
-    let (code, text) = shop.run(&["run"], &queries(&[query]));
-    assert_eq!(code, Some(2));
-    insta::assert_snapshot!(text, @r#"
-    readside.toml: 1 fault
-    error: projection `q0` is a query, which this version checks and explains, but does not maintain
-     --> readside.toml:8:9
-      |
-    8 | query = '''
-      |         ^^^
-      |
-    hint: project the tables of the query, each by table = "TABLE"
-    "#);
 }
