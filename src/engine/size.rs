@@ -27,6 +27,14 @@ impl Engine {
         operator.into_iter().flat_map(|operator| operator.withheld())
     }
 
+    /// How many keys those are.
+    pub fn withheld_len(&self, output: OutputId) -> usize {
+        match self.output_node(output).map(|node| &self.nodes[node].operator) {
+            Some(Operator::Output { operator, .. }) => operator.withheld_len(),
+            _ => 0,
+        }
+    }
+
     /// What is kept for a projection, inputs first.
     pub fn sizes(&self, output: OutputId) -> Vec<OperatorSize> {
         let Some(node) = self.output_node(output) else { return Vec::new() };

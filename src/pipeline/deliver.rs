@@ -6,6 +6,17 @@ use super::table::Stage;
 use crate::engine::{Notice, Told};
 use crate::lsn::Lsn;
 use crate::output::{Delivered, LaneState, Standing, Step, Work};
+use crate::value;
+
+/// What became of a key that the engine itself cannot show.
+#[derive(Debug)]
+pub struct News {
+    pub projection: String,
+    /// For people.
+    pub key: String,
+    pub lsn: Lsn,
+    pub notice: Notice,
+}
 
 impl Machine {
     /// The sink was opened and says where it stands with each of its projections.
@@ -73,20 +84,30 @@ impl Machine {
         }
     }
 
-    /// Keys that came to be such that nothing can be shown of them, or can be shown again: the projection
-    /// and what is to be told.
-    pub fn take_notices(&mut self) -> Vec<(String, Notice)> {
+    /// Keys that came to be such that nothing can be shown of them, or can be shown again.
+    pub fn take_news(&mut self) -> Vec<News> {
         let told = std::mem::take(&mut self.told);
         let of = |output| self.projections.iter().find(|projection| projection.output == output);
-        let named = told
-            .into_iter()
-            .filter_map(|Told { output, notice, .. }| Some((of(output)?.name.clone(), notice)));
-        named.collect()
+        let news = |Told { output, lsn, notice }: Told| {
+            let key = match &notice {
+                Notice::Conflict { key, .. }
+                | Notice::Refused { key, .. }
+                | Notice::Accepted { key } => key,
+            };
+            let columns = self.engine.output_columns(output);
+            let types = self.engine.output_key(output).iter().map(|&at| &columns[at].ty);
+            let key = value::key_text(types, key);
+            Some(News { projection: of(output)?.name.clone(), key, lsn, notice })
+        };
+        told.into_iter().filter_map(news).collect()
     }
 
-    /// Rows of this lane that the sink refuses for good.
+    /// Rows of this lane that the sink refuses for good, and keys that the engine itself cannot show:
+    /// of a row that cannot be computed, or of several rows.
     pub fn dead_letters(&self, sink: usize, lane: usize) -> usize {
-        self.sinks[sink].letters.count(lane)
+        let Sink { letters, projections, .. } = &self.sinks[sink];
+        let output = self.projections[projections[lane]].output;
+        letters.count(lane) + self.engine.withheld_len(output)
     }
 
     /// Its tables are loaded: its first consistent position is reached.

@@ -14,6 +14,7 @@ mod table;
 mod tests;
 
 pub use checkpoint::{Checkpoint, told_fact};
+pub use deliver::News;
 pub use letters::{Refused, letter_key};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{

@@ -12,7 +12,7 @@ use super::retry::Backoff;
 use super::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
 use crate::lsn::Lsn;
 use crate::output::{self, Standing, Work};
-use crate::value::{datum_len, is_null, write_text};
+use crate::value::key_text;
 
 /// A fatal error needs a human; the sink is looked at again after this pause.
 const FATAL_PAUSE: Duration = Duration::from_secs(30);
@@ -163,7 +163,7 @@ fn tell_refused(sink: &str, projections: &[SinkProjection], refused: &[Poison]) 
         tracing::warn!(
             sink,
             projection = %projection.name,
-            key = %key_text(projection, poison.entry.key()),
+            key = key_text(projection.key.iter().map(|&at| &projection.columns[at].ty), poison.entry.key()),
             lsn = %poison.entry.lsn(),
             error = %poison.error,
             "the sink refuses a row for good"
@@ -172,25 +172,6 @@ fn tell_refused(sink: &str, projections: &[SinkProjection], refused: &[Poison]) 
     if let Some(more) = refused.len().checked_sub(REFUSED_TOLD_MAX + 1) {
         tracing::warn!(sink, rows = more + 1, "the sink refuses more rows for good");
     }
-}
-
-/// The key's texts, joined by `|`. For people: nothing in it is escaped.
-fn key_text(projection: &SinkProjection, mut key: &[u8]) -> String {
-    let mut texts = Vec::new();
-    for &at in &projection.key {
-        let ty = &projection.columns[at].ty;
-        let mut text = Vec::new();
-        let read = datum_len(ty, key).and_then(|len| {
-            let (datum, rest) = key.split_at(len);
-            key = rest;
-            if is_null(datum) { Ok(()) } else { write_text(ty, datum, &mut text) }
-        });
-        match read {
-            Ok(()) => texts.push(String::from_utf8_lossy(&text).into_owned()),
-            Err(error) => return error.to_string(),
-        }
-    }
-    texts.join("|")
 }
 
 /// An error with all its causes, in one line.

@@ -60,7 +60,7 @@ pub use json::normalise as normalise_json;
 pub use json_tree::Json;
 pub use order::{order_key, order_part};
 pub use put::{encode_decimal, encode_float4, encode_float8, float_of, int_of};
-pub use row::{Columns, columns, split};
+pub use row::{Columns, columns, key_text, split};
 pub use scalar::Scalar;
 pub use score::{epoch, score};
 pub use time::{DAY, INFINITY, NEGATIVE_INFINITY, SECOND, date_of, days_in_month, days_of};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Column, ValueError, datum_len};
+use super::{Column, Type, ValueError, datum_len, is_null, write_text};
 
 /// A row's datums, one for each column. Ends after the first error.
 pub fn columns<'a>(columns: &'a [Column], row: &'a [u8]) -> Columns<'a> {
@@ -56,4 +56,22 @@ pub fn split(
             text: String::from_utf8_lossy(rest).into_owned(),
         }),
     }
+}
+
+/// A key's texts, joined by `|`. For people: nothing in it is escaped.
+pub fn key_text<'t>(types: impl Iterator<Item = &'t Type>, mut key: &[u8]) -> String {
+    let mut texts = Vec::new();
+    for ty in types {
+        let mut text = Vec::new();
+        let read = datum_len(ty, key).and_then(|len| {
+            let (datum, rest) = key.split_at_checked(len).unwrap_or((key, &[]));
+            key = rest;
+            if is_null(datum) { Ok(()) } else { write_text(ty, datum, &mut text) }
+        });
+        match read {
+            Ok(()) => texts.push(String::from_utf8_lossy(&text).into_owned()),
+            Err(error) => return error.to_string(),
+        }
+    }
+    texts.join("|")
 }

@@ -2,7 +2,7 @@
 //! go and the daemon is killed.
 
 use crate::harness::Daemon;
-use crate::world::{SINKS, World};
+use crate::world::{SINKS, World, until_metric};
 
 const SHOP: &str = "
     CREATE TABLE customers (customer_id int PRIMARY KEY, email text, full_name text NOT NULL, country text);
@@ -126,5 +126,59 @@ async fn every_sink_holds_the_answer() {
             daemon.restart();
         }
         same(&world, &mut daemon).await;
+    }
+}
+
+/// A row that cannot be computed would fail the whole query on the source.
+#[tokio::test]
+async fn what_cannot_be_computed_is_missing_and_counted_until_it_can() {
+    let world = World::new(
+        "CREATE TABLE parts (id int PRIMARY KEY, amount int NOT NULL, share int NOT NULL, code text);
+         INSERT INTO parts VALUES (1, 10, 2, '7'), (2, 10, 0, '8'), (3, 10, 5, 'x');",
+    )
+    .await;
+    let name = world.name("shares");
+    let query = "SELECT p.id, p.amount / p.share AS part, p.code::int AS code FROM parts p";
+    let config = world.config(&format!(
+        "[projection.{name}]\nquery = '{query}'\nto.reporting = {{ table = 'shares' }}\n\
+         to.cache = {{ json = 'shares:{{id}}' }}\nto.search = {{ index = '{name}' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    let steps = [
+        ("", "p.id = 1"),
+        ("UPDATE parts SET share = 4 WHERE id = 2", "p.id <> 3"),
+        ("UPDATE parts SET code = '9' WHERE id = 3", "true"),
+        (
+            "UPDATE parts SET share = 0 WHERE id = 1; INSERT INTO parts VALUES (4, 1, 1, '')",
+            "p.id IN (2, 3)",
+        ),
+        ("DELETE FROM parts WHERE id = 1", "p.id IN (2, 3)"),
+    ];
+    for (at, (sql, computed)) in steps.into_iter().enumerate() {
+        world.execute(sql).await;
+        if at == 3 {
+            daemon.restart();
+        }
+        let lsn = world.lsn().await;
+        let refused: i64 = world
+            .client
+            .query_one(&format!("SELECT count(*) FROM parts p WHERE NOT ({computed})"), &[])
+            .await
+            .unwrap()
+            .get(0);
+        for sink in SINKS {
+            daemon.wait_for(&name, sink, &lsn).await;
+            let labels = [("sink", sink), ("projection", &*name)];
+            until_metric(&daemon, "readside_dead_letters", &labels, |letters| {
+                letters == refused as f64
+            })
+            .await;
+        }
+        world.compare("shares", &format!("({query} WHERE {computed})"), &["id"]).await;
+    }
+    let log = daemon.log();
+    for words in ["key=\"2\"", "division by zero", "invalid input syntax for type integer"] {
+        assert!(log.contains(words), "{words}: {log}");
     }
 }

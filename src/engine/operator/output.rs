@@ -169,6 +169,11 @@ impl Output {
         Ok(())
     }
 
+    /// Keys that cannot be shown.
+    pub(crate) fn withheld_len(&self) -> usize {
+        self.withheld.len()
+    }
+
     /// The rows that there are will be gathered.
     pub(crate) fn begin(&mut self, shown: &Arrangement) {
         self.is_new = shown.scan_after(None).next().is_none();

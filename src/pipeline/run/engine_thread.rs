@@ -16,7 +16,7 @@ use crate::engine::{Entry, Notice};
 use crate::lsn::{Durable, Lsn};
 use crate::output::{Standing, Work};
 use crate::pgoutput::Position;
-use crate::pipeline::{Checkpoint, Fault, Machine, Refused, Replayed};
+use crate::pipeline::{Checkpoint, Fault, Machine, News, Refused, Replayed};
 use crate::sink::Outcome;
 use crate::source::stream::HeldGulp;
 use crate::state::{self, Store};
@@ -218,17 +218,25 @@ fn turn(
         }
     }
     thread.replay()?;
-    for (projection, notice) in thread.machine.take_notices() {
+    for News { projection, key, lsn, notice } in thread.machine.take_news() {
         match notice {
             Notice::Conflict { rows, .. } => tracing::error!(
                 projection,
+                key,
+                %lsn,
                 rows,
                 "a key is claimed by several rows: none of them is shown"
             ),
-            Notice::Refused { error, .. } => {
-                tracing::error!(projection, error, "a row cannot be computed: it is not shown");
+            Notice::Refused { error, .. } => tracing::error!(
+                projection,
+                key,
+                %lsn,
+                error,
+                "a row cannot be computed: it is not shown"
+            ),
+            Notice::Accepted { .. } => {
+                tracing::info!(projection, key, %lsn, "the row is shown again");
             }
-            Notice::Accepted { .. } => tracing::info!(projection, "a row is shown again"),
         }
     }
     thread.serve(places);
