@@ -1,5 +1,6 @@
-//! The read models of `config/examples/shop.toml`, as they are printed there: whatever the shop's application
-//! does, and however often the daemon is killed, each of their stores holds what the source answers.
+//! The read models of `config/examples/shop.toml`, as they are printed there: whatever the shop's
+//! application does, and however often the daemon is killed, each of their stores holds what the
+//! source answers.
 //!
 //! `READSIDE_SEED=… cargo test --test it examples::` takes other transactions.
 
@@ -25,7 +26,7 @@ const FEWER: &str = "
     DELETE FROM orders WHERE order_id > 300;
     DELETE FROM cart_events WHERE cart_id > 40;
     DELETE FROM reviews WHERE review_id > 300;
-    DELETE FROM addresses WHERE customer_id > 150 AND customer_id NOT IN (SELECT customer_id FROM orders);
+    DELETE FROM addresses WHERE customer_id > 150;
     DELETE FROM customers c WHERE customer_id > 150
       AND NOT EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id)
       AND NOT EXISTS (SELECT FROM reviews r WHERE r.customer_id = c.customer_id)";
@@ -118,7 +119,7 @@ async fn an_invariant_between_read_models_holds_for_every_reader() {
     };
     let writing = async {
         let mut writers = join_all((0..3).map(|_| Writer::new(&world, rng.fork()))).await;
-        for states in [40, 80, 120] {
+        for states in [20, 40, 60] {
             wait::until(&format!("the reader to meet {states} states"), async || {
                 join_all(writers.iter_mut().map(Writer::order)).await;
                 if met.get() < states { Err(met.get()) } else { Ok(()) }

@@ -15,8 +15,8 @@ impl Writer {
         Writer { client: world.postgres.client(&world.source).await, rng }
     }
 
-    /// One to five statements; one in eight is rolled back. In one of four transactions foreign keys are not
-    /// looked at, so that rows name others that are not there.
+    /// One to five statements; one in eight is rolled back. In one of four transactions foreign
+    /// keys are not looked at, so that rows name others that are not there.
     pub(super) async fn transaction(&mut self) {
         let unchecked = self.rng.u32(0..4) == 0;
         let mut sql = String::from("BEGIN;");
@@ -31,7 +31,8 @@ impl Writer {
         self.execute(&sql).await;
     }
 
-    /// Orders alone, by an application that several run of: what one of them changes is locked in one order.
+    /// Orders alone, for several writers at once: what one of them changes is locked in the order
+    /// of the keys.
     pub(super) async fn order(&mut self) {
         let (seed, cents) = (self.rng.u32(0..1000), self.rng.u32(0..100_000));
         let sql = match self.rng.u32(0..10) {
@@ -42,9 +43,13 @@ impl Writer {
                 any("customers", "customer_id", seed)
             ),
             6..8 => {
-                let (customer, rest) = (any("customers", "customer_id", cents), seed % 29);
-                format!("UPDATE orders SET customer_id = {customer}, created_at = created_at + interval '7 hours'
-                         WHERE {}", locked(rest, 29))
+                let customer = any("customers", "customer_id", cents);
+                format!(
+                    "UPDATE orders
+                     SET customer_id = {customer}, created_at = created_at + interval '7 hours'
+                     WHERE {}",
+                    locked(seed % 29, 29)
+                )
             }
             _ => format!(
                 "UPDATE orders SET total_cents = {cents}, status = {} WHERE {}",
@@ -60,45 +65,116 @@ impl Writer {
     }
 
     fn statement(&mut self, unchecked: bool) -> String {
-        let (seed, cents) = (self.rng.u32(0..1000), self.rng.u32(0..100_000));
-        let rest = seed % 23;
         match self.rng.u32(0..100) {
-            0..22 => place_order(seed, cents),
-            22..28 => format!("UPDATE orders SET status = {} WHERE order_id % 23 = {rest}", status(seed)),
-            28..32 => format!("UPDATE orders SET total_cents = {cents} WHERE order_id % 23 = {rest}"),
-            32..36 => format!("UPDATE orders SET customer_id = {} WHERE order_id % 23 = {rest}", any("customers", "customer_id", cents)),
-            36..40 => format!("UPDATE order_items SET order_id = {} WHERE item_id % 23 = {rest}
-                               AND EXISTS (SELECT FROM orders)", any("orders", "order_id", cents)),
-            40..43 => format!("UPDATE order_items SET product_id = {}, quantity = {} WHERE item_id % 23 = {rest}",
-                              any("products", "product_id", cents), seed % 4),
-            43..47 => delete_orders(seed % 17, 17),
-            47..50 => format!("DELETE FROM order_items WHERE item_id % 23 = {rest}"),
-            50..53 => format!("UPDATE customers SET full_name = 'Renamed {cents}' WHERE customer_id % 23 = {rest}"),
-            53..56 => format!("UPDATE products SET name = 'Product ''{cents}\"', price_cents = {cents} WHERE product_id % 23 = {rest}"),
-            56..58 => format!("INSERT INTO customers (email, full_name) SELECT gen_random_uuid(), 'New {cents}' FROM generate_series(1, {})", 1 + seed % 3),
-            58..60 => format!("INSERT INTO products (name, price_cents) VALUES ('New {cents}', {cents})"),
-            60..63 => format!("INSERT INTO addresses (customer_id, country, city) VALUES ({}, {}, 'City {seed}')
-                               ON CONFLICT (customer_id) DO UPDATE SET country = excluded.country",
-                              any("customers", "customer_id", cents), country(seed)),
-            63..65 => format!("DELETE FROM addresses WHERE customer_id % 23 = {rest}"),
-            65..67 => format!("UPDATE deliveries SET distance_km = {cents} / 100.0 WHERE country = {}", country(seed)),
-            67..70 => format!("INSERT INTO deliveries (warehouse_id, country, distance_km) VALUES ({}, {}, {rest})
-                               ON CONFLICT (warehouse_id, country) DO NOTHING", any("warehouses", "warehouse_id", cents), country(seed)),
-            70..72 => format!("DELETE FROM deliveries WHERE country = {} AND warehouse_id % 3 = {}", country(seed), cents % 3),
-            72..74 => format!("UPDATE warehouses SET name = 'Warehouse {cents}' WHERE warehouse_id % 3 = {}", seed % 3),
-            74..75 => format!("INSERT INTO warehouses (name) VALUES ('New {cents}')"),
-            75..77 => format!("INSERT INTO product_categories (product_id, category_id) VALUES ({}, {}) ON CONFLICT DO NOTHING",
-                              any("products", "product_id", cents), any("categories", "category_id", seed)),
-            77..79 => format!("DELETE FROM product_categories WHERE product_id % 23 = {rest}"),
-            79..80 => format!("UPDATE categories SET name = 'Category {}' WHERE category_id % 5 = {}", cents % 7, seed % 5),
-            80..84 => format!("INSERT INTO reviews (product_id, customer_id, rating, body) VALUES ({}, {}, {}, NULL)",
-                              any("products", "product_id", cents), any("customers", "customer_id", seed), 1 + seed % 5),
-            84..86 => format!("UPDATE reviews SET rating = {}, customer_id = NULL WHERE review_id % 23 = {rest}", 1 + cents % 5),
-            86..88 => format!("DELETE FROM reviews WHERE review_id % 23 = {rest}"),
+            0..22 => place_order(self.rng.u32(0..1000), self.rng.u32(0..100_000)),
+            22..56 => self.of_orders(),
+            56..70 => self.of_customers_and_warehouses(),
+            70..88 => self.of_products(),
             88..96 => self.cart_event(),
-            96 => truncated(seed).into(),
-            _ if unchecked => format!("DELETE FROM {} % 23 = {rest}", parent(seed)),
-            _ => format!("UPDATE orders SET created_at = created_at - interval '{seed} minutes' WHERE order_id % 23 = {rest}"),
+            96 => truncated(self.rng.usize(..)).into(),
+            _ if unchecked => {
+                format!("DELETE FROM {} % 23 = {}", parent(self.rng.usize(..)), self.rng.u32(0..23))
+            }
+            _ => self.of_orders(),
+        }
+    }
+
+    fn of_orders(&mut self) -> String {
+        let (n, rest) = (self.rng.u32(0..100_000), self.rng.u32(0..23));
+        let some_orders = format!("WHERE order_id % 23 = {rest}");
+        let some_items = format!("WHERE item_id % 23 = {rest}");
+        match self.rng.u32(0..9) {
+            0 => format!("UPDATE orders SET status = {} {some_orders}", status(n)),
+            1 => format!("UPDATE orders SET total_cents = {n} {some_orders}"),
+            2 => {
+                let customer = any("customers", "customer_id", n);
+                format!("UPDATE orders SET customer_id = {customer} {some_orders}")
+            }
+            3 => {
+                let earlier = format!("created_at - interval '{n} seconds'");
+                format!("UPDATE orders SET created_at = {earlier} {some_orders}")
+            }
+            4 => delete_orders(rest, 23),
+            5 => {
+                let order = any("orders", "order_id", n);
+                let there = "AND EXISTS (SELECT FROM orders)";
+                format!("UPDATE order_items SET order_id = {order} {some_items} {there}")
+            }
+            6 => {
+                let product = any("products", "product_id", n);
+                format!("UPDATE order_items SET product_id = {product} {some_items}")
+            }
+            7 => format!("UPDATE order_items SET quantity = {} {some_items}", n % 4),
+            _ => format!("DELETE FROM order_items {some_items}"),
+        }
+    }
+
+    fn of_customers_and_warehouses(&mut self) -> String {
+        let (n, rest) = (self.rng.u32(0..100_000), self.rng.u32(0..23));
+        let some = format!("WHERE customer_id % 23 = {rest}");
+        let country = country(n);
+        match self.rng.u32(0..8) {
+            0 => format!("UPDATE customers SET full_name = 'Renamed {n}' {some}"),
+            1 => format!(
+                "INSERT INTO customers (email, full_name)
+                 SELECT gen_random_uuid(), 'New {n}' FROM generate_series(0, {})",
+                n % 3
+            ),
+            2 => format!(
+                "INSERT INTO addresses (customer_id, country, city)
+                 SELECT customer_id, {country}, 'City {n}' FROM customers {some}
+                 ON CONFLICT (customer_id) DO UPDATE SET country = excluded.country"
+            ),
+            3 => format!("DELETE FROM addresses {some}"),
+            4 => {
+                format!("UPDATE deliveries SET distance_km = {n} / 100.0 WHERE country = {country}")
+            }
+            5 => format!(
+                "INSERT INTO deliveries (warehouse_id, country, distance_km)
+                 SELECT warehouse_id, {country}, {n} / 100.0 FROM warehouses
+                 WHERE warehouse_id % 3 = {}
+                 ON CONFLICT (warehouse_id, country) DO NOTHING",
+                rest % 3
+            ),
+            6 => format!("DELETE FROM deliveries WHERE country = {country} AND distance_km > 300"),
+            _ if n % 2 == 0 => format!("INSERT INTO warehouses (name) VALUES ('New {n}')"),
+            _ => format!(
+                "UPDATE warehouses SET name = 'Other {n}' WHERE warehouse_id % 3 = {}",
+                n % 3
+            ),
+        }
+    }
+
+    fn of_products(&mut self) -> String {
+        let (n, rest) = (self.rng.u32(0..100_000), self.rng.u32(0..23));
+        let some = format!("WHERE product_id % 23 = {rest}");
+        let some_reviews = format!("WHERE review_id % 23 = {rest}");
+        match self.rng.u32(0..8) {
+            0 => format!("UPDATE products SET name = 'Product ''{n}\"', price_cents = {n} {some}"),
+            1 => format!("INSERT INTO products (name, price_cents) VALUES ('New {n}', {n})"),
+            2 => format!(
+                "INSERT INTO product_categories (product_id, category_id)
+                 SELECT product_id, category_id FROM products, categories
+                 {some} AND category_id % 5 = {} ON CONFLICT DO NOTHING",
+                n % 5
+            ),
+            3 => format!("DELETE FROM product_categories {some}"),
+            4 => format!(
+                "UPDATE categories SET name = 'Category {}' WHERE category_id % 5 = {}",
+                n % 7,
+                rest % 5
+            ),
+            5 => format!(
+                "INSERT INTO reviews (product_id, customer_id, rating) VALUES ({}, {}, {})",
+                any("products", "product_id", n),
+                any("customers", "customer_id", n),
+                1 + n % 5
+            ),
+            6 => {
+                let rating = 1 + n % 5;
+                format!("UPDATE reviews SET rating = {rating}, customer_id = NULL {some_reviews}")
+            }
+            _ => format!("DELETE FROM reviews {some_reviews}"),
         }
     }
 
@@ -131,7 +207,8 @@ fn place_order(seed: u32, cents: u32) -> String {
            RETURNING order_id)
          INSERT INTO order_items (order_id, product_id, quantity, price_cents)
          SELECT order_id, product_id, 1 + product_id % 3, price_cents
-         FROM placed, (SELECT * FROM products WHERE product_id % 19 = {} ORDER BY product_id LIMIT {}) p",
+         FROM placed, (SELECT * FROM products WHERE product_id % 19 = {}
+                      ORDER BY product_id LIMIT {}) p",
         status(seed),
         any("customers", "customer_id", seed),
         cents % 19,
@@ -151,7 +228,8 @@ fn delete_orders(rest: u32, of: u32) -> String {
 /// Locked in the order of their keys, so that several writers do not wait for each other in a circle.
 fn locked(rest: u32, of: u32) -> String {
     format!(
-        "order_id IN (SELECT order_id FROM orders WHERE order_id % {of} = {rest} ORDER BY order_id FOR UPDATE)"
+        "order_id IN (SELECT order_id FROM orders WHERE order_id % {of} = {rest}
+                      ORDER BY order_id FOR UPDATE)"
     )
 }
 
@@ -171,7 +249,7 @@ fn country(seed: u32) -> &'static str {
     ["'DE'", "'FR'", "'PL'", "'IS'"][seed as usize % 4]
 }
 
-fn truncated(seed: u32) -> &'static str {
+fn truncated(seed: usize) -> &'static str {
     [
         "TRUNCATE orders CASCADE",
         "TRUNCATE order_items",
@@ -179,16 +257,16 @@ fn truncated(seed: u32) -> &'static str {
         "TRUNCATE addresses",
         "TRUNCATE warehouses CASCADE",
         "TRUNCATE cart_events",
-    ][seed as usize % 6]
+    ][seed % 6]
 }
 
 /// Up to the number that it is divided by.
-fn parent(seed: u32) -> &'static str {
+fn parent(seed: usize) -> &'static str {
     [
         "customers WHERE customer_id",
         "products WHERE product_id",
         "orders WHERE order_id",
         "categories WHERE category_id",
         "warehouses WHERE warehouse_id",
-    ][seed as usize % 5]
+    ][seed % 5]
 }
