@@ -14,7 +14,7 @@ use futures_util::future::{join, join_all};
 
 use self::stores::Model;
 use self::workload::Writer;
-use crate::harness::{Daemon, wait};
+use crate::harness::{Daemon, readside, wait};
 use crate::world::{World, one};
 
 const SCHEMA: &str = include_str!("../../../config/examples/shop.sql");
@@ -58,6 +58,15 @@ async fn same(world: &World, daemon: &mut Daemon, models: &[Model]) {
     stores::compare(world, models).await;
 }
 
+/// The networks that the command uses are this runtime's, so it is waited for elsewhere.
+async fn explained(daemon: &Daemon, projection: String) {
+    let config = daemon.config_file();
+    let told =
+        tokio::task::spawn_blocking(move || readside(&["explain", &projection], Some(&config)));
+    let told = told.await.unwrap();
+    assert!(told.status.success() && !told.stdout.is_empty(), "{told:?}");
+}
+
 #[tokio::test]
 async fn each_store_holds_what_the_source_answers() {
     let mut rng = rng();
@@ -67,6 +76,9 @@ async fn each_store_holds_what_the_source_answers() {
     daemon.wait_ready().await;
     // The rows that the example comes with, once.
     same(&world, &mut daemon, &models).await;
+    for model in &models {
+        explained(&daemon, world.name(&model.name)).await;
+    }
     world.execute(FEWER).await;
 
     let mut writer = Writer::new(&world, rng.fork()).await;
