@@ -152,3 +152,18 @@ fn launch(scratch: &Scratch, arguments: &[String]) -> Process {
     command.args(arguments).current_dir(scratch.path());
     Process::start("Redis", command, &scratch.path().join("log"))
 }
+
+/// All keys with all they hold: one script, so nothing comes between.
+pub(crate) const READ_ALL: &str = r"
+local all = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind = redis.call('TYPE', key).ok
+  local held
+  if kind == 'hash' then held = redis.call('HGETALL', key)
+  elseif kind == 'string' then held = {redis.call('GET', key)}
+  elseif kind == 'set' then held = redis.call('SMEMBERS', key)
+  elseif kind == 'zset' then held = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  else held = {} end
+  all[#all + 1] = {key, kind, held}
+end
+return all";

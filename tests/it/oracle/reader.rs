@@ -14,6 +14,7 @@ use super::picture::{
 };
 use super::schema::{SEQUENCE, Search, TABLES, Table};
 use super::workload::Shared;
+use crate::harness::redis::READ_ALL;
 use crate::harness::{self, Postgres, wait};
 
 /// A projection as a reader met it, under a settled watermark.
@@ -177,21 +178,6 @@ async fn read_postgres(url: &str, tables: &'static [Table]) -> Result<Reading, R
         ended = connection => Err(ended.err().map_or("the connection ended".into(), Into::into)),
     }
 }
-
-/// All keys with all they hold: one script, so nothing comes between.
-const READ_ALL: &str = r"
-local all = {}
-for _, key in ipairs(redis.call('KEYS', '*')) do
-  local kind = redis.call('TYPE', key).ok
-  local held
-  if kind == 'hash' then held = redis.call('HGETALL', key)
-  elseif kind == 'string' then held = {redis.call('GET', key)}
-  elseif kind == 'set' then held = redis.call('SMEMBERS', key)
-  elseif kind == 'zset' then held = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-  else held = {} end
-  all[#all + 1] = {key, kind, held}
-end
-return all";
 
 async fn read_redis(url: &str) -> Result<Reading, Refused> {
     harness::install_crypto();
