@@ -17,6 +17,7 @@ mod partitions;
 mod pg_connections;
 mod push;
 mod queries;
+mod queries_keys;
 mod replication_stream;
 mod restart;
 mod schema_change;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::connection::Connection;
 use super::error::{Error, retryable, sink_error};
-use super::target::{Stored, Table, TableColumn, quote_literal, show};
+use super::target::{Nulls, Stored, Table, TableColumn, quote_literal, show};
 use super::watermark;
 use crate::config::{PostgresTarget, Target};
 use crate::sink::{SinkError, SinkProjection};
@@ -12,6 +12,8 @@ use crate::value::{Column, Type};
 
 /// Tid ranges, `max(tid)` and multiranges are of this version.
 pub(super) const VERSION_MIN: u32 = 140_000;
+/// NULLS NOT DISTINCT is of this one.
+const VERSION_NULLS_IN_KEYS: u32 = 150_000;
 
 pub(super) async fn server(connection: &Connection) -> Result<(), SinkError> {
     let version = connection.session().version();
@@ -52,10 +54,14 @@ pub(super) async fn tables(
     let columns: Vec<&Column> = projections.iter().flat_map(|p| p.columns.iter()).collect();
     let mut stored = stored_types(connection, &columns).await?.into_iter();
     let mut tables = Vec::new();
+    let nulls = match connection.session().version() >= VERSION_NULLS_IN_KEYS {
+        true => Nulls::InKeys,
+        false => Nulls::Refused,
+    };
     for (position, projection) in projections.iter().enumerate() {
         let stored: Vec<Stored> = stored.by_ref().take(projection.columns.len()).collect();
         for target in postgres_targets(projection) {
-            tables.push(Table::new(position, projection, target, stored.clone()));
+            tables.push(Table::new(position, projection, target, stored.clone(), nulls));
         }
     }
     Ok(tables)
@@ -196,8 +202,13 @@ pub(super) struct Found {
     columns: Vec<(String, u32, i32)>,
     /// As SQL, by position in `columns`.
     types: Vec<String>,
-    /// The columns of each index that an upsert's ON CONFLICT can use.
-    unique: Vec<Vec<String>>,
+    unique: Vec<Unique>,
+}
+
+/// An index that an upsert's ON CONFLICT can use.
+struct Unique {
+    columns: Vec<String>,
+    nulls_not_distinct: bool,
 }
 
 pub(super) async fn find(
@@ -225,22 +236,27 @@ pub(super) async fn find(
     let columns = std::iter::zip(names, std::iter::zip(oids, typmods))
         .map(|(name, (oid, typmod))| (name, oid, typmod))
         .collect();
-    // An index over (true) has no columns: at most one row.
+    // An index over (true) has no columns: at most one row. Before PostgreSQL 15, pg_index does not say
+    // how NULLs compare.
     let sql = "
         SELECT array(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position)
                 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-                WHERE k.position <= i.indnkeyatts)
+                WHERE k.position <= i.indnkeyatts),
+            coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false)
         FROM pg_index AS i
         WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate
         AND i.indpred IS NULL
         AND (i.indexprs IS NULL OR pg_get_expr(i.indexprs, i.indrelid) = 'true')";
     let unique = connection.session().query(sql, &[&oid]).await?;
+    let unique = unique.iter().map(|row| {
+        Ok::<_, Error>(Unique { columns: row.try_get(0)?, nulls_not_distinct: row.try_get(1)? })
+    });
     Ok(Some(Found {
         oid,
         kind: row.try_get(1)?,
         columns,
         types: row.try_get(5)?,
-        unique: unique.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?,
+        unique: unique.collect::<Result<_, _>>()?,
     }))
 }
 
@@ -261,8 +277,10 @@ impl Found {
 
     fn has_key(&self, table: &Table) -> bool {
         let key: BTreeSet<&str> = table.key_names().into_iter().collect();
-        let same = |columns: &Vec<String>| {
-            columns.iter().map(String::as_str).collect::<BTreeSet<_>>() == key
+        let nulls = table.has_nulls_in_key();
+        let same = |index: &Unique| {
+            (index.nulls_not_distinct || !nulls)
+                && index.columns.iter().map(String::as_str).collect::<BTreeSet<_>>() == key
         };
         self.unique.iter().any(same)
     }
@@ -324,7 +342,9 @@ impl Found {
         }
         if !self.has_key(table) {
             let key = table.key_names();
-            let what = format!("{shown} exists without a unique index on ({})", key.join(", "));
+            let nulls = if table.has_nulls_in_key() { " NULLS NOT DISTINCT" } else { "" };
+            let key = key.join(", ");
+            let what = format!("{shown} exists without a unique index on ({key}){nulls}");
             return Some((what, format!("type:\n{};", table.create_key(&table.live.path))));
         }
         None

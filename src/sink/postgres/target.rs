@@ -32,6 +32,8 @@ pub(super) struct TableColumn {
     /// How to read the datum.
     pub(super) ty: Type,
     pub(super) stored: Stored,
+    /// It is of the key and may be NULL, and two NULLs are to be one.
+    pub(super) null_in_key: bool,
 }
 
 /// The type of a column in the sink.
@@ -56,18 +58,29 @@ pub(super) struct Relation {
     pub(super) delete: String,
 }
 
+/// Whether the server can build keys in which two NULLs are one: since PostgreSQL 15. Before, a row with
+/// NULL in its key is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nulls {
+    InKeys,
+    Refused,
+}
+
 impl Table {
     pub(super) fn new(
         position: usize,
         projection: &SinkProjection,
         target: &PostgresTarget,
         stored: Vec<Stored>,
+        nulls: Nulls,
     ) -> Self {
         let columns: Vec<TableColumn> = std::iter::zip(projection.columns.iter(), stored)
-            .map(|(Column { name, ty, .. }, stored)| TableColumn {
+            .enumerate()
+            .map(|(at, (Column { name, ty, not_null, .. }, stored))| TableColumn {
                 name: name.clone(),
                 ty: ty.clone(),
                 stored,
+                null_in_key: nulls == Nulls::InKeys && !not_null && projection.key.contains(&at),
             })
             .collect();
         let fill = fill_name(&target.table);
@@ -100,7 +113,8 @@ impl Table {
     pub(super) fn create(&self, what: &str, path: &str) -> String {
         let columns: Vec<String> = std::iter::zip(&self.columns, 0..)
             .map(|(column, position)| {
-                let not_null = if self.key.contains(&position) { " NOT NULL" } else { "" };
+                let nullable = column.null_in_key || !self.key.contains(&position);
+                let not_null = if nullable { "" } else { " NOT NULL" };
                 format!("{} {}{not_null}", quote(&column.name), column.stored.declared)
             })
             .collect();
@@ -112,7 +126,15 @@ impl Table {
         if self.key.is_empty() {
             return format!("CREATE UNIQUE INDEX ON {path} ((true))");
         }
-        format!("ALTER TABLE {path} ADD PRIMARY KEY ({})", self.names(&self.key, ""))
+        let names = self.names(&self.key, "");
+        match self.has_nulls_in_key() {
+            true => format!("CREATE UNIQUE INDEX ON {path} ({names}) NULLS NOT DISTINCT"),
+            false => format!("ALTER TABLE {path} ADD PRIMARY KEY ({names})"),
+        }
+    }
+
+    pub(super) fn has_nulls_in_key(&self) -> bool {
+        self.columns.iter().any(|column| column.null_in_key)
     }
 
     pub(super) fn create_indexes(&self, path: &str) -> impl Iterator<Item = String> {
@@ -164,6 +186,7 @@ impl Table {
         )
     }
 
+    /// For whole tables: each comparison can be hashed.
     fn same_key(&self, left: &str, right: &str) -> String {
         if self.key.is_empty() {
             return "true".into();
@@ -171,6 +194,12 @@ impl Table {
         let same = |&position: &usize| {
             let column = &self.columns[position];
             let name = quote(&column.name);
+            if column.null_in_key {
+                return format!(
+                    "({left}.{name} IS NULL) = ({right}.{name} IS NULL) \
+                     AND coalesce({left}.{name}::text, '') = coalesce({right}.{name}::text, '')"
+                );
+            }
             let mut same = format!("{left}.{name} = {right}.{name}");
             if !column.exact() {
                 let _ = write!(same, " AND {left}.{name}::text = {right}.{name}::text");
@@ -295,10 +324,14 @@ fn delete(path: &str, columns: &[TableColumn], key: &[usize]) -> String {
         .map(|(&position, number)| {
             let column = &columns[position];
             let (name, element) = (quote(&column.name), column.element(number));
-            if column.exact() {
-                format!("t.{name} = {element}")
-            } else {
-                format!("t.{name} = {element} AND t.{name}::text = ({element})::text")
+            let same = match column.exact() {
+                true => format!("t.{name} = {element}"),
+                false => format!("t.{name} = {element} AND t.{name}::text = ({element})::text"),
+            };
+            match column.null_in_key {
+                // IS NOT DISTINCT FROM would find no index.
+                true => format!("({same} OR t.{name} IS NULL AND u.c{number} IS NULL)"),
+                false => same,
             }
         })
         .collect();

@@ -1,10 +1,11 @@
 //! The statements, to be read. What they do is tested against a real server in tests/it.
 
-use super::target::{Stored, Table, fill_name, show};
+use super::target::{Nulls, Stored, Table, fill_name, show};
 use crate::config::{Place, PostgresTarget};
 use crate::sink::SinkProjection;
 use crate::value::{Column, Type};
 
+/// Columns of the key are NOT NULL, but for those under names that begin with `maybe`.
 fn table(columns: &[(&str, Type, &str)], key: Vec<usize>) -> Table {
     let column = |(name, ty, sql_type): &(&str, Type, &str)| Column {
         name: name.to_string(),
@@ -12,7 +13,7 @@ fn table(columns: &[(&str, Type, &str)], key: Vec<usize>) -> Table {
         sql_type: sql_type.to_string(),
         type_oid: 0,
         typmod: -1,
-        not_null: false,
+        not_null: !name.starts_with("maybe"),
     };
     let stored = |(_, _, sql_type): &(&str, Type, &str)| Stored {
         oid: 0,
@@ -33,7 +34,7 @@ fn table(columns: &[(&str, Type, &str)], key: Vec<usize>) -> Table {
         indexes: Vec::new(),
         place: Place::default(),
     };
-    Table::new(0, &projection, &target, columns.iter().map(stored).collect())
+    Table::new(0, &projection, &target, columns.iter().map(stored).collect(), Nulls::InKeys)
 }
 
 #[test]
@@ -59,6 +60,16 @@ fn an_empty_key_conflicts_on_a_constant() {
     insta::assert_snapshot!(table.live.upsert, @r#"INSERT INTO "public"."t" AS t ("n") SELECT u.c0 FROM unnest($1::bigint[]) AS u(c0) ON CONFLICT ((true)) DO UPDATE SET "n" = excluded."n""#);
     insta::assert_snapshot!(table.live.delete, @r#"DELETE FROM "public"."t""#);
     insta::assert_snapshot!(table.create_key("t"), @"CREATE UNIQUE INDEX ON t ((true))");
+}
+
+#[test]
+fn two_nulls_of_a_key_are_one() {
+    let columns = [("id", Type::Int8, "bigint"), ("maybe", Type::Numeric, "numeric")];
+    let table = table(&columns, vec![0, 1]);
+    insta::assert_snapshot!(table.create("TABLE", "t"), @r#"CREATE TABLE t ("id" bigint NOT NULL, "maybe" numeric)"#);
+    insta::assert_snapshot!(table.create_key("t"), @r#"CREATE UNIQUE INDEX ON t ("id", "maybe") NULLS NOT DISTINCT"#);
+    insta::assert_snapshot!(table.live.delete, @r#"DELETE FROM "public"."t" AS t USING unnest($1::bigint[], $2::numeric[]) AS u(c0, c1) WHERE t."id" = u.c0 AND (t."maybe" = u.c1 AND t."maybe"::text = (u.c1)::text OR t."maybe" IS NULL AND u.c1 IS NULL)"#);
+    insta::assert_snapshot!(table.delete_missing().replace(&table.fill.name, "FILL"), @r#"DELETE FROM "public"."t" AS t WHERE NOT EXISTS (SELECT FROM "public"."FILL" AS f WHERE t."id" = f."id" AND (t."maybe" IS NULL) = (f."maybe" IS NULL) AND coalesce(t."maybe"::text, '') = coalesce(f."maybe"::text, ''))"#);
 }
 
 #[test]

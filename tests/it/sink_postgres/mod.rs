@@ -67,12 +67,12 @@ impl World {
         let columns: Arc<[Column]> = columns
             .iter()
             .map(|row| Column {
+                not_null: key.contains(&row.get(0)),
                 name: row.get(0),
                 ty: value::resolve(row.get(1), &types),
                 sql_type: row.get(3),
                 type_oid: row.get(1),
                 typmod: row.get(2),
-                not_null: false,
             })
             .collect();
         let position = |name: &&str| columns.iter().position(|c| c.name == *name).unwrap();

@@ -15,13 +15,13 @@ use crate::harness::postgres::{Postgres, PostgresOptions};
 
 const TABLES: [&str; 5] = ["customers", "items", "orders", "products", "tags"];
 
-const SESSION: &str = "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
+pub(super) const SESSION: &str = "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
                        SET extra_float_digits = 1";
 
-type Row = Vec<Option<String>>;
+pub(super) type Row = Vec<Option<String>>;
 
 /// Rows of a query, as text.
-async fn rows(client: &Client, sql: &str) -> Result<Vec<Row>, String> {
+pub(super) async fn rows(client: &Client, sql: &str) -> Result<Vec<Row>, String> {
     let answer = client.simple_query(sql).await.map_err(|error| format!("{error:?}"))?;
     let row = |message: SimpleQueryMessage| match message {
         SimpleQueryMessage::Row(row) => {
@@ -214,7 +214,7 @@ impl Twin {
 }
 
 /// How often each row is there; what PostgreSQL leaves open is made one.
-fn counted(rows: Vec<Row>, types: &[Type]) -> BTreeMap<Row, usize> {
+pub(super) fn counted(rows: Vec<Row>, types: &[Type]) -> BTreeMap<Row, usize> {
     let mut counted = BTreeMap::new();
     for row in rows {
         let cells = row.into_iter().zip(types).map(|(cell, ty)| cell.map(|text| plain(&text, ty)));
@@ -244,7 +244,7 @@ fn plain(text: &str, ty: &Type) -> String {
 }
 
 /// Statements that change some rows.
-fn change(rng: &mut Rng) -> String {
+pub(super) fn change(rng: &mut Rng) -> String {
     let mut statements = String::new();
     for _ in 0..rng.usize(1..6) {
         let id = rng.u8(1..12);

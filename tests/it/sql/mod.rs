@@ -1,6 +1,7 @@
 //! Queries: what PostgreSQL takes and the planner plans, and that both see the same names and types.
 
 mod answers;
+mod daemon;
 pub(crate) mod generate;
 
 use std::fmt::Write as _;
