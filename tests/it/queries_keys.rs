@@ -73,7 +73,7 @@ const QUERIES: [(&str, &str); 6] = [
         "regions",
         "SELECT region, count(*) AS n, sum(price) AS total FROM \"Sales\".\"Orders\" GROUP BY region",
     ),
-    ("pairs", "SELECT DISTINCT region, trim_scale(price) AS price FROM \"Sales\".\"Orders\""),
+    ("pairs", "SELECT DISTINCT region, price FROM \"Sales\".\"Orders\""),
     (
         "family",
         "SELECT o.\"Id\", p.kind, p.id FROM \"Sales\".\"Orders\" o LEFT JOIN parts p ON p.order_id = o.\"Id\"",

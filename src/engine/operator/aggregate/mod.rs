@@ -40,11 +40,14 @@ pub(in crate::engine) struct Aggregate {
 
 struct Group {
     rows: i64,
-    /// The group's columns as they are shown, where the key does not say it (numeric 1.0 and 1.00).
-    shown: Option<Box<[u8]>>,
+    /// How many rows show the group's columns in another way than the key does (numeric 1.0 and 1.00).
+    shown: Option<Box<Shown>>,
     totals: Box<[Running]>,
     errors: Option<Box<Errors>>,
 }
+
+/// The group's columns as rows show them, and how many rows do.
+type Shown = BTreeMap<Box<[u8]>, i64>;
 
 /// How often each error is among a call's rows; a row's own error is every call's.
 type Errors = BTreeMap<(Option<usize>, Vec<u8>), i64>;
@@ -72,7 +75,7 @@ impl Aggregate {
             input,
         };
         if scalar {
-            let nothing = Group::new(&this.calls, None);
+            let nothing = Group::new(&this.calls);
             this.bytes += cost(&[], &nothing);
             this.groups.insert(Box::default(), nothing);
         }
@@ -168,14 +171,10 @@ impl Aggregate {
                 self.bytes -= cost(key, group);
                 group
             }
-            None => {
-                let mut shown = Vec::new();
-                self.group.iter().for_each(|&at| shown.extend_from_slice(datum(columns, at)));
-                let shown = (shown != key).then(|| shown.into());
-                self.groups.entry(key.into()).or_insert(Group::new(&self.calls, shown))
-            }
+            None => self.groups.entry(key.into()).or_insert(Group::new(&self.calls)),
         };
         group.rows += weight;
+        group.count_shown(key, self.group.iter().map(|&at| datum(columns, at)), weight);
         debug_assert!(group.rows >= 0, "a group has {} rows", group.rows);
         if end < row.len() {
             group.count_error(None, &row[end..], weight);
@@ -219,7 +218,7 @@ impl Aggregate {
     /// Appends the group's row, when there is one.
     fn write_row(&self, key: &[u8], out: &mut Vec<u8>) -> Result<bool, ValueError> {
         let Some(group) = self.groups.get(key) else { return Ok(false) };
-        out.extend_from_slice(group.shown.as_deref().unwrap_or(key));
+        out.extend_from_slice(group.shown().unwrap_or(key));
         for (at, call) in self.calls.iter().enumerate() {
             if let Some(error) = group.error(Some(at)) {
                 out.extend_from_slice(error);
@@ -350,14 +349,48 @@ fn distinct_firsts(
 }
 
 impl Group {
-    fn new(calls: &[Call], shown: Option<Box<[u8]>>) -> Self {
+    fn new(calls: &[Call]) -> Self {
         let totals = calls.iter().filter_map(|call| match call.source {
             Source::Total(_) | Source::DistinctTotal { .. } => {
                 Call::total_of(call.function, &call.types)
             }
             _ => None,
         });
-        Self { rows: 0, shown, totals: totals.collect(), errors: None }
+        Self { rows: 0, shown: None, totals: totals.collect(), errors: None }
+    }
+
+    fn count_shown<'d>(
+        &mut self,
+        key: &[u8],
+        datums: impl Iterator<Item = &'d [u8]> + Clone,
+        weight: i64,
+    ) {
+        let mut rest = Some(key);
+        for datum in datums.clone() {
+            rest = rest.and_then(|rest| rest.strip_prefix(datum));
+        }
+        if rest.is_some_and(<[u8]>::is_empty) {
+            return;
+        }
+        let shown = self.shown.get_or_insert_default();
+        let datums: Vec<&[u8]> = datums.collect();
+        let datums: Box<[u8]> = datums.concat().into();
+        let rows = shown.entry(datums).or_default();
+        *rows += weight;
+        if *rows == 0 {
+            shown.retain(|_, rows| *rows != 0);
+        }
+        if shown.is_empty() {
+            self.shown = None;
+        }
+    }
+
+    /// As the first of its rows shows it, by bytes; `None`: as the key does. What no row shows any more is
+    /// not shown, and it does not depend on the order of changes.
+    fn shown(&self) -> Option<&[u8]> {
+        let shown = self.shown.as_ref()?;
+        let as_the_key = self.rows - shown.values().sum::<i64>();
+        shown.keys().next().filter(|_| as_the_key == 0).map(|shown| &**shown)
     }
 
     /// Whether the row is one of the call's; counts the error where it cannot be told, or looked at.
@@ -430,6 +463,7 @@ impl Group {
 /// What a group costs in memory, and its place in the map.
 fn cost(key: &[u8], group: &Group) -> usize {
     let place = (size_of::<Group>() + size_of::<Box<[u8]>>()) * 4 / 3 + key.len();
-    let shown = group.shown.as_ref().map_or(0, |shown| shown.len());
+    let shown = group.shown.iter().flat_map(|shown| shown.keys());
+    let shown: usize = shown.map(|shown| shown.len() + size_of::<(Box<[u8]>, i64)>()).sum();
     place + shown + group.totals.iter().map(Running::bytes).sum::<usize>()
 }
