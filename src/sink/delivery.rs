@@ -160,10 +160,11 @@ fn translate(step: &output::Step) -> Step {
 fn tell_refused(sink: &str, projections: &[SinkProjection], refused: &[Poison]) {
     for poison in refused.iter().take(REFUSED_TOLD_MAX) {
         let projection = &projections[poison.projection];
+        let types = projection.key.iter().map(|&at| &projection.columns[at].ty);
         tracing::warn!(
             sink,
             projection = %projection.name,
-            key = key_text(projection.key.iter().map(|&at| &projection.columns[at].ty), poison.entry.key()),
+            key = %key_text(types, poison.entry.key()),
             lsn = %poison.entry.lsn(),
             error = %poison.error,
             "the sink refuses a row for good"

@@ -178,7 +178,7 @@ async fn what_cannot_be_computed_is_missing_and_counted_until_it_can() {
         world.compare("shares", &format!("({query} WHERE {computed})"), &["id"]).await;
     }
     let log = daemon.log();
-    for words in ["key=\"2\"", "division by zero", "invalid input syntax for type integer"] {
+    for words in ["key=2", "division by zero", "invalid input syntax for type integer"] {
         assert!(log.contains(words), "{words}: {log}");
     }
 }

@@ -222,20 +222,20 @@ fn turn(
         match notice {
             Notice::Conflict { rows, .. } => tracing::error!(
                 projection,
-                key,
+                %key,
                 %lsn,
                 rows,
                 "a key is claimed by several rows: none of them is shown"
             ),
             Notice::Refused { error, .. } => tracing::error!(
                 projection,
-                key,
+                %key,
                 %lsn,
                 error,
                 "a row cannot be computed: it is not shown"
             ),
             Notice::Accepted { .. } => {
-                tracing::info!(projection, key, %lsn, "the row is shown again");
+                tracing::info!(projection, %key, %lsn, "the row is shown again");
             }
         }
     }
