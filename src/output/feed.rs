@@ -152,6 +152,7 @@ impl Feed {
                 continue;
             }
             match *standing {
+                Standing::Blocked => lane.stage = Stage::Unknown,
                 Standing::Fresh { generation, reaching } => {
                     lane.refill(generation.max(lane.generation) + 1);
                     lane.held_until = reaching;

@@ -18,6 +18,8 @@ pub enum Standing {
     Fresh { generation: u64, reaching: Lsn },
     /// Every change before `lsn` is in it, no row is as new as `reaching`.
     At { lsn: Lsn, reaching: Lsn, generation: u64 },
+    /// Something there stands in its way: it gets nothing before the sink is opened again.
+    Blocked,
 }
 
 /// For people: what a lane is doing.

@@ -14,6 +14,8 @@ pub struct Checkpoint {
     pub batch: Batch,
     pub position: Position,
     pub committed_at: i64,
+    /// The greatest transaction that the stream has brought; 0: none.
+    pub xid: u32,
 }
 
 /// Where it is remembered up to which position a lane's outcomes are known, letters included.
@@ -85,7 +87,7 @@ impl Machine {
             load.backlog_end += 1;
         }
         let committed_at = self.progress.committed_at;
-        Checkpoint { batch, position: self.position, committed_at }
+        Checkpoint { batch, position: self.position, committed_at, xid: self.xid_max }
     }
 
     /// Forgets changes that the store and all sinks have, and those that the slowest would have to

@@ -116,6 +116,8 @@ pub struct MachineInit {
     pub sinks: Vec<SinkInit>,
     pub position: Position,
     pub committed_at: i64,
+    /// The greatest transaction that the stream has brought; 0: none.
+    pub xid_max: u32,
     pub load: Option<LoadInit>,
     pub tombstone_bytes_max: usize,
 }
@@ -154,6 +156,8 @@ pub struct Machine {
     pub(super) progress: Progress,
     pub(super) transactions_total: u64,
     pub(super) xid: u32,
+    /// The greatest one so far, by their order, which wraps around; 0: none.
+    pub(super) xid_max: u32,
     pub(super) projections: Vec<Projection>,
     pub(super) sinks: Vec<Sink>,
     pub(super) load: Option<Load>,
@@ -263,6 +267,7 @@ impl Machine {
             progress: Progress { applied: position.lsn, committed_at: init.committed_at },
             transactions_total: 0,
             xid: 0,
+            xid_max: init.xid_max,
             projections,
             sinks,
             load: init.load.map(Load::new),
@@ -312,7 +317,7 @@ impl Machine {
         let message: Message<'_> = decode(body)?;
         match self.transactions.step(message)? {
             None => {}
-            Some(Event::Begin { xid, .. }) => self.xid = xid,
+            Some(Event::Begin { xid, .. }) => self.begin(xid),
             Some(Event::Relation(relation)) => {
                 if let Some(route) = self.routes.get_mut(&relation.oid) {
                     match self.tables[route.table].stage {
@@ -336,6 +341,18 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    fn begin(&mut self, xid: u32) {
+        self.xid = xid;
+        if self.xid_max == 0 || xid.wrapping_sub(self.xid_max) < 1 << 31 {
+            self.xid_max = xid;
+        }
+    }
+
+    /// The greatest transaction that the stream has brought; 0: none.
+    pub fn xid_max(&self) -> u32 {
+        self.xid_max
     }
 
     pub(super) fn tables_that(&self, are: impl Fn(&Stage) -> bool) -> Vec<TableId> {

@@ -17,13 +17,17 @@ pub(crate) mod check;
 mod engine_thread;
 pub(crate) mod explain;
 mod facts;
+mod history;
 mod link;
 mod load_task;
+mod plan_load;
 mod queries;
 mod report;
 mod schema;
+mod standing;
 mod start;
 mod stream_task;
+mod wal_budget;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +48,7 @@ use crate::sink::delivery::{chain, deliver};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::redis::RedisSink;
-use crate::sink::{Backoff, Sink, SinkError, SinkProjection};
+use crate::sink::{Backoff, Origin, Sink, SinkError, SinkProjection};
 use crate::source::stream::gulp_queue;
 use crate::state::Store;
 
@@ -77,7 +81,10 @@ fn signals(cancel: CancellationToken) -> anyhow::Result<impl Future<Output = ()>
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // A file beyond the limit of its size is an error of whoever writes it, not our end.
+    let too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     Ok(async move {
+        let _too_large = too_large;
         for round in 0..2 {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -98,11 +105,19 @@ async fn daemon(config: Arc<Config>, cancel: CancellationToken) -> anyhow::Resul
     let tasks = TaskTracker::new();
     tasks.spawn(shared.serve(&config, cancel.clone()).await?);
     tasks.spawn(shared.push(params.clone(), cancel.clone()));
+    tasks.spawn(wal_budget::guard(
+        Arc::clone(&config),
+        params.clone(),
+        Arc::clone(&shared),
+        cancel.clone(),
+    ));
     introduce(&config, &params);
     let mut backoff = Backoff::default();
     let ended = loop {
-        let why = match pipeline(&config, &params, &shared, &cancel, &mut backoff).await {
-            Ok(()) => break Ok(()),
+        let why = match undisturbed(&config, &params, &shared, &cancel, &mut backoff).await {
+            Ok(()) if cancel.is_cancelled() => break Ok(()),
+            // The slot was dropped meanwhile.
+            Ok(()) => continue,
             Err(error) if error.is_final() => break Err(error.into()),
             Err(error) => error,
         };
@@ -173,6 +188,31 @@ impl PipelineError {
     }
 }
 
+/// One pipeline, unless the slot is about to be dropped: it ends then, and none begins before that is
+/// done.
+async fn undisturbed(
+    config: &Arc<Config>,
+    params: &Params,
+    shared: &Arc<Shared>,
+    cancel: &CancellationToken,
+    backoff: &mut Backoff,
+) -> Result<(), PipelineError> {
+    let mut dropping = shared.dropping_slot().subscribe();
+    let free = async { dropping.wait_for(|dropping| !dropping).await.is_ok() };
+    cancel.run_until_cancelled(free).await;
+    let stop = cancel.child_token();
+    let pipeline = pipeline(config, params, shared, &stop, backoff);
+    tokio::pin!(pipeline);
+    let mut dropping = shared.dropping_slot().subscribe();
+    tokio::select! {
+        ended = &mut pipeline => ended,
+        _ = dropping.wait_for(|dropping| *dropping) => {
+            stop.cancel();
+            pipeline.await
+        }
+    }
+}
+
 /// Builds one pipeline and waits for its end. `Ok`: it was told to stop.
 async fn pipeline(
     config: &Arc<Config>,
@@ -183,8 +223,9 @@ async fn pipeline(
 ) -> Result<(), PipelineError> {
     // A quarter of the memory is the store's own, for reading and for writing.
     let store = Store::open(&config.state.dir, config.state.memory / 4)?;
+    let waits = |blocker: Option<&_>| shared.load_waits(blocker);
     let started = tokio::select! {
-        started = start::prepare(config, params, &store, cancel) => started?,
+        started = start::prepare(config, params, &store, &waits, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
     };
     let begun = std::time::Instant::now();
@@ -229,7 +270,7 @@ impl Pipeline {
     }
 
     async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
-        let Started { init, load, sinks, owner, scope, catalog, divided, apart, .. } = started;
+        let Started { init, load, sinks, origin, scope, catalog, divided, apart, .. } = started;
         let (fallen, fallen_seen) = watch::channel(Vec::new());
         let report = Report::new(
             &self.shared,
@@ -261,7 +302,7 @@ impl Pipeline {
         };
         self.start_engine(thread, sinks.len(), ended.clone())?;
         for (at, (sink, projections)) in self.config.sinks.clone().iter().zip(sinks).enumerate() {
-            self.start_delivery(at, sink, &owner, projections, &commands);
+            self.start_delivery(at, sink, &origin, projections, &commands);
         }
         if let Some(load) = load {
             let tables = started.table_names.clone();
@@ -283,13 +324,19 @@ impl Pipeline {
                 }
             });
         }
+        let source = stream_task::Source {
+            params: self.params.clone(),
+            slot: self.config.source.slot.clone(),
+            publication: self.config.source.publication.clone(),
+            system_id: catalog.server.system_id.clone(),
+            timeline: origin.history.timeline,
+        };
         self.tasks.spawn(stream_task::run(
-            self.params.clone(),
-            self.config.source.slot.clone(),
-            self.config.source.publication.clone(),
+            source,
             gulp_sender,
             durable_seen,
             commands.clone(),
+            ended.clone(),
             Arc::clone(&self.shared),
             self.cancel.clone(),
         ));
@@ -357,27 +404,24 @@ impl Pipeline {
         &self,
         at: usize,
         config: &SinkConfig,
-        owner: &str,
+        origin: &Origin,
         projections: Vec<SinkProjection>,
         commands: &Commands,
     ) {
         let link = Link::new(at, commands.clone(), self.shared.sink(at));
-        let owner = owner.to_owned();
+        let origin = origin.clone();
         let (config, cancel) = (config.clone(), self.cancel.clone());
-        if projections.is_empty() {
-            return;
-        }
         match config.kind {
             SinkKind::Postgres => {
-                let sink = Ok(PostgresSink::new(&config, owner, projections.clone()));
+                let sink = Ok(PostgresSink::new(&config, origin, projections.clone()));
                 self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
             }
             SinkKind::Redis => {
-                let sink = RedisSink::new(&config, owner, projections.clone());
+                let sink = RedisSink::new(&config, origin, projections.clone());
                 self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
             }
             SinkKind::Elasticsearch => {
-                let sink = ElasticsearchSink::new(&config, owner, projections.clone());
+                let sink = ElasticsearchSink::new(&config, origin, projections.clone());
                 if let Ok(sink) = &sink {
                     self.shared.refresher(&config.name, sink.refresher());
                 }

@@ -238,6 +238,7 @@ impl World {
             }],
             position: kept.position,
             committed_at: 0,
+            xid_max: 0,
             load,
             tombstone_bytes_max: usize::MAX,
         };

@@ -253,7 +253,9 @@ async fn set_user(redis: &Redis, name: &str, rules: &[&str]) {
 fn why(error: SinkError) -> String {
     match error {
         SinkError::Retryable { what, .. } => format!("retryable: {what}"),
-        SinkError::Fatal { what, hint } => format!("fatal: {what} / {hint}"),
+        SinkError::Fatal { what, hint } | SinkError::Blocked { what, hint, .. } => {
+            format!("fatal: {what} / {hint}")
+        }
     }
 }
 
@@ -599,11 +601,21 @@ async fn the_watermark_says_what_the_step_said() {
     let found = watermark(&mut client, "orders").await;
     let field = |name: &str| found[name].as_str();
     assert_eq!(
-        ["lsn", "committed_at", "settled", "generation", "owner", "reaching", "fingerprint"]
-            .map(field),
-        ["0/64", "2000-02-29 00:00:00.5+00", "false", "1", OWNER, "0/6F", "orders-1"]
+        [
+            "lsn",
+            "committed_at",
+            "settled",
+            "generation",
+            "owner",
+            "reaching",
+            "fingerprint",
+            "history"
+        ]
+        .map(field),
+        ["0/64", "2000-02-29 00:00:00.5+00", "false", "1", OWNER, "0/6F", "orders-1", "0.1"]
     );
     let expected = Watermark {
+        history: "0.1".into(),
         lsn: Lsn(100),
         reaching: Lsn(111),
         committed_at: 5_097_600_500_000,
@@ -636,6 +648,7 @@ async fn the_watermark_says_what_the_step_said() {
     reshaped.begin_fill(0, 5).await.unwrap();
     reshaped.fill(0, &[row(&orders, 150, &[Some("1"), None, None, None])]).await.unwrap();
     let filling = Watermark {
+        history: "0.1".into(),
         lsn: Lsn::ZERO,
         reaching: Lsn(151),
         committed_at: old.committed_at,

@@ -454,7 +454,7 @@ async fn the_watch_tells_changes_and_survives_the_server() {
     wait::until("the slot to retain what was written", async || {
         let reading = readings.recv().await.unwrap();
         assert_eq!(reading.changes, []);
-        let retained = reading.catalog.slot.as_ref().unwrap().retained_bytes;
+        let retained = reading.catalog.slot.as_ref().unwrap().wal.retained_bytes;
         if retained > 500_000 { Ok(()) } else { Err(retained) }
     })
     .await;

@@ -67,6 +67,13 @@ impl World {
         self.reporting = self.postgres.client(&self.sink).await;
     }
 
+    /// The source's name leads to another server from now on, which has a database of the same name.
+    pub(crate) async fn move_source(&mut self, to: &Postgres) {
+        self.client = to.client(&self.source).await;
+        self.source_net.lead_to(to.port());
+        self.source_net.heal();
+    }
+
     /// Source, sinks, and the projections.
     pub(crate) fn config(&self, projections: &str) -> String {
         self.config_with("", projections)

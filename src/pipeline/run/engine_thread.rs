@@ -37,7 +37,7 @@ const REPORT_PAUSE: Duration = Duration::from_millis(250);
 pub(super) enum Command {
     /// A new stream begins: every gulp of the one before is in the queue. Answers where to begin.
     Connected {
-        reply: oneshot::Sender<Lsn>,
+        reply: oneshot::Sender<Stands>,
     },
     Opened {
         sink: usize,
@@ -99,6 +99,14 @@ pub(super) enum Command {
         table: usize,
     },
     Stop,
+}
+
+/// How far the machine is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stands {
+    pub lsn: Lsn,
+    /// The greatest transaction that the stream has brought; 0: none.
+    pub xid: u32,
 }
 
 pub(super) type Facts = Vec<(String, Option<Vec<u8>>)>;
@@ -259,7 +267,8 @@ impl EngineThread {
                     self.machine.gulp(&gulp.bytes)?;
                 }
                 // The task that asked may be gone: then nobody needs the answer.
-                let _ = reply.send(self.machine.connected());
+                let lsn = self.machine.connected();
+                let _ = reply.send(Stands { lsn, xid: self.machine.xid_max() });
             }
             Command::Opened { sink, standings } => {
                 places[sink] = Place::default();

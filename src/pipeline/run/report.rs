@@ -25,8 +25,10 @@ use crate::pipeline::{Counts, Machine, MachineInit, Stage};
 use crate::sink::Outcome;
 use crate::sink::delivery::chain;
 use crate::sink::elasticsearch::Refresher;
+use crate::source::catalog::SlotWal;
 use crate::source::load::LoadPlan;
 use crate::source::replication::System;
+use crate::source::slot::Blocker;
 use crate::state::{self, Store};
 
 /// Somebody who looks at metrics or status waits for so long at most.
@@ -46,6 +48,8 @@ pub(super) struct Shared {
     refreshers: Mutex<HashMap<String, Refresher>>,
     /// To the engine's thread, while there is one.
     commands: Mutex<Option<Commands>>,
+    slot_wal: watch::Sender<SlotWal>,
+    dropping_slot: watch::Sender<bool>,
 }
 
 /// One sink's part.
@@ -55,6 +59,8 @@ pub(super) struct SinkShared {
     metrics: SinkMetrics,
     lanes: Vec<Lane>,
     health: Mutex<Health>,
+    /// Projections that stand still in it, and why.
+    blocked: Mutex<HashMap<String, String>>,
 }
 
 struct Lane {
@@ -106,11 +112,13 @@ impl Shared {
                 metrics: metrics.sink(&sink.name),
                 lanes,
                 health: Mutex::new(Health { up: false, error: None, since: started_at }),
+                blocked: Mutex::new(HashMap::new()),
             }));
         }
         let source = SourceStatus {
             slot: config.source.slot.clone(),
             publication: config.source.publication.clone(),
+            wal_budget_bytes: config.source.wal_budget,
             ..SourceStatus::default()
         };
         let this = Self {
@@ -124,6 +132,8 @@ impl Shared {
             sinks,
             refreshers: Mutex::new(HashMap::new()),
             commands: Mutex::new(None),
+            slot_wal: watch::channel(SlotWal::default()).0,
+            dropping_slot: watch::channel(false).0,
         };
         this.publish(this.document(config, Vec::new(), Vec::new(), StateStatus::default()));
         Ok(Arc::new(this))
@@ -231,9 +241,41 @@ impl Shared {
         self.board.set_source_end(system.xlogpos);
     }
 
-    pub(super) fn retained(&self, bytes: u64) {
-        lock(&self.source).retained_bytes = bytes;
-        self.metrics.slot_retained_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    /// What the server keeps for the slot; nothing where there is none.
+    pub(super) fn retained(&self, wal: SlotWal) {
+        lock(&self.source).retained_bytes = wal.retained_bytes;
+        self.metrics.slot_retained_bytes.set(number(wal.retained_bytes));
+        self.slot_wal.send_replace(wal);
+    }
+
+    /// Each look at what the server keeps for the slot, whoever looks.
+    pub(super) fn slot_wal(&self) -> watch::Receiver<SlotWal> {
+        self.slot_wal.subscribe()
+    }
+
+    pub(super) fn wal_budget(&self, alarm: Option<String>, held_by: Option<String>) {
+        let mut source = lock(&self.source);
+        (source.wal_alarm, source.wal_held_by) = (alarm, held_by);
+        drop(source);
+        self.refresh();
+    }
+
+    /// While it is true the slot is being dropped and no pipeline may use it.
+    pub(super) fn dropping_slot(&self) -> &watch::Sender<bool> {
+        &self.dropping_slot
+    }
+
+    /// The load cannot begin before this transaction has ended; `None`: it can.
+    pub(super) fn load_waits(&self, blocker: Option<&Blocker>) {
+        let mut load = lock(&self.load);
+        match blocker {
+            Some(blocker) => {
+                load.get_or_insert_default().waiting_for = Some(blocker.to_string());
+            }
+            None => *load = None,
+        }
+        drop(load);
+        self.refresh();
     }
 
     pub(super) fn load_begins<'a>(
@@ -288,6 +330,7 @@ impl Shared {
     fn refresh(&self) {
         let mut status = Status::clone(&self.status.borrow());
         status.source = lock(&self.source).clone();
+        status.load = lock(&self.load).clone();
         status.sinks = self.sinks.iter().map(|sink| sink.status()).collect();
         self.publish(status);
     }
@@ -321,6 +364,14 @@ impl SinkShared {
         }
         health.up = false;
         health.error = Some(why.to_owned());
+    }
+
+    pub(super) fn blocked(&self, projection: &str, why: Option<String>) {
+        let mut blocked = lock(&self.blocked);
+        match why {
+            Some(why) => blocked.insert(projection.to_owned(), why),
+            None => blocked.remove(projection),
+        };
     }
 
     pub(super) fn done(&self, work: &Work, took: Duration) {
@@ -591,6 +642,7 @@ impl Report {
                 lanes.push(LaneStatus {
                     sink: sink.name.clone(),
                     state: http::LaneState::Halted,
+                    error: None,
                     lsn,
                     settled,
                     generation: 0,
@@ -622,9 +674,15 @@ impl Report {
                 shown.metrics.dead_letters.set(number(dead));
                 shown.metrics.lag_bytes.set(number(lag_bytes));
                 shown.metrics.lag_seconds.set(lag_seconds);
+                let error = lock(&sink.blocked).get(projection).cloned();
+                let state = match error {
+                    Some(_) => http::LaneState::Halted,
+                    None => machine.lane_state(at, lane).into(),
+                };
                 lanes.push(LaneStatus {
                     sink: sink.name.clone(),
-                    state: machine.lane_state(at, lane).into(),
+                    state,
+                    error,
                     lsn: delivered.lsn,
                     settled: delivered.settled,
                     generation: machine.generation(at, lane),

@@ -9,21 +9,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
-use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
+use super::facts::{self, OutputFact, SourceFact, Stored, TableFact, TableShape};
+use super::history::{self, Identity};
+use super::plan_load::{self, StartedLoad};
+use super::standing::{self, Standing};
 use super::{check, queries};
-use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
+use crate::config::{Config, Diagnostic, OnError, ProjectionConfig};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
 use crate::pipeline::{
-    Letter, LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit,
-    letter_key, told_fact,
+    Letter, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit, letter_key,
+    told_fact,
 };
-use crate::sink::SinkProjection;
+use crate::sink::{Origin, SinkProjection};
 use crate::source::catalog::{Catalog, Scope, Table};
-use crate::source::load::{LoadLeaf, LoadPlan, LoadTable, Window};
-use crate::source::replication::{Lifetime, ReplicationConnection};
+use crate::source::replication::ReplicationConnection;
 use crate::source::{APPLICATION_NAME, check as source_check, publication, slot};
 use crate::sql::plan::Plan;
 use crate::state::{self, Store};
@@ -52,6 +54,10 @@ pub(super) enum StartError {
     /// What `check` tells; they have come up since the start, or the source was away then.
     #[error("{}", .0.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; "))]
     Faults(Vec<Diagnostic>),
+    #[error(
+        "the state is damaged: it stands at {position} and holds a row of {table} from {row}; stop Readside and remove state.dir: a deleted directory costs a reload, no more"
+    )]
+    TwoMoments { table: String, row: Lsn, position: Lsn },
     #[error("table {0} does not exist or cannot be followed")]
     Table(String),
 }
@@ -61,6 +67,7 @@ impl StartError {
     pub(super) fn is_final(&self) -> bool {
         match self {
             StartError::OtherSystem { .. }
+            | StartError::TwoMoments { .. }
             | StartError::SlotLost { .. }
             | StartError::SlotForeign { .. } => true,
             StartError::State(error) => error.is_final(),
@@ -77,41 +84,26 @@ pub(super) struct Started {
     pub scope: Scope,
     /// By sink of the configuration.
     pub sinks: Vec<Vec<SinkProjection>>,
-    pub owner: String,
+    pub origin: Origin,
     pub table_names: Vec<String>,
     /// By the catalog alone.
     pub divided: Apart,
     pub apart: Apart,
 }
 
-/// A load that begins or goes on.
-pub(super) struct StartedLoad {
-    pub plan: LoadPlan,
-    pub done: BTreeSet<u32>,
-    pub window: Window,
-    pub from: Lsn,
-    /// The machine's tables that it loads, in the order of the plan's numbers.
-    pub tables: Vec<LoadedTable>,
-}
-
-pub(super) struct LoadedTable {
-    /// Position in `MachineInit::tables`.
-    pub machine: usize,
-    pub of_source: LoadTable,
-}
-
 /// A table in use, from the catalog.
-struct Used<'a> {
-    name: String,
-    table: &'a Table,
-    layout: TableLayout,
-    shape: TableShape,
+pub(super) struct Used<'a> {
+    pub name: String,
+    pub table: &'a Table,
+    pub layout: TableLayout,
+    pub shape: TableShape,
 }
 
 pub(super) async fn prepare(
     config: &Config,
     params: &Params,
     store: &Store,
+    waits: slot::Waits<'_>,
     cancel: &CancellationToken,
 ) -> Result<Started, StartError> {
     let session = pg::connect(params, APPLICATION_NAME).await?;
@@ -134,17 +126,19 @@ pub(super) async fn prepare(
         tracing::error!(projection, why, "the projection stays as it is");
     }
     distrust_apart(&apart, store)?;
-    let Standing { stored, slot: slot_at } =
-        keep_or_forget(config, params, store, &catalog, cancel).await?;
+    let identity = identify(params).await?;
+    let Standing { stored, slot: slot_at, epoch } =
+        standing::keep_or_forget(config, params, store, &catalog, &identity, waits, cancel).await?;
     let used = used_tables(config, &catalog)?;
     forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
-    let load = match kept.unfinished_load(store, &used)? {
+    let load = match plan_load::unfinished(&kept, store, &used)? {
         Some(load) => Some(load),
         None if kept.to_load(&used).is_empty() => None,
         None => {
             let slot = &scope.slot;
-            Some(begin_load(params, &session, store, &mut kept, &used, slot, cancel).await?)
+            let opened = slot::open_window(params, APPLICATION_NAME, slot, waits, cancel).await?;
+            Some(plan_load::begin(&session, store, &mut kept, &used, opened).await?)
         }
     };
     let position = match (&load, stored) {
@@ -163,15 +157,18 @@ pub(super) async fn prepare(
         slot: scope.slot.clone(),
         publication: scope.publication.clone(),
         database: catalog.server.database.clone(),
+        timeline: identity.system.timeline,
+        epoch,
     };
     let owner = check::owner(config, &catalog);
+    let origin = Origin { owner, history: identity.history(epoch) };
     let mut batch = Batch::default();
     facts::set(&mut batch, facts::SOURCE, &source);
-    let committed_at = match stored {
-        Some(stored) => stored.committed_at,
-        None => now(&session).await?,
+    let (committed_at, xid_max) = match stored {
+        Some(stored) => (stored.committed_at, stored.xid),
+        None => (now(&session).await?, 0),
     };
-    batch.fact(facts::POSITION, Stored::at(position, committed_at).to_bytes());
+    batch.fact(facts::POSITION, Stored::at(position, committed_at, xid_max).to_bytes());
     let (projections, sink_projections) =
         projections(config, &bound, &used, position, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
@@ -179,7 +176,7 @@ pub(super) async fn prepare(
         facts::set(&mut batch, facts::table(&used.name), fact);
     }
     store.write(&batch)?;
-    let tables = tables(&used, &kept, store)?;
+    let tables = tables(&used, &kept, position, store)?;
     let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), Some(init)));
     Ok(Started {
         table_names: used.iter().map(|used| used.name.clone()).collect(),
@@ -189,6 +186,7 @@ pub(super) async fn prepare(
             sinks: sinks(config, &bound, store)?,
             position,
             committed_at,
+            xid_max,
             load: load_init,
             tombstone_bytes_max: usize::try_from(config.state.tombstones).unwrap_or(usize::MAX),
         },
@@ -196,10 +194,16 @@ pub(super) async fn prepare(
         catalog: whole,
         scope,
         sinks: sink_projections,
-        owner,
+        origin,
         divided,
         apart,
     })
+}
+
+/// Who the source is, and where its WAL comes from.
+async fn identify(params: &Params) -> Result<Identity, StartError> {
+    let mut connection = ReplicationConnection::connect(params, APPLICATION_NAME).await?;
+    Ok(history::identify(&mut connection).await?)
 }
 
 /// The source's clock, in microseconds since 2000-01-01 UTC: all that a first load begins with was
@@ -248,78 +252,6 @@ fn distrust_apart(apart: &Apart, store: &Store) -> Result<(), StartError> {
     if batch.is_empty() { Ok(()) } else { Ok(store.write(&batch)?) }
 }
 
-/// Where state and slot stand.
-struct Standing {
-    /// `None`: all is to be loaded.
-    stored: Option<Stored>,
-    slot: Lsn,
-}
-
-/// Makes sure that slot and state belong together. Afterwards the slot exists.
-async fn keep_or_forget(
-    config: &Config,
-    params: &Params,
-    store: &Store,
-    catalog: &Catalog,
-    cancel: &CancellationToken,
-) -> Result<Standing, StartError> {
-    let name = &config.source.slot;
-    let mut stored: Option<Stored> = facts::read(store, facts::POSITION)?;
-    let source: Option<SourceFact> = facts::read(store, facts::SOURCE)?;
-    if let Some(source) = &source
-        && source.system_id != catalog.server.system_id
-    {
-        let found = &catalog.server.system_id;
-        if config.source.accept_system.as_ref() != Some(found) {
-            return Err(StartError::OtherSystem {
-                stored: source.system_id.clone(),
-                slot: source.slot.clone(),
-                found: found.clone(),
-            });
-        }
-        stored = forget(stored, "the source is another system, which source.accept_system accepts");
-    }
-    if source
-        .is_some_and(|source| source.slot != *name || source.database != catalog.server.database)
-    {
-        stored = forget(stored, "the state belongs to another slot or database");
-    }
-    let lost = match slot::state(catalog) {
-        slot::State::Usable(confirmed) => {
-            let ours = stored.map(|stored| stored.position().lsn);
-            if ours.is_some_and(|ours| ours < confirmed) {
-                stored = forget(stored, "the slot has been acknowledged beyond the state");
-            }
-            return Ok(Standing { stored, slot: confirmed });
-        }
-        slot::State::Foreign(why) => {
-            return Err(StartError::SlotForeign { slot: name.clone(), why: why.to_string() });
-        }
-        slot::State::Missing => stored.is_some().then(|| "is gone".to_owned()),
-        slot::State::Lost(why) => Some(why),
-    };
-    if let Some(why) = lost {
-        if config.source.on_slot_loss == OnSlotLoss::Stop {
-            return Err(StartError::SlotLost { slot: name.clone(), why });
-        }
-        tracing::warn!(slot = name, why, "the slot is lost: everything is loaded anew");
-        if catalog.slot.is_some() {
-            let mut connection = ReplicationConnection::connect(params, APPLICATION_NAME).await?;
-            connection.drop_slot(name).await?;
-        }
-    }
-    let created = slot::create(params, APPLICATION_NAME, name, Lifetime::Permanent, cancel).await?;
-    tracing::info!(slot = name, at = %created.consistent_point, "slot created");
-    Ok(Standing { stored: None, slot: created.consistent_point })
-}
-
-fn forget(stored: Option<Stored>, why: &str) -> Option<Stored> {
-    if stored.is_some() {
-        tracing::warn!(why, "the state is not used: everything is loaded anew");
-    }
-    None
-}
-
 fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>>, StartError> {
     let mut used = Vec::new();
     for name in source_check::scope(config).tables {
@@ -336,11 +268,13 @@ fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>
         let enums: BTreeSet<u32> =
             table.columns.iter().flat_map(|column| column.enums.iter().copied()).collect();
         let labels = enums.iter().filter_map(|oid| catalog.enums.get(oid));
+        let publication = catalog.publication.as_ref();
         let shape = TableShape {
             oid: table.oid,
             layout: describe(&layout),
             leaves: leaves.collect(),
             labels: labels.flat_map(|found| found.labels.iter().cloned()).collect(),
+            publication: publication.map_or((0, 0), |found| (found.oid, found.touched)),
         };
         used.push(Used { name: facts::table_name(&name), table, layout, shape });
     }
@@ -381,10 +315,12 @@ fn describe(layout: &TableLayout) -> String {
 }
 
 /// What of the state is used.
-struct Kept {
+pub(super) struct Kept {
     /// By position in the used tables.
-    facts: Vec<Option<TableFact>>,
-    next_rows_of: RowsOf,
+    pub facts: Vec<Option<TableFact>>,
+    /// Rows of outputs, too.
+    outputs: bool,
+    pub next_rows_of: RowsOf,
 }
 
 impl Kept {
@@ -396,123 +332,35 @@ impl Kept {
             table_facts.push(fact.map(|fact| TableFact { shape: used.shape.clone(), ..fact }));
         }
         let next_rows_of = facts::read(store, facts::ROWS_OF)?.unwrap_or(0);
-        Ok(Self { facts: table_facts, next_rows_of })
+        Ok(Self { facts: table_facts, outputs: any, next_rows_of })
     }
 
     fn any_live(&self) -> bool {
         self.facts.iter().flatten().any(|fact| fact.live)
     }
 
-    fn to_load(&self, used: &[Used<'_>]) -> Vec<usize> {
+    pub(super) fn to_load(&self, used: &[Used<'_>]) -> Vec<usize> {
         let live = |at: &usize| self.facts[*at].as_ref().is_some_and(|fact| fact.live);
         (0..used.len()).filter(|at| !live(at)).collect()
     }
 
-    fn new_rows_of(&mut self) -> RowsOf {
+    pub(super) fn new_rows_of(&mut self) -> RowsOf {
         self.next_rows_of += 1;
         self.next_rows_of
     }
-
-    /// The load that a restart interrupted, if it still loads what has to be loaded.
-    fn unfinished_load(
-        &self,
-        store: &Store,
-        used: &[Used<'_>],
-    ) -> Result<Option<(StartedLoad, LoadInit)>, StartError> {
-        let Some(fact) = facts::read::<LoadFact>(store, facts::LOAD)? else { return Ok(None) };
-        let to_load = self.to_load(used);
-        let names: Vec<&String> = to_load.iter().map(|&at| &used[at].name).collect();
-        let known = to_load.iter().all(|&at| self.facts[at].is_some());
-        let (true, Ok(window)) =
-            (known && names.iter().copied().eq(&fact.tables), fact.window.parse())
-        else {
-            return Ok(None);
-        };
-        let mut done = BTreeSet::new();
-        let mut bound = Lsn::ZERO;
-        for (id, bytes) in store.facts("chunk/")? {
-            done.extend(id.parse::<u32>().ok());
-            bound = bound.max(Lsn(facts::number(Some(&bytes))));
-        }
-        let tables = loaded_tables(used, &to_load);
-        let mut chunks_left = chunks_of(&fact.plan, &tables);
-        chunks_left.retain(|chunk, _| !done.contains(chunk));
-        tracing::info!(
-            chunks_done = done.len(),
-            chunks_left = chunks_left.len(),
-            "the load goes on"
-        );
-        let from = Lsn(fact.from);
-        let init = LoadInit { from, bound, chunks_left, backlog_end: store.backlog_end()? };
-        Ok(Some((StartedLoad { plan: fact.plan, done, window, from, tables }, init)))
-    }
 }
 
-fn loaded_tables(used: &[Used<'_>], to_load: &[usize]) -> Vec<LoadedTable> {
-    let table = |&at: &usize| LoadedTable {
-        machine: at,
-        of_source: LoadTable {
-            name: used[at].table.name.clone(),
-            layout: used[at].layout.clone(),
-            leaves: (used[at].table.leaves.iter().zip(0..))
-                .map(|(leaf, number)| LoadLeaf { oid: leaf.oid, name: leaf.name.clone(), number })
-                .collect(),
-        },
-    };
-    to_load.iter().map(table).collect()
-}
-
-/// The plan's chunks, each with the machine's number of its table.
-fn chunks_of(plan: &LoadPlan, tables: &[LoadedTable]) -> BTreeMap<u32, usize> {
-    let of = |at: usize| tables.get(at).map(|table| table.machine);
-    plan.chunks.iter().filter_map(|chunk| Some((chunk.id, of(chunk.table)?))).collect()
-}
-
-/// Plans a load of every table that the state does not have, from a starting point of its own.
-async fn begin_load(
-    params: &Params,
-    session: &Session,
-    store: &Store,
-    kept: &mut Kept,
+fn tables(
     used: &[Used<'_>],
-    slot_name: &str,
-    cancel: &CancellationToken,
-) -> Result<(StartedLoad, LoadInit), StartError> {
-    let to_load = kept.to_load(used);
-    let opened = slot::open_window(params, APPLICATION_NAME, slot_name, cancel).await?;
-    let (from, window) = (opened.consistent_point, opened.window.clone());
-    drop(opened);
-    let loaded = loaded_tables(used, &to_load);
-    let of_source: Vec<LoadTable> = loaded.iter().map(|table| table.of_source.clone()).collect();
-    let plan = LoadPlan::make(session, &of_source).await?;
-    let mut batch = Batch { backlog_dropped: true, ..Batch::default() };
-    for (name, _) in store.facts("chunk/")? {
-        batch.remove_fact(format!("chunk/{name}"));
-    }
-    for &at in &to_load {
-        let old: Option<TableFact> = facts::read(store, &facts::table(&used[at].name))?;
-        batch.dropped.extend(old.map(|fact| fact.rows_of));
-        let fact =
-            TableFact { rows_of: kept.new_rows_of(), live: false, shape: used[at].shape.clone() };
-        facts::set(&mut batch, facts::table(&used[at].name), &fact);
-        kept.facts[at] = Some(fact);
-    }
-    let tables: Vec<String> = to_load.iter().map(|&at| used[at].name.clone()).collect();
-    tracing::info!(tables = tables.join(", "), chunks = plan.chunks.len(), from = %from, "a load begins");
-    let fact = LoadFact { from: from.0, window: window.to_string(), tables, plan: plan.clone() };
-    facts::set(&mut batch, facts::LOAD, &fact);
-    facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
-    store.write(&batch)?;
-    let chunks_left = chunks_of(&plan, &loaded);
-    let init = LoadInit { from, bound: from, chunks_left, backlog_end: 0 };
-    let load = StartedLoad { plan, done: BTreeSet::new(), window, from, tables: loaded };
-    Ok((load, init))
-}
-
-fn tables(used: &[Used<'_>], kept: &Kept, store: &Store) -> Result<Vec<TableInit>, StartError> {
+    kept: &Kept,
+    position: Position,
+    store: &Store,
+) -> Result<Vec<TableInit>, StartError> {
     let mut tables = Vec::new();
     for (used, fact) in used.iter().zip(&kept.facts) {
         let fact = fact.as_ref().expect("kept or about to be loaded");
+        let rows = store.rows(fact.rows_of).collect::<Result<Vec<Entry>, _>>()?;
+        of_its_position(&rows, position, &used.name)?;
         let floor = store.fact(&format!("floor/{}", fact.rows_of))?;
         tables.push(TableInit {
             name: used.name.clone(),
@@ -521,7 +369,7 @@ fn tables(used: &[Used<'_>], kept: &Kept, store: &Store) -> Result<Vec<TableInit
             partitioned: used.shape.leaves.iter().any(|leaf| leaf.oid != used.shape.oid),
             rows_of: fact.rows_of,
             stage: if fact.live { Stage::Live } else { Stage::Loading },
-            rows: store.rows(fact.rows_of).collect::<Result<Vec<Entry>, _>>()?,
+            rows,
             tombstone_floor: Lsn(facts::number(floor.as_deref())),
             facts: TableFacts {
                 name: facts::table(&used.name),
@@ -531,6 +379,21 @@ fn tables(used: &[Used<'_>], kept: &Kept, store: &Store) -> Result<Vec<TableInit
         });
     }
     Ok(tables)
+}
+
+/// Rows and position are written together. A store that was damaged can lose its newest position and keep
+/// the rows: the stream would then change what has changed already.
+fn of_its_position(rows: &[Entry], position: Position, table: &str) -> Result<(), StartError> {
+    let inside = position.inside.map(|inside| inside.commit_lsn);
+    let beyond = |row: &Entry| row.lsn() >= position.lsn && Some(row.lsn()) != inside;
+    match rows.iter().find(|row| beyond(row)) {
+        None => Ok(()),
+        Some(row) => Err(StartError::TwoMoments {
+            table: table.to_owned(),
+            row: row.lsn(),
+            position: position.lsn,
+        }),
+    }
 }
 
 type Projections = (Vec<ProjectionInit>, Vec<Vec<SinkProjection>>);
@@ -583,7 +446,7 @@ fn output_init(
     let described = format!("{plan:?}");
     let fact: Option<OutputFact> = facts::read(store, &facts::output(&name))?;
     let (rows_of, tombstone_floor) = match fact {
-        Some(fact) if fact.plan == described => {
+        Some(fact) if fact.plan == described && kept.outputs => {
             let floor = store.fact(&format!("floor/{}", fact.rows_of))?;
             (fact.rows_of, Lsn(facts::number(floor.as_deref())))
         }

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
 use super::apart::{self, Apart};
-use super::engine_thread::{Command, Commands};
+use super::engine_thread::{Command, Commands, Stands};
 use super::facts;
+use super::history::{self, Identity, Known};
 use super::report::Shared;
 use crate::config::Config;
 use crate::lsn::Durable;
@@ -18,8 +19,8 @@ use crate::pg::{self, Params};
 use crate::sink::Backoff;
 use crate::sink::delivery::chain;
 use crate::source::APPLICATION_NAME;
-use crate::source::catalog::{Catalog, CatalogChange, Scope, Table, TableName};
-use crate::source::replication::ReplicationConnection;
+use crate::source::catalog::{Catalog, CatalogChange, Scope, SlotWal, Table, TableName};
+use crate::source::replication::{ReplicationConnection, ReplicationStream};
 use crate::source::slot;
 use crate::source::stream::{GulpSender, StreamConfig, run_stream};
 use crate::source::watch as catalog_watch;
@@ -29,39 +30,51 @@ use crate::state::Store;
 /// well, and fails at its first change.
 const LONG_LIFE: Duration = Duration::from_secs(5);
 
-#[expect(clippy::too_many_arguments, reason = "the ends of every line that meets in this task")]
+/// A source that is not where it was ends the pipeline: the next one finds out what that means.
+#[derive(Debug, thiserror::Error)]
+enum Unconnected {
+    #[error(transparent)]
+    Away(#[from] pg::Error),
+    #[error("{0}")]
+    Moved(String),
+}
+
 pub(super) async fn run(
-    params: Params,
-    slot: String,
-    publication: String,
+    source: Source,
     gulps: GulpSender,
     durable: watch::Receiver<Durable>,
     commands: Commands,
+    ended: mpsc::Sender<PipelineError>,
     shared: Arc<Shared>,
     cancel: CancellationToken,
 ) {
     let mut backoff = Backoff::default();
     while !cancel.is_cancelled() {
-        let stream = connect(&params, &slot, &publication, &commands, &shared);
+        let stream = connect(&source, &commands, &shared);
         let stream = tokio::select! {
             stream = stream => stream,
             () = cancel.cancelled() => return,
         };
-        let ended = match stream {
+        let over = match stream {
             Ok(stream) => {
                 let begun = Instant::now();
                 shared.streaming();
                 let config = StreamConfig::default();
                 let (gulps, durable) = (gulps.clone(), durable.clone());
-                let ended = run_stream(stream, gulps, durable, config, cancel.clone()).await;
+                let over = run_stream(stream, gulps, durable, config, cancel.clone()).await;
                 if begun.elapsed() >= LONG_LIFE {
                     backoff.reset();
                 }
-                ended
+                over
             }
-            Err(error) => Err(error),
+            Err(Unconnected::Away(error)) => Err(error),
+            Err(Unconnected::Moved(why)) => {
+                // Another end may have come first.
+                let _ = ended.send(PipelineError::Changed(why)).await;
+                return;
+            }
         };
-        let Err(error) = ended else { return };
+        let Err(error) = over else { return };
         let pause = backoff.pause();
         shared.source_error(&chain(&error));
         tracing::warn!(retry_in_ms = pause.as_millis(), error = %chain(&error), "the source is away");
@@ -72,23 +85,48 @@ pub(super) async fn run(
     }
 }
 
+/// Which stream of which source.
+pub(super) struct Source {
+    pub params: Params,
+    pub slot: String,
+    pub publication: String,
+    /// As the pipeline has found it.
+    pub system_id: String,
+    pub timeline: u32,
+}
+
 async fn connect(
-    params: &Params,
-    slot: &str,
-    publication: &str,
+    source: &Source,
     commands: &Commands,
     shared: &Shared,
-) -> Result<crate::source::replication::ReplicationStream, pg::Error> {
+) -> Result<ReplicationStream, Unconnected> {
+    let Source { params, slot, publication, .. } = source;
     let mut connection = ReplicationConnection::connect(params, APPLICATION_NAME).await?;
-    let system = connection.identify_system().await?;
-    shared.system(&system);
+    let identity = history::identify(&mut connection).await?;
     let (reply, answer) = oneshot::channel();
     let gone = |_| pg::Error::new(pg::Kind::Closed, params.place(), "the pipeline is ending");
     commands.send(Command::Connected { reply }).await.map_err(|error| gone(error.to_string()))?;
-    let from = answer.await.map_err(|error| gone(error.to_string()))?;
-    let stream = connection.start(slot, publication, from).await?;
-    tracing::info!(from = %from, slot, "streaming");
+    let stands = answer.await.map_err(|error| gone(error.to_string()))?;
+    if let Some(why) = moved(source, &identity, stands) {
+        return Err(Unconnected::Moved(why));
+    }
+    shared.system(&identity.system);
+    let stream = connection.start(slot, publication, stands.lsn).await?;
+    tracing::info!(from = %stands.lsn, slot, "streaming");
     Ok(stream)
+}
+
+fn moved(source: &Source, now: &Identity, stands: Stands) -> Option<String> {
+    if source.system_id != now.system.system_id {
+        return Some(format!("the source is system {} now", now.system.system_id));
+    }
+    let Stands { lsn, xid } = stands;
+    let refuted = now.refutes(Known { timeline: source.timeline, lsn, xid });
+    let switched = || {
+        let timeline = now.system.timeline;
+        (source.timeline != timeline).then(|| format!("the source is on timeline {timeline} now"))
+    };
+    refuted.map(|why| format!("the source is not where it was: {why}")).or_else(switched)
 }
 
 /// Acts on what the catalog tells and the stream does not.
@@ -122,9 +160,8 @@ pub(super) async fn watch_catalog(
     );
     let act = async {
         while let Some(reading) = readings.recv().await {
-            if let Some(slot) = &reading.catalog.slot {
-                shared.retained(slot.retained_bytes);
-            }
+            let slot = reading.catalog.slot.as_ref();
+            shared.retained(slot.map_or_else(SlotWal::default, |slot| slot.wal));
             let mut restart = Vec::new();
             match slot::state(&reading.catalog) {
                 slot::State::Usable(_) => {}
@@ -241,6 +278,7 @@ fn action(change: &CatalogChange) -> Action<'_> {
         CatalogChange::TableAppeared { .. }
         | CatalogChange::EnumLabelRenamed { .. }
         | CatalogChange::PublicationGone
+        | CatalogChange::PublicationAltered
         | CatalogChange::PublicationNarrowed => Action::Restart,
     }
 }
@@ -262,6 +300,7 @@ fn table_of(change: &CatalogChange) -> Option<&TableName> {
         | CatalogChange::LeafUnpublished { table, .. } => Some(table),
         CatalogChange::EnumLabelRenamed { .. }
         | CatalogChange::PublicationGone
+        | CatalogChange::PublicationAltered
         | CatalogChange::PublicationNarrowed => None,
     }
 }

@@ -36,7 +36,6 @@ use tokio::time::Instant;
 
 use apply::{Limits, Refused, Writer};
 use client::{Client, Content, Method};
-use encode::Versions;
 use projection::Projection;
 use swap::Names;
 use target::CompiledTarget;
@@ -47,7 +46,7 @@ pub use check::{check, store};
 use crate::config::SinkConfig;
 use crate::engine::Entry;
 use crate::lsn::Lsn;
-use crate::sink::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, Watermark};
+use crate::sink::{Origin, Outcome, Poison, Sink, SinkError, SinkProjection, Step, Watermark};
 
 /// How long an index that was replaced behind our back (restored from a snapshot, made anew) may go
 /// unnoticed while we write. One that is gone is noticed at once: all writes require the alias.
@@ -55,25 +54,23 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 pub struct ElasticsearchSink {
     client: Client,
-    owner: String,
-    versions: Versions,
+    origin: Origin,
     limits: Limits,
     projections: Vec<Projection>,
     confirmed_at: Instant,
 }
 
 impl ElasticsearchSink {
-    /// `owner` names the pipeline in watermarks and indices; `projections` have targets in this sink.
+    /// `origin` names the pipeline in watermarks and indices; `projections` have targets in this sink.
     pub fn new(
         config: &SinkConfig,
-        owner: String,
+        origin: Origin,
         projections: Vec<SinkProjection>,
     ) -> Result<Self, SinkError> {
         let projections = projections.iter().map(Projection::new).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             client: Client::new(config),
-            owner,
-            versions: Versions { epoch: 0 },
+            origin,
             limits: Limits::default(),
             projections,
             confirmed_at: Instant::now(),
@@ -93,7 +90,7 @@ impl ElasticsearchSink {
     }
 
     fn writer(&self) -> Writer<'_> {
-        Writer { client: &self.client, versions: self.versions, limits: self.limits }
+        Writer { client: &self.client, limits: self.limits }
     }
 
     async fn open_projection(
@@ -103,7 +100,7 @@ impl ElasticsearchSink {
     ) -> Result<Option<Watermark>, SinkError> {
         let projection = &mut self.projections[at];
         if let Some(record) = &record
-            && record.document.owner != self.owner
+            && !self.origin.owner.is(&record.document.owner)
         {
             return Err(SinkError::Fatal {
                 what: format!(
@@ -123,8 +120,8 @@ impl ElasticsearchSink {
         {
             projection.filling = None;
         }
-        projection.live = projection.find_live(&self.client, &self.owner).await?;
-        projection.record = record;
+        projection.live = projection.find_live(&self.client, &self.origin.owner).await?;
+        projection.record = record.map(|record| record.judged(&self.origin)).transpose()?;
         projection.watermark()
     }
 
@@ -141,7 +138,7 @@ impl ElasticsearchSink {
             let settled = recorded.is_some_and(|document| document.settled);
             if (removes && reaching < step.reaching) || (settled && !step.settled) {
                 let mut document =
-                    recorded.cloned().unwrap_or_else(|| Document::blank(&self.owner));
+                    recorded.cloned().unwrap_or_else(|| Document::blank(&self.origin));
                 document.reaching = reaching.max(step.reaching).to_string();
                 document.settled = settled && step.settled;
                 writes.push((part.projection, document));
@@ -169,7 +166,7 @@ impl ElasticsearchSink {
             if projection.finishes(part)
                 && let Some(filling) = &projection.filling
             {
-                swap::swap(&self.client, &self.owner, filling).await?;
+                swap::swap(&self.client, &self.origin.owner, filling).await?;
             }
         }
         Ok(())
@@ -195,9 +192,10 @@ impl ElasticsearchSink {
                 committed_at: Some(watermark::time::format(step.committed_at)),
                 settled: step.settled,
                 generation: part.generation,
-                owner: self.owner.clone(),
+                owner: self.origin.owner.name().to_owned(),
                 reaching: reaching.max(step.reaching).to_string(),
                 fingerprint: projection.fingerprint.clone(),
+                history: self.origin.history.tag(),
                 targets,
             };
             writes.push((part.projection, document));
@@ -217,7 +215,8 @@ impl ElasticsearchSink {
             projection.live = filling.indices.into_iter().map(|index| index.place).collect();
             for place in &projection.live {
                 let cleaned =
-                    swap::clean(&self.client, &self.owner, &place.alias, &place.index, None).await;
+                    swap::clean(&self.client, &self.origin.owner, &place.alias, &place.index, None)
+                        .await;
                 if let Err(error) = cleaned {
                     tracing::warn!(
                         projection = projection.name,
@@ -263,7 +262,7 @@ impl ElasticsearchSink {
         for part in &step.projections {
             let projection = &self.projections[part.projection];
             if !projection.finishes(part)
-                && projection.find_live(&self.client, &self.owner).await? != projection.live
+                && projection.find_live(&self.client, &self.origin.owner).await? != projection.live
             {
                 return Err(error::trouble(format!(
                     "an index of {} was removed or replaced by somebody else",
@@ -308,7 +307,7 @@ impl Sink for ElasticsearchSink {
             self.write_watermarks(vec![(projection, document)]).await?;
         }
         let filled = &mut self.projections[projection];
-        let names = Names { owner: &self.owner, projection: &filled.name };
+        let names = Names { owner: &self.origin.owner, projection: &filled.name };
         let filling = swap::begin(&self.client, &names, &filled.targets, generation).await?;
         filled.filling = Some(filling);
         Ok(())

@@ -9,7 +9,7 @@ use super::watermark::{Place, Record};
 use super::{error, prepare};
 use crate::config::Target;
 use crate::engine::Entry;
-use crate::sink::{SinkError, SinkProjection, StepProjection, Watermark};
+use crate::sink::{Owner, SinkError, SinkProjection, StepProjection, Watermark};
 
 pub(super) struct Projection {
     pub(super) name: String,
@@ -54,7 +54,7 @@ impl Projection {
     pub(super) async fn find_live(
         &self,
         client: &Client,
-        owner: &str,
+        owner: &Owner,
     ) -> Result<Vec<Place>, SinkError> {
         let mut live = Vec::with_capacity(self.targets.len());
         for target in &self.targets {

@@ -11,8 +11,8 @@ use super::apply::{Frame, Part, Verb, write};
 use super::connection::Connection;
 use super::encode::{Texts, copy_line};
 use super::error::{Class, Error, class, retryable, sink_error};
-use super::sift;
 use super::target::{FILL_PREFIX, Table, quote, quote_literal};
+use super::{indexes, sift};
 use crate::engine::Entry;
 use crate::lsn::Lsn;
 use crate::sink::{Outcome, Poison, SinkError, SinkProjection};
@@ -329,7 +329,7 @@ async fn create_indexes(connection: &Connection, table: &Table) -> Result<(), Er
         // As one statement, whatever the text holds.
         connection.session().execute(&sql, &[]).await?;
     }
-    Ok(())
+    indexes::mark(connection, &table.fill.path).await
 }
 
 /// A key or an index cannot be built because of some rows: the table once more, without them.

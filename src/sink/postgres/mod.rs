@@ -9,6 +9,7 @@
 //! | `encode` | rows as arrays and as lines of COPY |
 //! | `apply` | rows into tables; the refused ones found |
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
+//! | `indexes` | the configured indexes |
 //! | `check` | faults found without touching anything |
 //!
 //! Steps are written on one connection, fills on another. A connection whose call failed, or was given
@@ -20,6 +21,7 @@ mod connection;
 mod encode;
 mod error;
 mod fill;
+mod indexes;
 mod prepare;
 mod sift;
 mod swap;
@@ -34,11 +36,13 @@ use apply::{Frame, Part, Verb};
 use connection::{Connection, Pipeline};
 use error::{Error, retryable, sink_error};
 use fill::Fill;
-use prepare::Holder;
+use prepare::{Found, Holder};
 use target::Table;
-use watermark::Watermarks;
+use watermark::{Relation, Watermarks};
 
-use super::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use super::{
+    Origin, Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+};
 use crate::config::SinkConfig;
 use crate::engine::Entry;
 
@@ -47,12 +51,12 @@ const SCHEMA: &str = "readside";
 
 pub struct PostgresSink {
     config: SinkConfig,
-    owner: String,
+    origin: Origin,
     projections: Vec<SinkProjection>,
     /// Known once `open` has asked this database for the columns' types.
     tables: Vec<Table>,
-    /// The oid of each table when it has a watermark.
-    oids: Vec<Option<u32>>,
+    /// Each table when it has a watermark.
+    relations: Vec<Option<Relation>>,
     steps: Option<Connection>,
     filler: Option<Connection>,
     /// By projection.
@@ -73,16 +77,16 @@ struct Filling<'a> {
 }
 
 impl PostgresSink {
-    /// `owner` names the source and its slot, in every watermark.
-    pub fn new(config: &SinkConfig, owner: String, projections: Vec<SinkProjection>) -> Self {
+    /// `origin` names the source and its slot, in every watermark.
+    pub fn new(config: &SinkConfig, origin: Origin, projections: Vec<SinkProjection>) -> Self {
         let fills = projections.iter().map(|_| None).collect();
         let generations = vec![None; projections.len()];
         Self {
             config: config.clone(),
-            owner,
+            origin,
             projections,
             tables: Vec::new(),
-            oids: Vec::new(),
+            relations: Vec::new(),
             steps: None,
             filler: None,
             fills,
@@ -110,24 +114,32 @@ impl PostgresSink {
         let names: Vec<&str> = self.projections.iter().map(|p| p.name.as_str()).collect();
         let oids: Vec<u32> = found.iter().flatten().map(|found| found.oid).collect();
         let stored = watermark::read(connection, &names, &oids).await.map_err(failed)?;
-        self.oids = vec![None; self.tables.len()];
+        self.relations = vec![None; self.tables.len()];
         let mut watermarks = Vec::with_capacity(self.projections.len());
         for (projection, SinkProjection { name, .. }) in self.projections.iter().enumerate() {
             let own = stored.iter().find(|stored| stored.projection == *name);
-            let mut usable = true;
+            let (mut usable, mut whole) = (true, true);
             for (position, table) in self.tables_of(projection) {
                 let oid = found[position].as_ref().map(|found| found.oid);
                 if let Holder::Other { projection, owner } =
-                    prepare::holder(&stored, &self.owner, name, oid)
+                    prepare::holder(&stored, self.origin.owner.name(), name, oid)
                 {
                     let (what, hint) = prepare::conflict(table, &projection, &owner);
                     return Err(SinkError::Fatal { what, hint });
                 }
-                let named = own.is_some_and(|own| oid.is_some_and(|oid| own.target.contains(&oid)));
+                let named = relation(&found[position]).and_then(|table| own?.names(table));
                 let serves = found[position].as_ref().is_some_and(|found| found.serves(table));
-                usable &= named && serves;
+                usable &= named.is_some() && serves;
+                whole &= named == Some(true);
             }
-            watermarks.push(own.filter(|_| usable).map(|own| own.watermark.clone()));
+            let own = own.filter(|_| usable).map(|own| own.watermark.clone());
+            let mut own = own.map(|own| self.origin.history.judge(own));
+            // Truncated, or its rows were written anew: what is in it is not known, but readers may have
+            // seen what it says.
+            if let Some(own) = own.as_mut().filter(|_| !whole) {
+                own.fingerprint.clear();
+            }
+            watermarks.push(own);
         }
         self.generations = std::iter::zip(&watermarks, &self.projections)
             .map(|(watermark, projection)| {
@@ -138,7 +150,7 @@ impl PostgresSink {
             .collect();
         for (position, table) in self.tables.iter().enumerate() {
             if watermarks[table.projection].is_some() {
-                self.oids[position] = found[position].as_ref().map(|found| found.oid);
+                self.relations[position] = relation(&found[position]);
             }
         }
         Ok(watermarks)
@@ -148,7 +160,7 @@ impl PostgresSink {
     async fn settle_fills(&mut self, connection: &Connection) -> Result<(), SinkError> {
         let begun = |table: &&Table| self.fills[table.projection].is_some();
         let kept: Vec<&Table> = self.tables.iter().filter(begun).collect();
-        let present = fill::drop_leftovers(connection, &self.owner, &kept).await;
+        let present = fill::drop_leftovers(connection, self.origin.owner.name(), &kept).await;
         let present = present.map_err(|e| sink_error("drop the leftovers of a fill", e))?;
         let lost: Vec<usize> = std::iter::zip(kept, present)
             .filter(|(_, present)| !present)
@@ -198,15 +210,21 @@ impl PostgresSink {
         let mut replaced = Vec::new();
         for (position, table) in self.tables.iter().enumerate() {
             if table.projection == projection {
-                let finished =
-                    swap::finish(connection, table, description, &self.owner, step.reaching)
-                        .await?;
-                self.oids[position] = Some(finished.oid);
-                replaced.extend([finished.oid].into_iter().chain(finished.replaced));
+                let finished = swap::finish(
+                    connection,
+                    table,
+                    description,
+                    self.origin.owner.name(),
+                    step.reaching,
+                )
+                .await
+                .map_err(|error| error.of_projection(projection))?;
+                self.relations[position] = Some(finished.relation);
+                replaced.extend([finished.relation.oid].into_iter().chain(finished.replaced));
                 poison.extend(finished.poison);
             }
         }
-        watermark::delete(connection, &self.owner, &description.name, &replaced)
+        watermark::delete(connection, self.origin.owner.name(), &description.name, &replaced)
             .await
             .map_err(|e| sink_error("replace a watermark", e))?;
         self.finished.push(projection);
@@ -218,11 +236,11 @@ impl PostgresSink {
         connection: &mut Connection,
         step: &Step,
     ) -> Result<Watermarks, Error> {
-        let mut watermarks = Watermarks::new(connection, step, &self.owner).await?;
+        let mut watermarks = Watermarks::new(connection, step, &self.origin).await?;
         for part in &step.projections {
             let SinkProjection { name, fingerprint, .. } = &self.projections[part.projection];
             let tables = self.tables_of(part.projection).filter_map(|(position, table)| {
-                Some((table.live.path.as_str(), self.oids[position]?))
+                Some((table.live.path.as_str(), self.relations[position]?))
             });
             watermarks.add(name, part.generation, fingerprint, tables);
         }
@@ -297,6 +315,10 @@ impl PostgresSink {
     }
 }
 
+fn relation(found: &Option<Found>) -> Option<Relation> {
+    found.as_ref().map(|found| Relation { oid: found.oid, file: found.file })
+}
+
 impl Sink for PostgresSink {
     async fn open(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
         self.steps = None;
@@ -307,6 +329,9 @@ impl Sink for PostgresSink {
         prepare::own_schema(&connection)
             .await
             .map_err(|e| sink_error("create the table readside.watermark", e))?;
+        watermark::take_over(&connection, &self.origin.owner, &self.projections)
+            .await
+            .map_err(|e| sink_error("take over the watermarks of the system before", e))?;
         self.tables = prepare::tables(&connection, &self.projections)
             .await
             .map_err(|e| sink_error("look up the columns' types", e))?;
@@ -320,11 +345,13 @@ impl Sink for PostgresSink {
         self.fills[projection] = None;
         let connection = self.filler().await?;
         for (_, table) in self.tables_of(projection) {
+            let (of, owner) = (&self.projections[projection], self.origin.owner.name());
             // Better said now than after hours of filling.
-            swap::target(&connection, table, &self.projections[projection], &self.owner).await?;
+            let ready = swap::can_be_replaced(&connection, table, of, owner).await;
+            ready.map_err(|error| error.of_projection(projection))?;
         }
         let tables: Vec<&Table> = self.tables_of(projection).map(|(_, table)| table).collect();
-        let fill = fill::begin(&connection, &tables, &self.owner).await?;
+        let fill = fill::begin(&connection, &tables, self.origin.owner.name()).await?;
         self.fills[projection] = Some(fill);
         self.filler = Some(connection);
         Ok(())

@@ -55,7 +55,7 @@ impl RedisSink {
             Some(Answer::Done(refused)) => {
                 for mark in marks {
                     let standing = &mut self.standings[mark.projection];
-                    standing.owner.clone_from(&self.owner);
+                    self.origin.owner.name().clone_into(&mut standing.owner);
                     standing.step.clone_from(&token);
                     standing.possible = None;
                     standing.filling = mark.watermark.fingerprint.is_empty();
@@ -66,7 +66,7 @@ impl RedisSink {
             Some(Answer::Fenced { mark, owner }) => {
                 self.connection = None;
                 let name = marks.get(mark).map_or("", |m| &self.plans[m.projection].name);
-                if owner.is_empty() || owner == self.owner {
+                if owner.is_empty() || self.origin.owner.is(&owner) {
                     Err(interrupted(format!(
                         "{}: the watermark of {name} is not the one last seen",
                         self.server.address
@@ -84,7 +84,7 @@ impl RedisSink {
 
     fn mark_arguments(&self, mark: &Mark, command: &mut Cmd) {
         let standing = &self.standings[mark.projection];
-        let fields = watermark::fields(&mark.watermark, &self.owner);
+        let fields = watermark::fields(&mark.watermark, self.origin.owner.name());
         command
             .arg(&self.plans[mark.projection].watermark_key)
             .arg(&standing.owner)
@@ -157,6 +157,7 @@ impl RedisSink {
                 settled: step.settled,
                 generation: part.generation,
                 fingerprint: self.plans[part.projection].fingerprint.clone(),
+                history: self.origin.history.tag(),
             };
             let within = boundary == Boundary::Within;
             if within {

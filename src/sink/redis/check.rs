@@ -113,7 +113,9 @@ fn from_sink_error(
     error: SinkError,
 ) -> Diagnostic {
     match error {
-        SinkError::Fatal { what, hint } => diagnostic(what, hint),
+        SinkError::Fatal { what, hint } | SinkError::Blocked { what, hint, .. } => {
+            diagnostic(what, hint)
+        }
         SinkError::Retryable { what, source } => {
             let hint = "check url, username, password or password_file, and ca_file";
             match source {

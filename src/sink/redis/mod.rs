@@ -35,7 +35,7 @@ use redis::aio::MultiplexedConnection;
 
 use crate::config::SinkConfig;
 use crate::engine::Entry;
-use crate::sink::{Outcome, Sink, SinkError, SinkProjection, Step, Watermark};
+use crate::sink::{Origin, Outcome, Sink, SinkError, SinkProjection, Step, Watermark};
 
 use connect::Server;
 use error::fatal;
@@ -47,8 +47,7 @@ pub use check::{check, store};
 /// See `Sink`.
 pub struct RedisSink {
     server: Server,
-    /// The source's system identifier and slot.
-    owner: String,
+    origin: Origin,
     plans: Vec<Plan>,
     /// One for each plan.
     standings: Vec<Standing>,
@@ -75,7 +74,7 @@ struct Standing {
 impl RedisSink {
     pub fn new(
         config: &SinkConfig,
-        owner: String,
+        origin: Origin,
         projections: Vec<SinkProjection>,
     ) -> Result<Self, SinkError> {
         let server = Server::new(config)?;
@@ -92,7 +91,7 @@ impl RedisSink {
         let standings = plans.iter().map(|_| Standing::unknown()).collect();
         Ok(Self {
             server,
-            owner,
+            origin,
             plans,
             standings,
             connection: None,
@@ -113,6 +112,7 @@ impl Standing {
             settled: false,
             generation: 0,
             fingerprint: String::new(),
+            history: String::new(),
         };
         Self {
             owner: String::new(),

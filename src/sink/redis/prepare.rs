@@ -41,7 +41,7 @@ impl RedisSink {
         let field = |name| fields.get(name).cloned().unwrap_or_default();
         let (owner, step) = (field("owner"), field("step"));
         let plan = &self.plans[projection];
-        if !owner.is_empty() && owner != self.owner {
+        if !owner.is_empty() && !self.origin.owner.is(&owner) {
             return Err(other_owner(&plan.name, &owner));
         }
         let standing = &mut self.standings[projection];
@@ -51,7 +51,8 @@ impl RedisSink {
         standing.step = step;
         // One that cannot be read is as good as none: an empty Redis, or what a script left that was
         // broken off by a missing permission.
-        let Some(stored) = watermark::read(&fields) else {
+        let Some(stored) = watermark::read(&fields).map(|found| self.origin.history.judge(found))
+        else {
             standing.filling = false;
             standing.fill = None;
             return Ok(None);

@@ -202,6 +202,7 @@ impl RedisSink {
             settled: false,
             generation,
             fingerprint: String::new(),
+            history: self.origin.history.tag(),
         };
         Mark { projection, watermark }
     }

@@ -84,6 +84,8 @@ pub enum CatalogChange {
     },
     /// Row filters, column lists, operations or publish_via_partition_root hide something now.
     PublicationNarrowed,
+    /// What it publishes of its tables was altered meanwhile: some changes may not have been sent.
+    PublicationAltered,
 }
 
 /// What rows from before have in a column that was added.
@@ -142,6 +144,7 @@ impl fmt::Display for CatalogChange {
             C::LeafUnpublished { table, leaf } => {
                 write!(f, "table {table} (oid {leaf}) was taken out of the publication")
             }
+            C::PublicationAltered => f.write_str("the publication was altered"),
             C::PublicationNarrowed => f.write_str("the publication hides changes now"),
         }
     }
@@ -298,6 +301,8 @@ fn diff_publication(old: &Catalog, new: &Catalog, changes: &mut Vec<CatalogChang
     }
     if !before.hides() && now.hides() {
         changes.push(CatalogChange::PublicationNarrowed);
+    } else if before.touched != now.touched {
+        changes.push(CatalogChange::PublicationAltered);
     }
 }
 

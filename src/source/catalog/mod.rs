@@ -137,6 +137,9 @@ pub struct Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     pub oid: u32,
+    /// The xmin of its row: another one after ALTER PUBLICATION … SET, which may have hidden changes for
+    /// a time. (Tables that come and go do not count, see `Leaf::membership`.)
+    pub touched: u32,
     pub owner: String,
     /// Its owner is a role that we are a member of.
     pub owned: bool,
@@ -173,8 +176,16 @@ pub struct Slot {
     pub restart: Option<Lsn>,
     /// Its WAL is gone, or it is invalid for another reason: which one.
     pub lost: Option<String>,
-    /// What the server keeps for it.
+    pub wal: SlotWal,
+}
+
+/// What the server keeps for a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotWal {
+    /// From the oldest transaction that the slot may still have to decode.
     pub retained_bytes: u64,
+    /// From what we have confirmed: our part of it.
+    pub unconfirmed_bytes: u64,
 }
 
 /// Who uses the slot.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use super::identity;
 use super::{
     ActiveSlot, Catalog, Enum, Kind, Leaf, LeafColumn, NamedType, Publication, PublicationMark,
-    Role, Server, Slot, Table, TableColumn, TableName, UniqueIndex,
+    Role, Server, Slot, SlotWal, Table, TableColumn, TableName, UniqueIndex,
 };
 use crate::lsn::Lsn;
 use crate::source::publication;
@@ -61,6 +61,7 @@ struct RawCatalog {
 #[derive(Deserialize)]
 struct RawPublication {
     oid: u32,
+    touched: u32,
     owner: String,
     owned: bool,
     all_tables: bool,
@@ -99,6 +100,7 @@ impl RawPublication {
         };
         Publication {
             oid: self.oid,
+            touched: self.touched,
             owner: self.owner,
             owned: self.owned,
             all_tables: self.all_tables,
@@ -123,6 +125,7 @@ struct RawSlot {
     wal_status: Option<String>,
     invalid: Option<String>,
     retained_bytes: Option<i64>,
+    unconfirmed_bytes: Option<i64>,
 }
 
 impl RawSlot {
@@ -130,6 +133,8 @@ impl RawSlot {
         let lsn = |text: Option<String>| -> Result<Option<Lsn>, serde_json::Error> {
             text.map(|text| text.parse().map_err(serde_json::Error::custom)).transpose()
         };
+        // Below zero for a moment: the flushed end is told a little late.
+        let bytes = |b: Option<i64>| b.and_then(|b| b.try_into().ok()).unwrap_or(0);
         let wal_removed =
             (self.wal_status.as_deref() == Some("lost")).then(|| "wal_removed".into());
         Ok(Slot {
@@ -140,7 +145,10 @@ impl RawSlot {
             confirmed_flush: lsn(self.confirmed_flush)?,
             restart: lsn(self.restart)?,
             lost: self.invalid.or(wal_removed),
-            retained_bytes: self.retained_bytes.and_then(|b| b.try_into().ok()).unwrap_or(0),
+            wal: SlotWal {
+                retained_bytes: bytes(self.retained_bytes),
+                unconfirmed_bytes: bytes(self.unconfirmed_bytes),
+            },
         })
     }
 }

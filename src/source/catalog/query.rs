@@ -117,6 +117,7 @@ SELECT json_build_object(
     FROM pg_roles r WHERE r.rolname = current_user) x),
   'publication', (SELECT row_to_json(x) FROM (SELECT
       p.oid::int8 AS oid,
+      p.xmin::text::int8 AS touched,
       pg_get_userbyid(p.pubowner) AS owner,
       pg_has_role(p.pubowner, 'USAGE') AS owned,
       p.puballtables AS all_tables,
@@ -148,9 +149,12 @@ SELECT json_build_object(
       s.restart_lsn AS restart,
       s.wal_status,
       {invalid} AS invalid,
-      (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END
-        - s.restart_lsn)::int8 AS retained_bytes
-    FROM pg_replication_slots s WHERE s.slot_name = {slot}) x),
+      (w.lsn - s.restart_lsn)::int8 AS retained_bytes,
+      (w.lsn - s.confirmed_flush_lsn)::int8 AS unconfirmed_bytes
+    FROM pg_replication_slots s,
+      (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                   ELSE pg_current_wal_lsn() END AS lsn) w
+    WHERE s.slot_name = {slot}) x),
   'types', (SELECT json_agg(x) FROM (SELECT
       t.oid::int8 AS oid,
       n.nspname AS schema,

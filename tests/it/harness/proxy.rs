@@ -24,6 +24,7 @@ enum Network {
 pub(crate) struct Proxy {
     port: u16,
     network: watch::Sender<Network>,
+    target: watch::Sender<SocketAddr>,
 }
 
 impl Proxy {
@@ -32,12 +33,18 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let (network, state) = watch::channel(Network::Passes(Duration::ZERO));
-        beside(accept(listener, SocketAddr::from((Ipv4Addr::LOCALHOST, target)), state));
-        Proxy { port, network }
+        let (target, leads_to) = watch::channel(SocketAddr::from((Ipv4Addr::LOCALHOST, target)));
+        beside(accept(listener, leads_to, state));
+        Proxy { port, network, target }
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// To another server from now on, as a name whose address has changed; closes what is open.
+    pub(crate) fn lead_to(&self, target: u16) {
+        self.target.send_replace(SocketAddr::from((Ipv4Addr::LOCALHOST, target)));
     }
 
     /// Closes what is open and refuses what comes, until [`Proxy::heal`].
@@ -61,35 +68,43 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receiver<Network>) {
+async fn accept(
+    listener: TcpListener,
+    mut target: watch::Receiver<SocketAddr>,
+    state: watch::Receiver<Network>,
+) {
     // Ends with the test's runtime.
     while let Ok((client, _)) = listener.accept().await {
         if *state.borrow() == Network::Cut {
             continue;
         }
         // A server that is down: the client sees its connection close.
-        let Ok(server) = TcpStream::connect(target).await else { continue };
+        let address = *target.borrow_and_update();
+        let Ok(server) = TcpStream::connect(address).await else { continue };
         for stream in [&client, &server] {
             stream.set_nodelay(true).expect("an open socket takes it");
         }
         let (client_read, client_write) = client.into_split();
         let (server_read, server_write) = server.into_split();
-        beside(pass(client_read, server_write, state.clone()));
-        beside(pass(server_read, client_write, state.clone()));
+        beside(pass(client_read, server_write, state.clone(), target.clone()));
+        beside(pass(server_read, client_write, state.clone(), target.clone()));
     }
 }
 
-/// One direction of one connection, until either end or the network closes it.
+/// One direction of one connection, until either end or the network closes it, or the target is
+/// another one.
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<Network>,
+    mut target: watch::Receiver<SocketAddr>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = tokio::select! {
             read = from.read(&mut buffer) => read,
             _ = state.wait_for(|network| *network == Network::Cut) => return,
+            _ = target.changed() => return,
         };
         let Ok(count @ 1..) = read else { return };
         let network = match state.wait_for(|network| *network != Network::Swallows).await {
