@@ -22,6 +22,7 @@ mod load_task;
 mod queries;
 mod report;
 mod schema;
+mod shared;
 mod start;
 mod stream_task;
 
@@ -34,7 +35,8 @@ use tokio_util::task::TaskTracker;
 
 use self::engine_thread::{Command, Commands, End, EngineThread, StoreLink};
 use self::link::Link;
-use self::report::{Report, Shared};
+use self::report::Report;
+use self::shared::Shared;
 use self::start::{StartError, Started};
 use crate::config::{Config, SinkConfig, SinkKind};
 use crate::lsn::Durable;
