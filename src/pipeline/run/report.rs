@@ -1,6 +1,7 @@
 //! The engine's thread's end of what people and machines see: positions for the board, counts for the
 //! metrics, and now and then the whole status document.
 
+mod applied;
 mod status;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use self::applied::Applied;
 use super::apart::Apart;
 use super::shared::{Shared, lock};
 use super::start;
@@ -36,8 +38,7 @@ pub(super) struct Report {
     projections: Vec<String>,
     /// By sink and the machine's lane: its place among those that are shown.
     lanes: Vec<Vec<usize>>,
-    /// By sink and the machine's lane: when it last had all there was.
-    caught_up: Vec<Vec<Instant>>,
+    applied: Applied,
     disk_bytes: u64,
     disk_seen: Instant,
 }
@@ -83,7 +84,7 @@ impl Report {
             counted: vec![Counts::default(); tables.len()],
             table_metrics: tables,
             transactions: 0,
-            caught_up: lanes.iter().map(|lanes| vec![now; lanes.len()]).collect(),
+            applied: Applied::new(init.position.lsn, now),
             lanes,
             projections,
             apart,
@@ -99,6 +100,7 @@ impl Report {
 
     /// Positions, after every turn of the engine: waiters depend on them.
     pub(super) fn positions(&mut self, machine: &Machine) {
+        self.applied.moved(machine.applied(), Instant::now());
         let board = &self.shared.board;
         board.set_source_end(machine.applied());
         for (at, sink) in self.shared.sinks.iter().enumerate() {
@@ -106,9 +108,6 @@ impl Report {
                 let delivered = machine.delivered(at, lane);
                 let shown = &sink.lanes[shown];
                 board.set_delivered(shown.board, delivered.lsn, delivered.settled);
-                if delivered.settled && delivered.lsn >= machine.applied() {
-                    self.caught_up[at][lane] = Instant::now();
-                }
             }
         }
         if let Some(wanted) = machine.wanted_position() {

@@ -93,11 +93,8 @@ impl Report {
                 let delivered = machine.delivered(at, lane);
                 let dead = machine.dead_letters(at, lane) as u64;
                 let lag_bytes = machine.applied().0.saturating_sub(delivered.lsn.0);
-                let lag_seconds = if lag_bytes == 0 && delivered.settled {
-                    0.0
-                } else {
-                    self.caught_up[at][lane].elapsed().as_secs_f64()
-                };
+                let since = self.applied.more_since(delivered.lsn);
+                let lag_seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
                 shown.metrics.dead_letters.set(number(dead));
                 shown.metrics.lag_bytes.set(number(lag_bytes));
                 shown.metrics.lag_seconds.set(lag_seconds);
