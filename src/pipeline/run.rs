@@ -19,6 +19,7 @@ pub(crate) mod explain;
 mod facts;
 mod link;
 mod load_task;
+mod look;
 mod queries;
 mod report;
 mod schema;
@@ -231,7 +232,9 @@ impl Pipeline {
     }
 
     async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
-        let Started { init, load, sinks, owner, scope, catalog, divided, apart, .. } = started;
+        let Started { init, load, sinks, owner, scope, catalog, divided, apart, details, .. } =
+            started;
+        self.shared.details(details);
         let (fallen, fallen_seen) = watch::channel(Vec::new());
         let report = Report::new(
             &self.shared,

@@ -30,6 +30,7 @@ mod source_check;
 mod source_load;
 mod source_slot;
 mod sql;
+mod status_page;
 mod values;
 mod wait_endpoint;
 mod world;

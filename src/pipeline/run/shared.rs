@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::engine_thread::{Command, Commands};
+use super::look::{self, Details};
 use crate::config::{Config, SinkKind};
 use crate::http::{
     self, Board, LaneName, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus, SourcePush,
@@ -25,7 +26,7 @@ use crate::source::load::LoadPlan;
 use crate::source::replication::System;
 
 /// Somebody who looks at metrics or status waits for so long at most.
-const TELL_PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const TELL_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Lives as long as the daemon; pipelines come and go.
 pub(super) struct Shared {
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     refreshers: Mutex<HashMap<String, Refresher>>,
     /// To the engine's thread, while there is one.
     commands: Mutex<Option<Commands>>,
+    /// What is known of the projections but for their rows.
+    details: Mutex<Details>,
 }
 
 /// One sink's part.
@@ -119,6 +122,7 @@ impl Shared {
             sinks,
             refreshers: Mutex::new(HashMap::new()),
             commands: Mutex::new(None),
+            details: Mutex::new(look::details(config, None, &[])),
         };
         this.publish(this.document(config, Vec::new(), Vec::new(), StateStatus::default()));
         Ok(Arc::new(this))
@@ -141,6 +145,7 @@ impl Shared {
             token: config.http.token.clone(),
             refresh: Some(self.refresh_hook()),
             tell: Some(self.tell_hook()),
+            look: Some(self.look_hook()),
         };
         Ok(async move {
             http::serve(listener, shared, cancel).await;
@@ -191,6 +196,19 @@ impl Shared {
         })
     }
 
+    fn look_hook(self: &Arc<Self>) -> http::Look {
+        let shared = Arc::clone(self);
+        Arc::new(move |projection| {
+            let detail = lock(&shared.details).get(projection).cloned();
+            let commands = lock(&shared.commands).clone();
+            Box::pin(async move { Some(look::with_rows(detail?, commands).await) })
+        })
+    }
+
+    pub(super) fn details(&self, details: Details) {
+        *lock(&self.details) = details;
+    }
+
     /// The pipeline that is asked what it knows; `None` when it ends.
     pub(super) fn pipeline(&self, commands: Option<Commands>) {
         *lock(&self.commands) = commands;
@@ -208,12 +226,14 @@ impl Shared {
         let mut source = lock(&self.source);
         source.connected = true;
         source.error = None;
+        self.metrics.source_up.set(1);
     }
 
     pub(super) fn source_error(&self, why: &str) {
         let mut source = lock(&self.source);
         source.connected = false;
         source.error = Some(why.to_owned());
+        self.metrics.source_up.set(0);
         drop(source);
         self.refresh();
     }

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports, reason = "each program that includes it uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may: the panic is its failure")]
 
+pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod daemon;
 pub(crate) mod ports;
