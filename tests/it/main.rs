@@ -12,6 +12,7 @@ mod examples;
 mod expressions;
 mod harness_smoke;
 mod load;
+mod monitoring;
 mod oracle;
 mod partitions;
 mod pg_connections;

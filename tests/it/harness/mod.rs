@@ -13,6 +13,7 @@ pub(crate) mod daemon;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod scratch;
