@@ -7,6 +7,7 @@ mod harness;
 
 mod aggregates;
 mod changes;
+mod container;
 mod dead_letters;
 mod examples;
 mod expressions;
