@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::engine_thread::{Command, Commands, Wanted};
 use super::facts::{self, LoadFact};
 use super::plan_load::{LoadedTable, StartedLoad};
-use super::report::Shared;
+use super::shared::Shared;
 use crate::lsn::Lsn;
 use crate::pg::{self, Params};
 use crate::pipeline::rows_lsn;

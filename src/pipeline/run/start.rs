@@ -11,6 +11,7 @@ use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
 use super::facts::{self, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::history::{self, Identity};
+use super::look::{self, Details};
 use super::plan_load::{self, StartedLoad};
 use super::standing::{self, Standing};
 use super::{check, queries};
@@ -89,6 +90,7 @@ pub(super) struct Started {
     /// By the catalog alone.
     pub divided: Apart,
     pub apart: Apart,
+    pub details: Details,
 }
 
 /// A table in use, from the catalog.
@@ -197,6 +199,7 @@ pub(super) async fn prepare(
         origin,
         divided,
         apart,
+        details: look::details(config, Some(&catalog), &bound),
     })
 }
 

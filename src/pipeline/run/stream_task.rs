@@ -12,7 +12,7 @@ use super::apart::{self, Apart};
 use super::engine_thread::{Command, Commands, Stands};
 use super::facts;
 use super::history::{self, Identity, Known};
-use super::report::Shared;
+use super::shared::Shared;
 use crate::config::Config;
 use crate::lsn::Durable;
 use crate::pg::{self, Params};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::report::Shared;
+use super::shared::Shared;
 use crate::config::{Config, OnWalBudget};
 use crate::pg::{self, Params, Session};
 use crate::sink::delivery::chain;
