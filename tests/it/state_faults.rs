@@ -73,8 +73,10 @@ async fn a_damaged_state_is_refused_or_rebuilt_and_never_wrong() {
 async fn refused(daemon: &mut Daemon) -> Option<String> {
     let dir = daemon.state_dir().display().to_string();
     let told = |text: &str| {
-        let lines = text.lines().filter(|line| line.contains(&dir) || line.contains("state.dir"));
-        lines.filter(|line| !line.contains("readside version=")).next_back().map(str::to_owned)
+        let names = |line: &&str| line.contains(&dir) || line.contains("state.dir");
+        text.lines()
+            .rfind(|line| names(line) && !line.contains("readside version="))
+            .map(str::to_owned)
     };
     wait::until("the state to be taken or refused", async || {
         if daemon.exited().is_some() {
