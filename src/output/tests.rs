@@ -60,6 +60,7 @@ impl World {
             arrangement: engine.output_arrangement(output),
             generation: 0,
             told: Lsn::ZERO,
+            once: false,
         });
         let feed = Feed::new(lanes, rng.usize(1..6));
         let progress = Progress { applied: Lsn(10), committed_at: 0 };

@@ -29,14 +29,18 @@ impl Machine {
         &self.counts
     }
 
+    /// By table, since the machine was built: changes that no event takes; `None` where there are no events.
+    pub fn unmatched(&self, table: usize) -> Option<Counts> {
+        self.has_events(table).then(|| self.unmatched[table])
+    }
+
     pub fn table_rows(&self, table: usize) -> usize {
         let id = self.engine.table_arrangement(self.tables[table].id);
         self.engine.arrangements()[id].len()
     }
 
     pub fn projection_rows(&self, projection: usize) -> usize {
-        let id = self.engine.output_arrangement(self.projections[projection].output);
-        self.engine.arrangements()[id].len()
+        self.engine.arrangements()[self.projections[projection].arrangement].len()
     }
 
     /// Why the projection's tables are no longer followed, if they are not.

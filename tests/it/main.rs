@@ -8,6 +8,7 @@ mod harness;
 mod aggregates;
 mod changes;
 mod dead_letters;
+mod events;
 mod examples;
 mod expressions;
 mod harness_smoke;
