@@ -27,8 +27,8 @@ pub use arrangement::Arrangement;
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
 pub use event::{
-    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, event_columns, gap_entry,
-    log_from,
+    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, event_columns,
+    gap_entry, log_from,
 };
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};
 pub use operator::Notice;

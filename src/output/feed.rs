@@ -170,8 +170,7 @@ impl Feed {
                 }
                 Standing::At { lsn, reaching, generation } => {
                     // Which rows its fill refused has been forgotten by a crash.
-                    let fill_is_untold =
-                        generation > lane.generation && !arrangement.is_log();
+                    let fill_is_untold = generation > lane.generation && !arrangement.is_log();
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
@@ -556,12 +555,12 @@ impl Feed {
 
     /// The next piece of a log that one of the lanes has to read from the store.
     pub fn wanted_page(&self, ready: impl Fn(usize) -> bool) -> Option<WantedPage> {
-        self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(|(at, lane)| {
-            match &lane.stage {
+        self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(
+            |(at, lane)| match &lane.stage {
                 Stage::Live(Cursor::Scan(scan)) => scan.wanted_page(at, lane.arrangement),
                 _ => None,
-            }
-        })
+            },
+        )
     }
 
     /// What was read for `wanted_page`; whether it is the last piece.

@@ -129,7 +129,11 @@ impl Scan {
     }
 
     /// What has to be read from the store before it can go on.
-    pub(super) fn wanted_page(&self, lane: usize, arrangement: ArrangementId) -> Option<WantedPage> {
+    pub(super) fn wanted_page(
+        &self,
+        lane: usize,
+        arrangement: ArrangementId,
+    ) -> Option<WantedPage> {
         let stored = self.stored.as_ref()?;
         if self.through || stored.is_last || !stored.page.is_empty() {
             return None;
@@ -196,8 +200,7 @@ impl Scan {
     /// The log from where the scan began.
     pub(super) fn following(&self, from: &Arrangement) -> Cursor {
         // Nothing in a log is superseded.
-        let whole_from =
-            if from.is_log() { Lsn::ZERO } else { Lsn(from.last_change().0 + 1) };
+        let whole_from = if from.is_log() { Lsn::ZERO } else { Lsn(from.last_change().0 + 1) };
         Cursor::Log(Log { seq: self.seq, whole_from })
     }
 

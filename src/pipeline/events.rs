@@ -15,7 +15,7 @@ use super::machine::{Fault, Machine};
 use super::table::Stage;
 use super::{EventInit, News};
 use crate::engine::{
-    ArrangementId, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowsOf, RowError, log_from,
+    ArrangementId, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf, log_from,
 };
 use crate::lsn::Lsn;
 
@@ -75,11 +75,7 @@ impl Notes {
 }
 
 impl EventLog {
-    pub(super) fn new(
-        init: EventInit,
-        engine: &mut Engine,
-        projection: usize,
-    ) -> (Self, RowsOf) {
+    pub(super) fn new(init: EventInit, engine: &mut Engine, projection: usize) -> (Self, RowsOf) {
         let EventInit { maker, table, prefix, rows_of, last, stored_from, pending, .. } = init;
         let pending: VecDeque<Pending> = pending.iter().filter_map(Pending::read).collect();
         let mut lookups: Vec<usize> = maker.lookups().collect();

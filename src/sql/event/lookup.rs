@@ -175,7 +175,8 @@ fn key_part(
     let integer = |ty: &Type| matches!(ty, Type::Int2 | Type::Int4 | Type::Int8);
     let (theirs, ours) = (&expr.ty().stored, &column.ty);
     if theirs != ours && !(integer(theirs) && integer(ours)) {
-        let what = format!("{} is {}, and is compared with {}", column.name, column.sql_type, expr.ty());
+        let what =
+            format!("{} is {}, and is compared with {}", column.name, column.sql_type, expr.ty());
         let hint = format!("cast the other side: ({other})::{}", column.sql_type);
         return Err(Fault::new(what).hint(hint).at(place));
     }
@@ -237,7 +238,8 @@ fn plain(query: &Query) -> Option<&Select> {
         && query.limit_clause.is_none()
         && query.fetch.is_none()
         && query.locks.is_empty();
-    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let grouped =
+        !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
     let within = select.distinct.is_none()
         && select.having.is_none()
         && select.named_window.is_empty()
@@ -264,10 +266,7 @@ fn table(select: &Select, places: Places<'_>) -> Option<Read> {
 }
 
 /// The tables that subqueries read.
-pub(super) fn tables(
-    exprs: &[Ast],
-    places: Places<'_>,
-) -> Vec<(String, String, Range<usize>)> {
+pub(super) fn tables(exprs: &[Ast], places: Places<'_>) -> Vec<(String, String, Range<usize>)> {
     struct Search<'t>(Places<'t>, Vec<Read>);
     impl Visitor for Search<'_> {
         type Break = ();

@@ -73,7 +73,7 @@ async fn changes_that_a_condition_takes_are_events() {
     for entry in &listed {
         assert_eq!(&documents[entry["id"].as_str().unwrap()], entry);
     }
-    for (op, count) in [("insert", 1.0), ("update", 1.0), ("delete", 1.0)] {
+    for (op, count) in [("insert", 1.0), ("update", 3.0), ("delete", 1.0)] {
         let labels = [("table", "public.orders"), ("op", op)];
         until_metric(&daemon, "readside_event_unmatched_total", &labels, |n| n == count).await;
     }
@@ -104,7 +104,8 @@ async fn look_ups_see_the_rows_as_of_the_commit() {
     world.execute("INSERT INTO orders VALUES (5, 77, 'odd', NULL)").await;
     let lsn = world.lsn().await;
     daemon.wait_for(&name, "reporting", &lsn).await;
-    let sql = "SELECT concat_ws(' ', type, order_id, email, total) FROM placed ORDER BY lsn, ordinal";
+    let sql =
+        "SELECT concat_ws(' ', type, order_id, email, total) FROM placed ORDER BY lsn, ordinal";
     let rows = world.reporting.query(sql, &[]).await.unwrap();
     let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(rows, ["Placed.new 3 late 99", "Placed.new 4 a@x", "Placed.odd 5"]);
@@ -201,11 +202,25 @@ async fn faults_of_events_have_their_places() {
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("readside.toml");
     std::fs::write(&file, format!("[state]\ndir = \"/tmp/unused\"\n{config}")).unwrap();
-    let told = tokio::task::spawn_blocking(move || readside(&["check"], Some(&file))).await.unwrap();
+    let told =
+        tokio::task::spawn_blocking(move || readside(&["check"], Some(&file))).await.unwrap();
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
     let shown: Vec<&str> = told
         .lines()
         .filter(|line| line.contains("error: ") || line.starts_with("hint: "))
         .collect();
-    insta::assert_snapshot!(shown.join("\n"), @r"");
+    insta::assert_snapshot!(shown.join("\n"), @r#"
+    error: `when` of event `A`: there is no column `new.state`
+    hint: known here: `order_id`, `customer_id`, `status`, `total_cents`, `note`
+    error: `type` names a column `kind`, which the data of event `B` does not have
+    hint: known here: `type`
+    error: `stream` names a column `customer`, which the data of event `B` does not have
+    hint: known here: `type`
+    error: table public."order" does not exist
+    hint: did you mean public.orders?
+    error: table public.customer does not exist
+    hint: did you mean public.customers?
+    error: `list` names a column `customer_id`, which the data of event `E` does not have
+    hint: known here: `?column?`
+    "#);
 }
