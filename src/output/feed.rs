@@ -542,6 +542,10 @@ impl Feed {
         for lane in &self.lanes {
             let arrangement = &engine.arrangements()[lane.arrangement];
             let seq = match &lane.stage {
+                // Of a log everything else is in the store.
+                Stage::Live(Cursor::Log(log)) if arrangement.is_log() => {
+                    arrangement.seq_at(lane.delivered.lsn.min(lane.told)).or(Some(log.seq))
+                }
                 Stage::Live(_) => arrangement.seq_at(lane.delivered.lsn.min(lane.told)),
                 Stage::Filling(scan) | Stage::Amending(Cursor::Scan(scan)) => Some(scan.log_seq()),
                 Stage::Amending(Cursor::Log(log)) => Some(log.seq),
@@ -650,6 +654,9 @@ fn take(
         Cursor::Scan(_) if delivered < from.tombstone_floor() => None,
         Cursor::Scan(scan) => {
             scan.take(from, true, room, out);
+            if scan.is_through() {
+                scan.go_on(from, until);
+            }
             if scan.is_through() {
                 *cursor = scan.following(from);
             }

@@ -192,6 +192,18 @@ impl Scan {
         self.through = true;
     }
 
+    /// A log may have gone on to the store meanwhile: then there is more to read there.
+    pub(super) fn go_on(&mut self, from: &Arrangement, applied: Lsn) {
+        let Some(stored) = &mut self.stored else { return };
+        if self.seq < from.first_seq()
+            && from.recent_floor() <= applied
+            && let Some(to) = from.stored_to()
+        {
+            stored.to = to.to_vec();
+            (stored.is_last, self.through, self.seq) = (false, false, from.first_seq());
+        }
+    }
+
     /// Everything was taken.
     pub(super) fn is_through(&self) -> bool {
         self.through

@@ -116,7 +116,8 @@ pub(super) fn compile(
     let missing = identity.iter().zip(&key).filter(|(_, part)| part.is_none());
     let missing: Vec<&str> = missing.map(|(&at, _)| found.columns[at].name.as_str()).collect();
     if !missing.is_empty() || identity.is_empty() {
-        let names: Vec<&str> = identity.iter().map(|&at| found.columns[at].name.as_str()).collect();
+        let name = |&at: &usize| format!("{}.{} = …", read.alias, found.columns[at].name);
+        let names: Vec<String> = identity.iter().map(name).collect();
         let what = format!(
             "a look-up in {} names its whole key by =: {}",
             read.name,
@@ -125,7 +126,10 @@ pub(super) fn compile(
                 false => format!("{} is missing", missing.join(", ")),
             }
         );
-        let hint = format!("write {} = … for each of: {}", read.alias, names.join(", "));
+        let hint = match names.is_empty() {
+            true => String::new(),
+            false => format!("write {}", names.join(" AND ")),
+        };
         return Err(Fault::new(what).hint(hint).at(place));
     }
     let inner = Inner {
