@@ -18,6 +18,7 @@ use crate::engine::{
     ArrangementId, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf, log_from,
 };
 use crate::lsn::Lsn;
+use crate::value::Column;
 
 /// What a sink that cannot say what is durable may have lost.
 const FORGETFUL_SECONDS: u64 = 3600;
@@ -121,6 +122,11 @@ impl Pending {
 }
 
 impl Machine {
+    pub(super) fn event_columns(&self, projection: usize) -> &[Column] {
+        let log = self.events.iter().find(|log| log.projection == projection);
+        log.map_or(&[], |log| log.maker.columns())
+    }
+
     pub(super) fn has_events(&self, table: usize) -> bool {
         self.events.iter().any(|log| log.table == Some(table))
     }
