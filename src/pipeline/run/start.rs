@@ -9,15 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
+use super::events::{self, Since};
 use super::facts::{self, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::history::{self, Identity};
 use super::look::{self, Details};
 use super::plan_load::{self, StartedLoad};
 use super::standing::{self, Standing};
 use super::{check, queries};
-use crate::config::{Config, Diagnostic, OnError, ProjectionConfig};
+use crate::config::{Config, Diagnostic, OnError, ProjectionConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
+use crate::memory::Spilling;
 use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
 use crate::pipeline::{
@@ -134,11 +136,13 @@ pub(super) async fn prepare(
     let used = used_tables(config, &catalog)?;
     forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
+    let mut loaded = Vec::new();
     let load = match plan_load::unfinished(&kept, store, &used)? {
         Some(load) => Some(load),
         None if kept.to_load(&used).is_empty() => None,
         None => {
             let slot = &scope.slot;
+            loaded.extend(kept.to_load(&used).iter().map(|&at| used[at].name.clone()));
             let opened = slot::open_window(params, APPLICATION_NAME, slot, waits, cancel).await?;
             Some(plan_load::begin(&session, store, &mut kept, &used, opened).await?)
         }
@@ -173,6 +177,14 @@ pub(super) async fn prepare(
     batch.fact(facts::POSITION, Stored::at(position, committed_at, xid_max).to_bytes());
     let (projections, sink_projections) =
         projections(config, &bound, &used, position, &mut kept, store, &mut batch)?;
+    let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
+    let since = Since {
+        loaded: &loaded,
+        is_slot_new: stored.is_none(),
+        position: load.as_ref().map_or(position.lsn, |(load, _)| load.from.max(position.lsn)),
+        committed_at,
+    };
+    let events = events::inits(&bound, &table_names, &since, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     for (used, fact) in used.iter().zip(kept.facts.iter().flatten()) {
         facts::set(&mut batch, facts::table(&used.name), fact);
@@ -181,10 +193,11 @@ pub(super) async fn prepare(
     let tables = tables(&used, &kept, position, store)?;
     let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), Some(init)));
     Ok(Started {
-        table_names: used.iter().map(|used| used.name.clone()).collect(),
+        table_names,
         init: MachineInit {
             tables,
             projections,
+            events,
             sinks: sinks(config, &bound, store)?,
             position,
             committed_at,
@@ -303,6 +316,7 @@ fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<
             batch.remove_fact(facts::output(&name));
         }
     }
+    events::forget_unused(config, store, &mut batch)?;
     for rows_of in &batch.dropped {
         batch.facts.push((format!("floor/{rows_of}"), None));
     }
@@ -359,6 +373,7 @@ fn tables(
     position: Position,
     store: &Store,
 ) -> Result<Vec<TableInit>, StartError> {
+    let _spilling = Spilling::begin();
     let mut tables = Vec::new();
     for (used, fact) in used.iter().zip(&kept.facts) {
         let fact = fact.as_ref().expect("kept or about to be loaded");
@@ -420,6 +435,8 @@ fn projections(
                 (Plan::table(at, bound.key.clone()), own)
             }
             bind::Rows::Query(planned) => (planned.plan.clone(), true),
+            // They come behind, as in the configuration.
+            bind::Rows::Event(_) => continue,
         };
         inits.push(output_init(bound.projection, plan, own, position, kept, store, batch)?);
     }
@@ -462,6 +479,7 @@ fn output_init(
             (rows_of, position.lsn)
         }
     };
+    let _spilling = Spilling::begin();
     let rows = store.rows(rows_of).collect::<Result<Vec<Entry>, _>>()?;
     Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor })
 }
@@ -472,6 +490,7 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
         let mut init = SinkInit {
             name: sink.name.clone(),
             step_rows: sink.step_rows,
+            forgetful: sink.kind == SinkKind::Redis,
             projections: Vec::new(),
             halts: Vec::new(),
             generations: Vec::new(),

@@ -10,6 +10,7 @@
 //! | `apply` | rows into tables; the refused ones found |
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
 //! | `indexes` | the configured indexes |
+//! | `log` | the table of an event |
 //! | `check` | faults found without touching anything |
 //!
 //! Steps are written on one connection, fills on another. A connection whose call failed, or was given
@@ -22,6 +23,7 @@ mod encode;
 mod error;
 mod fill;
 mod indexes;
+mod log;
 mod prepare;
 mod sift;
 mod swap;
@@ -41,7 +43,7 @@ use target::Table;
 use watermark::{Relation, Watermarks};
 
 use super::{
-    Origin, Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+    Origin, Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
 };
 use crate::config::SinkConfig;
 use crate::engine::Entry;
@@ -149,7 +151,8 @@ impl PostgresSink {
             })
             .collect();
         for (position, table) in self.tables.iter().enumerate() {
-            if watermarks[table.projection].is_some() {
+            let is_log = self.projections[table.projection].role == Role::Events;
+            if watermarks[table.projection].is_some() || is_log {
                 self.relations[position] = relation(&found[position]);
             }
         }
@@ -335,6 +338,12 @@ impl Sink for PostgresSink {
         self.tables = prepare::tables(&connection, &self.projections)
             .await
             .map_err(|e| sink_error("look up the columns' types", e))?;
+        for table in &self.tables {
+            let projection = &self.projections[table.projection];
+            if projection.role == Role::Events {
+                log::ensure(&connection, table, projection, &self.owner).await?;
+            }
+        }
         let watermarks = self.watermarks(&connection).await?;
         self.settle_fills(&connection).await?;
         self.steps = Some(connection);
