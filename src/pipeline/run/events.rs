@@ -166,6 +166,8 @@ pub(super) struct Since<'a> {
     pub(super) loaded: &'a [String],
     /// The slot has not been followed until now.
     pub(super) is_slot_new: bool,
+    /// Positions of before mean nothing: a log begins anew.
+    pub(super) other_history: bool,
     pub(super) position: Lsn,
     pub(super) committed_at: i64,
 }
@@ -189,14 +191,25 @@ pub(super) fn inits(
         let Some(definition) = bound.projection.event() else { continue };
         let name = bound.projection.name.clone();
         let fact: Option<RowsOf> = facts::read(store, &facts::event(&name))?;
-        let rows_of = fact.unwrap_or_else(|| kept.new_rows_of());
+        let before = fact.filter(|_| since.other_history);
+        let rows_of = match fact.filter(|_| !since.other_history) {
+            Some(rows_of) => rows_of,
+            None => kept.new_rows_of(),
+        };
         facts::set(batch, facts::event(&name), &rows_of);
         let (table, prefix) = match (event.of, &definition.of) {
             (Of::Message, EventSource::Message { prefix }) => (None, Some(prefix.clone())),
             (Of::Table(table), _) => (Some(table), None),
             (Of::Message, EventSource::Table { .. }) => continue,
         };
-        let mut log = Stored::read(store, &name, rows_of)?;
+        let mut log = match before {
+            Some(before) => {
+                batch.dropped.push(before);
+                batch.remove_fact(pending_fact(&name));
+                Stored { last: None, first: None, pending: Vec::new() }
+            }
+            None => Stored::read(store, &name, rows_of)?,
+        };
         let is_missing = match table {
             Some(table) => since.loaded.contains(&table_names[table]),
             None => since.is_slot_new,

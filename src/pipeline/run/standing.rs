@@ -21,6 +21,8 @@ pub(super) struct Standing {
     pub slot: Lsn,
     /// Another one when positions of before mean nothing any more.
     pub epoch: u64,
+    /// It is another one than the state's.
+    pub other_history: bool,
 }
 
 /// Makes sure that slot and state belong together. Afterwards the slot exists.
@@ -36,6 +38,7 @@ pub(super) async fn keep_or_forget(
     let name = &config.source.slot;
     let (mut stored, epoch) = believed(config, store, identity)?;
     let source: Option<SourceFact> = facts::read(store, facts::SOURCE)?;
+    let other_history = source.as_ref().is_some_and(|source| source.epoch != epoch);
     if source
         .is_some_and(|source| source.slot != *name || source.database != catalog.server.database)
     {
@@ -47,7 +50,7 @@ pub(super) async fn keep_or_forget(
             if ours.is_some_and(|ours| ours < confirmed) {
                 stored = forget(stored, "the slot has been acknowledged beyond the state");
             }
-            return Ok(Standing { stored, slot: confirmed, epoch });
+            return Ok(Standing { stored, slot: confirmed, epoch, other_history });
         }
         slot::State::Foreign(why) => {
             return Err(StartError::SlotForeign { slot: name.clone(), why: why.to_string() });
@@ -68,7 +71,7 @@ pub(super) async fn keep_or_forget(
     let lifetime = Lifetime::Permanent;
     let created = slot::create(params, APPLICATION_NAME, name, lifetime, waits, cancel).await?;
     tracing::info!(slot = name, at = %created.consistent_point, "slot created");
-    Ok(Standing { stored: None, slot: created.consistent_point, epoch })
+    Ok(Standing { stored: None, slot: created.consistent_point, epoch, other_history })
 }
 
 /// What of the state is true of this source, and the epoch in which positions are compared.

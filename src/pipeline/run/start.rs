@@ -131,7 +131,7 @@ pub(super) async fn prepare(
     }
     distrust_apart(&apart, store)?;
     let identity = identify(params).await?;
-    let Standing { stored, slot: slot_at, epoch } =
+    let Standing { stored, slot: slot_at, epoch, other_history } =
         standing::keep_or_forget(config, params, store, &catalog, &identity, waits, cancel).await?;
     let used = used_tables(config, &catalog)?;
     forget_unused(config, &bound, store)?;
@@ -181,6 +181,7 @@ pub(super) async fn prepare(
     let since = Since {
         loaded: &loaded,
         is_slot_new: stored.is_none(),
+        other_history,
         position: load.as_ref().map_or(position.lsn, |(load, _)| load.from.max(position.lsn)),
         committed_at,
     };

@@ -341,7 +341,7 @@ impl Sink for PostgresSink {
         for table in &self.tables {
             let projection = &self.projections[table.projection];
             if projection.role == Role::Events {
-                log::ensure(&connection, table, projection, &self.owner).await?;
+                log::ensure(&connection, table, projection, self.origin.owner.name()).await?;
             }
         }
         let watermarks = self.watermarks(&connection).await?;
