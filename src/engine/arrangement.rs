@@ -80,11 +80,14 @@ impl Arrangement {
 
     /// A log, of which the store has entries up to this one.
     pub fn log_after(last: Option<&Entry>) -> Self {
-        let (last, stored_to) = match last {
-            Some(entry) => (Lsn(entry.lsn().0 + 1), Some(entry.key().to_vec())),
-            None => (Lsn::ZERO, None),
-        };
-        Self { is_log: true, recent_floor: last, stored_to, ..Self::default() }
+        let Some(entry) = last else { return Self { is_log: true, ..Self::default() } };
+        Self {
+            is_log: true,
+            recent_floor: Lsn(entry.lsn().0 + 1),
+            stored_to: Some(entry.key().to_vec()),
+            last: entry.lsn(),
+            ..Self::default()
+        }
     }
 
     pub fn is_log(&self) -> bool {

@@ -11,6 +11,7 @@ mod event;
 mod fill;
 mod follow;
 mod graph;
+mod history;
 mod index;
 mod operator;
 mod passing;
@@ -30,6 +31,7 @@ pub use event::{
     EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, event_columns, gap_entry,
     log_from,
 };
+pub use history::{pack_version, unpack_version};
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};
 pub use operator::Notice;
 pub use size::OperatorSize;

@@ -58,6 +58,7 @@ impl World {
             .collect();
         let lanes = outputs.iter().map(|&output| LaneInit {
             arrangement: engine.output_arrangement(output),
+            rows: Some(engine.output_arrangement(output)),
             generation: 0,
             told: Lsn::ZERO,
             once: false,

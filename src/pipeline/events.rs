@@ -1,28 +1,21 @@
-//! The machine's part in events: which occurrences a change or a message makes, and how long they are kept.
+//! The machine's part in events: which occurrences a change or a message makes.
 //!
 //! An event's log is an arrangement that only grows. Its entries are made with the changes, in their order;
 //! those with look-ups wait for their transaction's end, since a look-up sees the rows as of the commit, and
 //! for the loads of the tables that they look into. What waits is stored as it is, so that a restart inside
 //! the transaction makes the same of it.
-//!
-//! An entry goes from the store when every sink of the event is durably past it. A sink that cannot say
-//! what is durable gets an hour more.
 
 use std::collections::VecDeque;
 
 use super::letters::Refused;
+use super::log::KeptLog;
 use super::machine::{Fault, Machine};
 use super::table::Stage;
 use super::{EventInit, News};
 use crate::engine::{
-    ArrangementId, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowsOf, RowError, log_from,
+    Batch, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf,
 };
 use crate::lsn::Lsn;
-
-/// What a sink that cannot say what is durable may have lost.
-const FORGETFUL_SECONDS: u64 = 3600;
-/// Between two notes of where such a sink stands.
-const NOTE_SECONDS: u64 = 60;
 
 /// Of a change: how much of its versions is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +28,7 @@ pub(super) enum Known {
 
 pub(super) struct EventLog {
     pub(super) projection: usize,
-    pub(super) arrangement: ArrangementId,
+    pub(super) log: KeptLog,
     maker: EventMaker,
     table: Option<usize>,
     prefix: Option<String>,
@@ -44,34 +37,12 @@ pub(super) struct EventLog {
     pending: VecDeque<Pending>,
     /// So many of `pending`, the first ones, are in the store.
     stored_pending: usize,
-    /// The first commit of which the store has entries.
-    stored_from: Option<Lsn>,
-    /// All commits below have been passed.
-    passed: Lsn,
 }
 
 /// A change that waits to become an occurrence.
 struct Pending {
     moment: Moment,
     base: Vec<u8>,
-}
-
-/// Where a sink stood, and when.
-#[derive(Default)]
-pub(super) struct Notes(VecDeque<(u64, Lsn)>);
-
-impl Notes {
-    /// Where it stood an hour ago.
-    fn passed(&mut self, now: u64, at: Lsn) -> Lsn {
-        if self.0.back().is_none_or(|(noted, _)| now >= noted + NOTE_SECONDS) {
-            self.0.push_back((now, at));
-        }
-        let is_old = |note: &(u64, Lsn)| now >= note.0 + FORGETFUL_SECONDS;
-        while self.0.get(1).is_some_and(is_old) {
-            self.0.pop_front();
-        }
-        self.0.front().filter(|note| is_old(note)).map_or(Lsn::ZERO, |(_, lsn)| *lsn)
-    }
 }
 
 impl EventLog {
@@ -87,15 +58,13 @@ impl EventLog {
         lookups.dedup();
         let log = Self {
             projection,
-            arrangement: engine.add_log(last.as_ref()),
+            log: KeptLog::new(engine.add_log(last.as_ref()), stored_from),
             maker,
             table,
             prefix,
             lookups,
             stored_pending: pending.len(),
             pending,
-            stored_from,
-            passed: Lsn::ZERO,
         };
         (log, rows_of)
     }
@@ -199,7 +168,7 @@ impl Machine {
         let Pending { moment, base } = pending;
         match log.maker.make(&self.engine, base, moment)? {
             Made::Entry(entry) => {
-                self.engine.arrangement_mut(log.arrangement).append(&entry);
+                self.engine.arrangement_mut(log.log.arrangement).append(&entry);
                 Ok(true)
             }
             Made::Nothing => Ok(false),
@@ -219,7 +188,7 @@ impl Machine {
             if log.pending.is_empty() || !log.lookups.iter().all(is_live) {
                 continue;
             }
-            let rows_of = self.rows_of[log.arrangement];
+            let rows_of = self.rows_of[log.log.arrangement];
             while let Some(pending) = self.events[at].pending.pop_front() {
                 let log = &mut self.events[at];
                 if log.stored_pending > 0 {
@@ -255,54 +224,40 @@ impl Machine {
         self.tell(News { projection, key, lsn, notice });
     }
 
-    /// What of the logs the store does not have yet, but for what every sink has already.
-    pub(super) fn store_events(&mut self, batch: &mut crate::engine::Batch) {
-        for log in &mut self.events {
-            let arrangement = &self.engine.arrangements()[log.arrangement];
-            let rows_of = self.rows_of[log.arrangement];
-            let changes = arrangement.changes_from(self.stored[log.arrangement]);
-            let changes = changes.expect("the log is never cut before the store has it");
-            for entry in changes.filter(|entry| entry.lsn() >= log.passed) {
-                log.stored_from.get_or_insert(entry.lsn());
-                batch.entries.push((rows_of, entry.clone()));
+    /// What of the logs the store does not have yet.
+    pub(super) fn store_logs(&mut self, batch: &mut Batch) {
+        for event in &mut self.events {
+            let arrangement = event.log.arrangement;
+            let rows_of = self.rows_of[arrangement];
+            event.log.store(&self.engine, rows_of, &mut self.stored[arrangement], batch);
+            for pending in event.pending.range(event.stored_pending..) {
+                event.log.stored_from.get_or_insert(pending.moment.lsn);
+                batch.entries.push((rows_of, pending.entry(&event.maker)));
             }
-            self.stored[log.arrangement] = arrangement.next_seq();
-            for pending in log.pending.range(log.stored_pending..) {
-                log.stored_from.get_or_insert(pending.moment.lsn);
-                batch.entries.push((rows_of, pending.entry(&log.maker)));
-            }
-            log.stored_pending = log.pending.len();
-            if !log.lookups.is_empty() {
-                let name = pending_fact(&self.projections[log.projection].name);
-                match log.pending.front() {
-                    Some(first) => batch.fact(name, log.maker.key(first.moment)),
+            event.stored_pending = event.pending.len();
+            if !event.lookups.is_empty() {
+                let name = pending_fact(&self.projections[event.projection].name);
+                match event.pending.front() {
+                    Some(first) => batch.fact(name, event.maker.key(first.moment)),
                     None => batch.remove_fact(name),
                 }
             }
         }
+        for history in &mut self.histories {
+            let arrangement = history.log.arrangement;
+            let rows_of = self.rows_of[arrangement];
+            history.log.store(&self.engine, rows_of, &mut self.stored[arrangement], batch);
+        }
     }
 
-    /// Forgets what every sink has, `now` being seconds of any clock.
-    pub(super) fn pass_events(&mut self, now: u64) {
-        for log in &mut self.events {
-            let mut passed = Lsn::MAX;
-            for sink in &mut self.sinks {
-                let Some(at) = sink.feed.passed(log.arrangement) else { continue };
-                let at = match sink.forgetful {
-                    true => sink.notes.entry(log.arrangement).or_default().passed(now, at),
-                    false => at,
-                };
-                passed = passed.min(at);
-            }
-            log.passed = log.passed.max(passed);
-            if let Some(from) = log.stored_from.filter(|from| *from < log.passed) {
-                let rows_of = self.rows_of[log.arrangement];
-                self.batch.passed.push((rows_of, log_from(from)..log_from(log.passed)));
-                let pending = log.pending.front().map(|first| first.moment.lsn);
-                let arrangement = &self.engine.arrangements()[log.arrangement];
-                let newest = arrangement.last_change();
-                log.stored_from = (newest >= log.passed || pending.is_some()).then_some(log.passed);
-            }
+    /// Forgets what every lane has, `now` being seconds of any clock.
+    pub(super) fn pass_logs(&mut self, now: u64) {
+        let events = self.events.iter_mut().map(|of| (&mut of.log, !of.pending.is_empty()));
+        let histories = self.histories.iter_mut().map(|of| (&mut of.log, false));
+        for (log, more) in events.chain(histories) {
+            let keys = log.pass(&self.engine, &mut self.sinks, now, more);
+            let rows_of = self.rows_of[log.arrangement];
+            self.batch.passed.extend(keys.map(|keys| (rows_of, keys)));
         }
     }
 }
@@ -310,22 +265,4 @@ impl Machine {
 /// Where it is remembered from which key on occurrences of an event wait.
 pub fn pending_fact(event: &str) -> String {
     format!("pending/{event}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_forgetful_sink_has_passed_what_it_had_an_hour_ago() {
-        let mut notes = Notes::default();
-        assert_eq!(notes.passed(0, Lsn(10)), Lsn::ZERO);
-        assert_eq!(notes.passed(30, Lsn(20)), Lsn::ZERO);
-        assert_eq!(notes.passed(60, Lsn(30)), Lsn::ZERO);
-        assert_eq!(notes.passed(3_599, Lsn(40)), Lsn::ZERO);
-        assert_eq!(notes.passed(3_600, Lsn(40)), Lsn(10));
-        assert_eq!(notes.passed(3_660, Lsn(50)), Lsn(30));
-        assert_eq!(notes.passed(20_000, Lsn(60)), Lsn(50));
-        assert!(notes.0.len() < 4);
-    }
 }

@@ -73,7 +73,7 @@ async fn changes_that_a_condition_takes_are_events() {
     for entry in &listed {
         assert_eq!(&documents[entry["id"].as_str().unwrap()], entry);
     }
-    for (op, count) in [("insert", 1.0), ("update", 1.0), ("delete", 1.0)] {
+    for (op, count) in [("insert", 1.0), ("update", 3.0), ("delete", 1.0)] {
         let labels = [("table", "public.orders"), ("op", op)];
         until_metric(&daemon, "readside_event_unmatched_total", &labels, |n| n == count).await;
     }
@@ -207,5 +207,18 @@ async fn faults_of_events_have_their_places() {
         .lines()
         .filter(|line| line.contains("error: ") || line.starts_with("hint: "))
         .collect();
-    insta::assert_snapshot!(shown.join("\n"), @r"");
+    insta::assert_snapshot!(shown.join("\n"), @r#"
+    error: `when` of event `A`: there is no column `new.state`
+    hint: known here: `order_id`, `customer_id`, `status`, `total_cents`, `note`
+    error: `type` names a column `kind`, which the data of event `B` does not have
+    hint: known here: `type`
+    error: `stream` names a column `customer`, which the data of event `B` does not have
+    hint: known here: `type`
+    error: table public."order" does not exist
+    hint: did you mean public.orders?
+    error: table public.customer does not exist
+    hint: did you mean public.customers?
+    error: `list` names a column `customer_id`, which the data of event `E` does not have
+    hint: known here: `?column?`
+    "#);
 }
