@@ -11,7 +11,7 @@ use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::events::{self, Since};
-use super::{check, queries};
+use super::{check, histories, queries};
 use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
@@ -184,6 +184,7 @@ pub(super) async fn prepare(
         position: load.as_ref().map_or(position.lsn, |(load, _)| load.from.max(position.lsn)),
         committed_at,
     };
+    let histories = histories::inits(&bound, since.position, &mut kept, store, &mut batch)?;
     let events = events::inits(&bound, &table_names, &since, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     for (used, fact) in used.iter().zip(kept.facts.iter().flatten()) {
@@ -198,6 +199,7 @@ pub(super) async fn prepare(
             tables,
             projections,
             events,
+            histories,
             sinks: sinks(config, &bound, store)?,
             position,
             committed_at,
@@ -379,6 +381,7 @@ fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<
         }
     }
     events::forget_unused(config, store, &mut batch)?;
+    histories::forget_unused(bound, store, &mut batch)?;
     for rows_of in &batch.dropped {
         batch.facts.push((format!("floor/{rows_of}"), None));
     }
@@ -624,17 +627,20 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             forgetful: sink.kind == SinkKind::Redis,
             projections: Vec::new(),
             halts: Vec::new(),
+            histories: Vec::new(),
             generations: Vec::new(),
             told: Vec::new(),
             letters: Vec::new(),
         };
-        for (at, Bound { projection, .. }) in bound.iter().enumerate() {
+        for (at, of) in bound.iter().enumerate() {
+            let projection = of.projection;
             if !projection.targets.iter().any(|(name, _)| *name == sink.name) {
                 continue;
             }
             let lane = init.projections.len();
             let lane_name = format!("{}/{}", sink.name, projection.name);
             init.projections.push(at);
+            init.histories.push(histories::is_kept(of, &sink.name));
             init.halts.push(projection.on_error == OnError::Halt);
             let generation = store.fact(&format!("generation/{lane_name}"))?;
             init.generations.push(facts::number(generation.as_deref()));
