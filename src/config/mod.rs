@@ -292,9 +292,15 @@ pub struct EventDefinition {
 
 #[derive(Debug, Clone)]
 pub enum EventSource {
-    Table { schema: String, name: String, place: Place },
+    Table {
+        schema: String,
+        name: String,
+        place: Place,
+    },
     /// What `pg_logical_emit_message(true, prefix, …)` writes.
-    Message { prefix: String },
+    Message {
+        prefix: String,
+    },
 }
 
 /// SQL, and where in the file it stands.

@@ -109,10 +109,14 @@ impl Arrangement {
         self.recent_first
     }
 
-    /// Adds an entry to a log.
+    /// Adds an entry to a log, behind all others. One that is there already is left as it is: what a load's
+    /// backlog has made before a restart it makes again.
     pub fn append(&mut self, entry: &Entry) {
         debug_assert!(self.is_log);
-        self.log(entry);
+        let last = self.recent.back().map(Entry::key).or(self.stored_to.as_deref());
+        if last.is_none_or(|last| last < entry.key()) {
+            self.log(entry);
+        }
     }
 
     /// The current row under `key`.

@@ -191,7 +191,12 @@ impl EventMaker {
     }
 
     /// Look-ups see the rows that there are now.
-    pub fn make(&self, engine: &Engine, mut base: Vec<u8>, moment: Moment) -> Result<Made, ValueError> {
+    pub fn make(
+        &self,
+        engine: &Engine,
+        mut base: Vec<u8>,
+        moment: Moment,
+    ) -> Result<Made, ValueError> {
         let event = &self.event;
         let mut ranges = Vec::new();
         let own = event.row.len() - event.lookups.len();

@@ -48,7 +48,10 @@ mod tests {
         assert!(packed.is_sorted_by(|a, b| a.key() < b.key()));
         for (version, packed) in versions.iter().zip(&packed) {
             let (back, at) = unpack_version(packed).expect("a version");
-            assert_eq!((back.lsn(), back.key(), back.value(), at), (version.lsn(), version.key(), version.value(), -3));
+            assert_eq!(
+                (back.lsn(), back.key(), back.value(), at),
+                (version.lsn(), version.key(), version.value(), -3)
+            );
         }
     }
 }

@@ -28,11 +28,11 @@ pub use arrangement::Arrangement;
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
 pub use event::{
-    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, event_columns, gap_entry,
-    log_from,
+    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, event_columns,
+    gap_entry, log_from,
 };
-pub use history::{pack_version, unpack_version};
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};
+pub use history::{pack_version, unpack_version};
 pub use operator::Notice;
 pub use size::OperatorSize;
 pub use table::{Cell, RowBuffer, RowError, TableLayout};

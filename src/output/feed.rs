@@ -308,8 +308,7 @@ impl Feed {
                         return Some(Work::Fill { lane: at, rows });
                     }
                     let cursor = if is_history {
-                        let cursor =
-                            Cursor::since(arrangement, lane.filled_from, progress.applied);
+                        let cursor = Cursor::since(arrangement, lane.filled_from, progress.applied);
                         let Some(cursor) = cursor else { continue };
                         lane.whole_from = Lsn(rows_of.last_change().0 + 1);
                         cursor
@@ -511,7 +510,9 @@ impl Feed {
                 Stage::Amending(Cursor::Log(log)) => {
                     let mut rest = Vec::new();
                     let taken = take_log(arrangement, log.seq, until, self.step_rows, &mut rest);
-                    if log.whole_from.max(lane.whole_from) <= until && matches!(taken, Some((_, Through::Yes))) {
+                    if log.whole_from.max(lane.whole_from) <= until
+                        && matches!(taken, Some((_, Through::Yes)))
+                    {
                         finishing.push(at);
                         worth = true;
                     }
@@ -585,6 +586,10 @@ impl Feed {
         for lane in &self.lanes {
             let arrangement = &engine.arrangements()[lane.arrangement];
             let seq = match &lane.stage {
+                // Of a log everything else is in the store.
+                Stage::Live(Cursor::Log(log)) if arrangement.is_log() => {
+                    arrangement.seq_at(lane.delivered.lsn.min(lane.told)).or(Some(log.seq))
+                }
                 Stage::Live(_) => arrangement.seq_at(lane.delivered.lsn.min(lane.told)),
                 Stage::Filling(_) if lane.is_history() => arrangement.seq_at(lane.filled_from),
                 Stage::Filling(scan) | Stage::Amending(Cursor::Scan(scan)) => Some(scan.log_seq()),
@@ -599,14 +604,14 @@ impl Feed {
 
     /// The next piece of a log that one of the lanes has to read from the store.
     pub fn wanted_page(&self, ready: impl Fn(usize) -> bool) -> Option<WantedPage> {
-        self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(|(at, lane)| {
-            match &lane.stage {
+        self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(
+            |(at, lane)| match &lane.stage {
                 Stage::Live(Cursor::Scan(scan)) | Stage::Amending(Cursor::Scan(scan)) => {
                     scan.wanted_page(at, lane.arrangement)
                 }
                 _ => None,
-            }
-        })
+            },
+        )
     }
 
     /// What was read for `wanted_page`; whether it is the last piece.
@@ -716,6 +721,9 @@ fn take(
         Cursor::Scan(_) if delivered < from.tombstone_floor() => None,
         Cursor::Scan(scan) => {
             scan.take(from, true, room, out);
+            if scan.is_through() {
+                scan.go_on(from, until);
+            }
             if scan.is_through() {
                 *cursor = scan.following(from);
             }

@@ -129,7 +129,11 @@ impl Scan {
     }
 
     /// What has to be read from the store before it can go on.
-    pub(super) fn wanted_page(&self, lane: usize, arrangement: ArrangementId) -> Option<WantedPage> {
+    pub(super) fn wanted_page(
+        &self,
+        lane: usize,
+        arrangement: ArrangementId,
+    ) -> Option<WantedPage> {
         let stored = self.stored.as_ref()?;
         if self.through || stored.is_last || !stored.page.is_empty() {
             return None;
@@ -188,6 +192,18 @@ impl Scan {
         self.through = true;
     }
 
+    /// A log may have gone on to the store meanwhile: then there is more to read there.
+    pub(super) fn go_on(&mut self, from: &Arrangement, applied: Lsn) {
+        let Some(stored) = &mut self.stored else { return };
+        if self.seq < from.first_seq()
+            && from.recent_floor() <= applied
+            && let Some(to) = from.stored_to()
+        {
+            stored.to = to.to_vec();
+            (stored.is_last, self.through, self.seq) = (false, false, from.first_seq());
+        }
+    }
+
     /// Everything was taken.
     pub(super) fn is_through(&self) -> bool {
         self.through
@@ -196,8 +212,7 @@ impl Scan {
     /// The log from where the scan began.
     pub(super) fn following(&self, from: &Arrangement) -> Cursor {
         // Nothing in a log is superseded.
-        let whole_from =
-            if from.is_log() { Lsn::ZERO } else { Lsn(from.last_change().0 + 1) };
+        let whole_from = if from.is_log() { Lsn::ZERO } else { Lsn(from.last_change().0 + 1) };
         Cursor::Log(Log { seq: self.seq, whole_from })
     }
 

@@ -46,11 +46,7 @@ struct Pending {
 }
 
 impl EventLog {
-    pub(super) fn new(
-        init: EventInit,
-        engine: &mut Engine,
-        projection: usize,
-    ) -> (Self, RowsOf) {
+    pub(super) fn new(init: EventInit, engine: &mut Engine, projection: usize) -> (Self, RowsOf) {
         let EventInit { maker, table, prefix, rows_of, last, stored_from, pending, .. } = init;
         let pending: VecDeque<Pending> = pending.iter().filter_map(Pending::read).collect();
         let mut lookups: Vec<usize> = maker.lookups().collect();

@@ -32,11 +32,7 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn new(
-        init: &HistoryInit,
-        engine: &mut Engine,
-        inside: Option<Lsn>,
-    ) -> Self {
+    pub(super) fn new(init: &HistoryInit, engine: &mut Engine, inside: Option<Lsn>) -> Self {
         let arrangement = engine.add_log(init.last.as_ref());
         engine.arrangement_mut(arrangement).raise_tombstone_floor(init.floor);
         Self {

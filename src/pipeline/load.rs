@@ -396,9 +396,7 @@ impl Machine {
             // A log has no deletions.
             if is_of_it && projection.output.is_some() {
                 let floor = self.progress.applied;
-                self.engine
-                    .arrangement_mut(projection.arrangement)
-                    .raise_tombstone_floor(floor);
+                self.engine.arrangement_mut(projection.arrangement).raise_tombstone_floor(floor);
             }
         }
         self.batch.backlog_dropped = true;

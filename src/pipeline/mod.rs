@@ -23,7 +23,7 @@ pub use history::HistoryInit;
 pub use letters::{Refused, letter_key};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{
-    Counts, EventInit, Fault, Letter, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts,
-    TableInit,
+    Counts, EventInit, Fault, Letter, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit,
+    TableFacts, TableInit,
 };
 pub use table::{Stage, Table};

@@ -154,11 +154,8 @@ impl Question {
         let Some(at) = position.and_then(|position| usize::try_from(position).ok()) else {
             return (Part::Data, None);
         };
-        let (part, first) = if at > self.when {
-            (Part::When, self.when)
-        } else {
-            (Part::Data, self.data)
-        };
+        let (part, first) =
+            if at > self.when { (Part::When, self.when) } else { (Part::Data, self.data) };
         (part, u32::try_from(at.saturating_sub(first)).ok())
     }
 }
@@ -211,7 +208,16 @@ pub(super) fn inits(
         }
         let maker = EventMaker::new(Event::clone(event), kind(bound, event), (at, events.len()));
         let Stored { last, first, pending } = log;
-        inits.push(EventInit { name, maker, table, prefix, rows_of, last, stored_from: first, pending });
+        inits.push(EventInit {
+            name,
+            maker,
+            table,
+            prefix,
+            rows_of,
+            last,
+            stored_from: first,
+            pending,
+        });
     }
     Ok(inits)
 }
@@ -287,4 +293,3 @@ pub(super) fn forget_unused(
     }
     Ok(())
 }
-

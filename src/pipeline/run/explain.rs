@@ -52,8 +52,12 @@ fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) -> String {
         }
         Rows::Event(event) => {
             text.push_str(match event.of {
-                Of::Table(_) => "made of each change for which `when` is true, in the order of commits\n",
-                Of::Message => "made of each message for which `when` is true, in the order of commits\n",
+                Of::Table(_) => {
+                    "made of each change for which `when` is true, in the order of commits\n"
+                }
+                Of::Message => {
+                    "made of each message for which `when` is true, in the order of commits\n"
+                }
             });
             if event.looks_at_old {
                 text.push_str("looks at `old`, which is kept from the table's load on\n");

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
-use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::events::{self, Since};
+use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::{check, histories, queries};
 use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};

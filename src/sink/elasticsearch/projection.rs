@@ -80,11 +80,7 @@ impl Projection {
     }
 
     /// Makes the indices of an event that are missing: what fills them are steps.
-    pub(super) async fn make_missing(
-        &self,
-        client: &Client,
-        owner: &str,
-    ) -> Result<(), SinkError> {
+    pub(super) async fn make_missing(&self, client: &Client, owner: &str) -> Result<(), SinkError> {
         let generation = self.record.as_ref().map_or(0, |record| record.document.generation) + 1;
         for target in &self.targets {
             if prepare::live(client, owner, &target.alias).await?.is_some() {

@@ -269,7 +269,8 @@ impl Found {
 
     /// All that it lacks are columns, of names that it does not have.
     pub(super) fn would_serve_with_more(&self, table: &Table) -> bool {
-        let is_new = |column: &&TableColumn| self.columns.iter().all(|(name, ..)| *name != column.name);
+        let is_new =
+            |column: &&TableColumn| self.columns.iter().all(|(name, ..)| *name != column.name);
         self.is_table() && self.has_key(table) && self.missing(table).iter().all(is_new)
     }
 

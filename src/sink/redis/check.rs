@@ -252,9 +252,11 @@ fn sample_commands(plan: &Plan) -> Vec<Cmd> {
         commands.push(command(&["UNLINK", key]));
     }
     if let Some(log) = &plan.log {
-        commands.extend(log.sample_commands().iter().map(|words| {
-            command(&words.iter().map(String::as_str).collect::<Vec<_>>())
-        }));
+        commands.extend(
+            log.sample_commands()
+                .iter()
+                .map(|words| command(&words.iter().map(String::as_str).collect::<Vec<_>>())),
+        );
     }
     for target in &plan.targets {
         let key = target.location.key.sample();

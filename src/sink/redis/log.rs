@@ -27,7 +27,9 @@ struct LogTarget {
 #[derive(Clone, Debug)]
 enum LogKind {
     /// Longest, or "" without a bound.
-    Stream { maxlen: String },
+    Stream {
+        maxlen: String,
+    },
     List,
 }
 

@@ -144,9 +144,11 @@ pub fn tables_of_event(event: &EventDefinition) -> Vec<(TableName, Place)> {
     let texts = event.when.iter().map(|when| (Part::When, when));
     for (part, sql) in texts.chain([(Part::Data, &event.data)]) {
         let tables = event::tables(part, &sql.text).into_iter();
-        found.extend(tables.map(|(schema, name, span)| {
-            (TableName::new(&schema, &name), sql.place.within(span))
-        }));
+        found.extend(
+            tables.map(|(schema, name, span)| {
+                (TableName::new(&schema, &name), sql.place.within(span))
+            }),
+        );
     }
     found
 }

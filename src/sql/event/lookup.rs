@@ -116,7 +116,8 @@ pub(super) fn compile(
     let missing = identity.iter().zip(&key).filter(|(_, part)| part.is_none());
     let missing: Vec<&str> = missing.map(|(&at, _)| found.columns[at].name.as_str()).collect();
     if !missing.is_empty() || identity.is_empty() {
-        let names: Vec<&str> = identity.iter().map(|&at| found.columns[at].name.as_str()).collect();
+        let name = |&at: &usize| format!("{}.{} = …", read.alias, found.columns[at].name);
+        let names: Vec<String> = identity.iter().map(name).collect();
         let what = format!(
             "a look-up in {} names its whole key by =: {}",
             read.name,
@@ -125,7 +126,10 @@ pub(super) fn compile(
                 false => format!("{} is missing", missing.join(", ")),
             }
         );
-        let hint = format!("write {} = … for each of: {}", read.alias, names.join(", "));
+        let hint = match names.is_empty() {
+            true => String::new(),
+            false => format!("write {}", names.join(" AND ")),
+        };
         return Err(Fault::new(what).hint(hint).at(place));
     }
     let inner = Inner {
@@ -175,7 +179,8 @@ fn key_part(
     let integer = |ty: &Type| matches!(ty, Type::Int2 | Type::Int4 | Type::Int8);
     let (theirs, ours) = (&expr.ty().stored, &column.ty);
     if theirs != ours && !(integer(theirs) && integer(ours)) {
-        let what = format!("{} is {}, and is compared with {}", column.name, column.sql_type, expr.ty());
+        let what =
+            format!("{} is {}, and is compared with {}", column.name, column.sql_type, expr.ty());
         let hint = format!("cast the other side: ({other})::{}", column.sql_type);
         return Err(Fault::new(what).hint(hint).at(place));
     }
@@ -237,7 +242,8 @@ fn plain(query: &Query) -> Option<&Select> {
         && query.limit_clause.is_none()
         && query.fetch.is_none()
         && query.locks.is_empty();
-    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let grouped =
+        !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
     let within = select.distinct.is_none()
         && select.having.is_none()
         && select.named_window.is_empty()
@@ -264,10 +270,7 @@ fn table(select: &Select, places: Places<'_>) -> Option<Read> {
 }
 
 /// The tables that subqueries read.
-pub(super) fn tables(
-    exprs: &[Ast],
-    places: Places<'_>,
-) -> Vec<(String, String, Range<usize>)> {
+pub(super) fn tables(exprs: &[Ast], places: Places<'_>) -> Vec<(String, String, Range<usize>)> {
     struct Search<'t>(Places<'t>, Vec<Read>);
     impl Visitor for Search<'_> {
         type Break = ();

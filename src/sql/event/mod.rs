@@ -161,7 +161,12 @@ impl Compiler<'_> {
     }
 
     /// An expression over the row; within a look-up over the row that it finds as well.
-    fn expr(&self, mut ast: Ast, places: Places<'_>, inner: Option<&lookup::Inner>) -> Result<Expr> {
+    fn expr(
+        &self,
+        mut ast: Ast,
+        places: Places<'_>,
+        inner: Option<&lookup::Inner>,
+    ) -> Result<Expr> {
         rows::resolve(&mut ast);
         for query in subqueries(&ast) {
             if !self.lookups.borrow().iter().any(|known| known.query == query) {

@@ -39,15 +39,12 @@ impl<'a> Names<'a> {
             not_null: false,
         };
         let row = match of {
-            Of::Message => {
-                ["prefix", "content"].map(|name| plain(name, Type::Text, TEXT)).to_vec()
-            }
+            Of::Message => ["prefix", "content"].map(|name| plain(name, Type::Text, TEXT)).to_vec(),
             Of::Table(table) => {
                 let columns = &schema.tables[table].columns;
                 let version = |name: &str| {
                     let there = plain(&presence(name), Type::Bool, 16);
-                    let columns =
-                        columns.iter().map(|c| Column { not_null: false, ..c.clone() });
+                    let columns = columns.iter().map(|c| Column { not_null: false, ..c.clone() });
                     std::iter::once(there).chain(columns).collect::<Vec<_>>()
                 };
                 [version("old"), version("new")].concat()

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     CaseWhen, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, VisitMut, VisitorMut,
 };
-use sqlparser::ast::helpers::attached_token::AttachedToken;
 
 use super::names::presence;
 use crate::sql::expr::fold_case;

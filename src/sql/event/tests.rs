@@ -49,6 +49,8 @@ fn refused(when: &str, data: &str) -> String {
     let text = if part == Part::When { when } else { data };
     let hint = fault.hint.unwrap_or_default();
     format!("{part:?} `{}`: {}; {hint}", &text[fault.span], fault.what)
+        .trim_end_matches("; ")
+        .to_owned()
 }
 
 #[test]
@@ -99,5 +101,19 @@ fn what_is_refused() {
         refused("EXISTS (SELECT FROM customers WHERE id = new.id)", "new.id"),
         refused("true", "now()"),
     ];
-    insta::assert_snapshot!(refusals.join("\n"), @r"");
+    insta::assert_snapshot!(refusals.join("\n"), @r"
+    When `status`: `status` of which version?; write new.status or old.status
+    When `new.stat`: there is no column `new.stat`
+    When `new.total`: the condition is numeric, not true or false
+    When `old`: `old` is a whole row, which has no value of its own here; write old.COLUMN, old IS NULL, or to_jsonb(old); to compare rows, compare their columns
+    Data `old.id`: two columns of the data are called `id`; name one of them by AS
+    Data `new.id,`: the expression cannot be read: Expected: an expression, found: EOF
+    Data `*`: this is no list of columns; write new.* or old.*
+    Data `SELECT email FROM customers`: a look-up in customers names its whole key by =: id is missing; write customers.id = …
+    Data `SELECT email FROM customers WHERE id = new.customer LIMIT 1`: a subquery in an event looks up one row by its key, and nothing else; write (SELECT VALUE FROM TABLE WHERE KEY = new.COLUMN)
+    Data `id = new.total`: id is bigint, and is compared with numeric; cast the other side: (new.total)::bigint
+    Data `nobody`: table public.nobody does not exist
+    When `SELECT FROM customers WHERE id = new.id`: a subquery may not stand here
+    Data `now`: now reads the clock; a read model changes with its rows alone
+    ");
 }

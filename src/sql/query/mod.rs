@@ -57,9 +57,9 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
-pub use explain::explain;
 pub(super) use column::bare;
 pub(super) use condition::conjuncts;
+pub use explain::explain;
 pub(super) use from::parts as object_name;
 pub(super) use naming::shown_name;
 pub use tables::{TableRef, tables};

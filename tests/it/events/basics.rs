@@ -104,7 +104,8 @@ async fn look_ups_see_the_rows_as_of_the_commit() {
     world.execute("INSERT INTO orders VALUES (5, 77, 'odd', NULL)").await;
     let lsn = world.lsn().await;
     daemon.wait_for(&name, "reporting", &lsn).await;
-    let sql = "SELECT concat_ws(' ', type, order_id, email, total) FROM placed ORDER BY lsn, ordinal";
+    let sql =
+        "SELECT concat_ws(' ', type, order_id, email, total) FROM placed ORDER BY lsn, ordinal";
     let rows = world.reporting.query(sql, &[]).await.unwrap();
     let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(rows, ["Placed.new 3 late 99", "Placed.new 4 a@x", "Placed.odd 5"]);
@@ -201,7 +202,8 @@ async fn faults_of_events_have_their_places() {
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("readside.toml");
     std::fs::write(&file, format!("[state]\ndir = \"/tmp/unused\"\n{config}")).unwrap();
-    let told = tokio::task::spawn_blocking(move || readside(&["check"], Some(&file))).await.unwrap();
+    let told =
+        tokio::task::spawn_blocking(move || readside(&["check"], Some(&file))).await.unwrap();
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
     let shown: Vec<&str> = told
         .lines()

@@ -30,7 +30,8 @@ fn config(world: &World) -> String {
 async fn tick(world: &World, rng: &mut fastrand::Rng) {
     let sql = match rng.u8(0..4) {
         0 => "UPDATE ticks SET n = n + 1".to_owned(),
-        1 => "BEGIN; UPDATE ticks SET n = n + 1; UPDATE ticks SET n = n + 1 WHERE id < 9; COMMIT".into(),
+        1 => "BEGIN; UPDATE ticks SET n = n + 1; UPDATE ticks SET n = n + 1 WHERE id < 9; COMMIT"
+            .into(),
         _ => format!("UPDATE ticks SET n = n + 1 WHERE id = {}", rng.u8(1..=50)),
     };
     world.execute(&sql).await;
@@ -47,9 +48,14 @@ async fn whole(world: &World, daemon: &mut Daemon) {
         let steps = format!(
             "SELECT coalesce(string_agg(id || ':' || before || '-' || after, ' ' ORDER BY id, lsn, ordinal), '') FROM {name}"
         );
-        let expected = "SELECT coalesce(string_agg(id || ':' || i - 1 || '-' || i, ' ' ORDER BY id, i), '')
+        let expected =
+            "SELECT coalesce(string_agg(id || ':' || i - 1 || '-' || i, ' ' ORDER BY id, i), '')
              FROM ticks, generate_series(1, n) AS i";
-        assert_eq!(one(&world.reporting, &steps).await, one(&world.client, expected).await, "{name}");
+        assert_eq!(
+            one(&world.reporting, &steps).await,
+            one(&world.client, expected).await,
+            "{name}"
+        );
         let sql = format!("SELECT lsn::text || '/' || ordinal FROM {name} ORDER BY lsn, ordinal");
         let rows = world.reporting.query(&sql, &[]).await.unwrap();
         let all: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
@@ -137,7 +143,8 @@ async fn a_lost_slot_leaves_a_gap_that_is_told() {
     for sink in ["reporting", "cache", "search"] {
         daemon.wait_for(&world.name("ticked"), sink, &lsn).await;
     }
-    let sql = "SELECT string_agg(concat_ws(':', CASE type WHEN 'readside.gap' THEN 'gap' ELSE 'tick' END,
+    let sql =
+        "SELECT string_agg(concat_ws(':', CASE type WHEN 'readside.gap' THEN 'gap' ELSE 'tick' END,
         ordinal > 0, before, after), ' ' ORDER BY lsn, ordinal) FROM ticked";
     assert_eq!(one(&world.reporting, sql).await, "tick:t:0:1 gap:f tick:t:2:3");
     let types: Vec<String> = stream(&world, "ticked")

@@ -17,7 +17,11 @@ const MODELS: [(&str, &str, &str); 3] = [
         "id",
         "SELECT o.id, o.total, c.name FROM orders o LEFT JOIN customers c ON c.id = o.customer",
     ),
-    ("totals", "customer", "SELECT customer, count(*) AS n, sum(total) AS total FROM orders GROUP BY customer"),
+    (
+        "totals",
+        "customer",
+        "SELECT customer, count(*) AS n, sum(total) AS total FROM orders GROUP BY customer",
+    ),
 ];
 
 fn config(world: &World) -> String {
@@ -43,7 +47,9 @@ struct Picture {
 }
 
 async fn rows(client: &tokio_postgres::Client, query: &str) -> String {
-    let sql = format!("SELECT coalesce(string_agg(q::text, ' ' ORDER BY q::text), '') FROM ({query}) AS q");
+    let sql = format!(
+        "SELECT coalesce(string_agg(q::text, ' ' ORDER BY q::text), '') FROM ({query}) AS q"
+    );
     one(client, &sql).await
 }
 
@@ -103,7 +109,11 @@ async fn same(world: &World, pictures: &[Picture]) {
         assert_eq!(one(&world.reporting, &broken).await, "0", "{name}");
         let open = format!("SELECT {columns} FROM {name}_history WHERE valid_to IS NULL");
         let now = format!("SELECT {columns} FROM {name}");
-        assert_eq!(rows(&world.reporting, &open).await, rows(&world.reporting, &now).await, "{name}");
+        assert_eq!(
+            rows(&world.reporting, &open).await,
+            rows(&world.reporting, &now).await,
+            "{name}"
+        );
     }
 }
 
@@ -155,7 +165,9 @@ async fn a_history_goes_on_after_a_gap() {
         world.client.batch_execute(drop).await.map_err(|error| error.to_string())
     })
     .await;
-    world.execute("UPDATE orders SET total = 2000 WHERE id = 1; DELETE FROM orders WHERE id = 2").await;
+    world
+        .execute("UPDATE orders SET total = 2000 WHERE id = 1; DELETE FROM orders WHERE id = 2")
+        .await;
     daemon.restart();
     until_logged(&daemon, "everything is loaded anew").await;
     daemon.wait_ready().await;
@@ -167,10 +179,13 @@ async fn a_history_goes_on_after_a_gap() {
     same(&world, &pictures).await;
     let sql = "SELECT string_agg(projection || ':' || (after < until), ' ' ORDER BY projection) FROM readside.gap";
     let told = one(&world.reporting, sql).await;
-    let expected: Vec<String> =
-        ["named", "plain", "totals"].iter().map(|name| format!("{}:true", world.name(name))).collect();
+    let expected: Vec<String> = ["named", "plain", "totals"]
+        .iter()
+        .map(|name| format!("{}:true", world.name(name)))
+        .collect();
     assert_eq!(told, expected.join(" "));
-    let versions = "SELECT string_agg(total::text, ' ' ORDER BY lsn) FROM plain_history WHERE id = 1";
+    let versions =
+        "SELECT string_agg(total::text, ' ' ORDER BY lsn) FROM plain_history WHERE id = 1";
     assert_eq!(one(&world.reporting, versions).await, "1 1000 2000 3000");
     until_metric(&daemon, "readside_sink_up", &[("sink", "reporting")], |up| up == 1.0).await;
 }

@@ -40,7 +40,8 @@ async fn rows_that_are_deleted_in_their_transaction_are_delivered() {
         daemon.wait_for(&outbox, sink, &lsn).await;
     }
     let orders = stream(&world, "events:order").await;
-    let shown: Vec<_> = orders.iter().map(|e| (e["type"].as_str().unwrap(), &e["data"]["payload"])).collect();
+    let shown: Vec<_> =
+        orders.iter().map(|e| (e["type"].as_str().unwrap(), &e["data"]["payload"])).collect();
     assert_eq!(
         shown,
         [

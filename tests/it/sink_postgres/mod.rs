@@ -192,7 +192,7 @@ fn tombstone(projection: &SinkProjection, key: &[&str], lsn: u64) -> Entry {
 /// A settled step at this position.
 fn step(position: u64, projections: Vec<(usize, Vec<Entry>)>) -> Step {
     let part = |(projection, entries)| StepProjection {
-            times: Vec::new(),
+        times: Vec::new(),
         projection,
         entries,
         generation: 1,
