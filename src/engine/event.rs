@@ -100,7 +100,7 @@ pub fn gap_entry(data: usize, lsn: Lsn, committed_at: i64) -> Entry {
     value::encode(&Type::Text, GAP.as_bytes(), &mut row).expect("a text");
     value::encode_int(committed_at, &mut row);
     row.resize(row.len() + data, value::NULL);
-    Entry::row(lsn, &row[..key].to_vec(), &row)
+    Entry::row(lsn, &row[..key], &row)
 }
 
 /// Writes the key, which is how a row begins; returns its length.

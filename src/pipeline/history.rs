@@ -56,7 +56,7 @@ impl Machine {
             let is_whole = history.begun_before.take() != Some(lsn);
             let current = |entry: &&Entry| entry.superseded_at() == Lsn::MAX;
             let changes = rows.changes_from(history.seen).filter(|_| is_whole);
-            let versions: Vec<Entry> = match changes {
+            let mut versions: Vec<Entry> = match changes {
                 Some(changes) => {
                     changes.filter(current).map(|entry| pack_version(entry, at)).collect()
                 }
@@ -66,6 +66,8 @@ impl Machine {
                 }
             };
             history.seen = rows.next_seq();
+            // A log is in the order of its keys, from which the store is read.
+            versions.sort_by(|a, b| a.key().cmp(b.key()));
             let log = self.engine.arrangement_mut(history.log.arrangement);
             versions.iter().for_each(|version| log.append(version));
         }
