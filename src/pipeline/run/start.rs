@@ -135,7 +135,7 @@ pub(super) async fn prepare(
         tracing::error!(projection, why, "the projection stays as it is");
     }
     distrust_apart(&apart, store)?;
-    let Standing { stored, slot: slot_at } =
+    let Standing { stored, slot: slot_at, is_slot_known } =
         keep_or_forget(config, params, store, &catalog, cancel).await?;
     let used = used_tables(config, &catalog)?;
     forget_unused(config, &bound, store)?;
@@ -180,7 +180,8 @@ pub(super) async fn prepare(
     let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
     let since = Since {
         loaded: &loaded,
-        is_slot_new: stored.is_none(),
+        is_state_new: stored.is_none(),
+        is_slot_known,
         position: load.as_ref().map_or(position.lsn, |(load, _)| load.from.max(position.lsn)),
         committed_at,
     };
@@ -267,6 +268,8 @@ struct Standing {
     /// `None`: all is to be loaded.
     stored: Option<Stored>,
     slot: Lsn,
+    /// It was there, or had been.
+    is_slot_known: bool,
 }
 
 /// Makes sure that slot and state belong together. Afterwards the slot exists.
@@ -304,7 +307,7 @@ async fn keep_or_forget(
             if ours.is_some_and(|ours| ours < confirmed) {
                 stored = forget(stored, "the slot has been acknowledged beyond the state");
             }
-            return Ok(Standing { stored, slot: confirmed });
+            return Ok(Standing { stored, slot: confirmed, is_slot_known: true });
         }
         slot::State::Foreign(why) => {
             return Err(StartError::SlotForeign { slot: name.clone(), why: why.to_string() });
@@ -312,6 +315,7 @@ async fn keep_or_forget(
         slot::State::Missing => stored.is_some().then(|| "is gone".to_owned()),
         slot::State::Lost(why) => Some(why),
     };
+    let is_slot_known = lost.is_some();
     if let Some(why) = lost {
         if config.source.on_slot_loss == OnSlotLoss::Stop {
             return Err(StartError::SlotLost { slot: name.clone(), why });
@@ -324,7 +328,7 @@ async fn keep_or_forget(
     }
     let created = slot::create(params, APPLICATION_NAME, name, Lifetime::Permanent, cancel).await?;
     tracing::info!(slot = name, at = %created.consistent_point, "slot created");
-    Ok(Standing { stored: None, slot: created.consistent_point })
+    Ok(Standing { stored: None, slot: created.consistent_point, is_slot_known })
 }
 
 fn forget(stored: Option<Stored>, why: &str) -> Option<Stored> {
@@ -380,7 +384,7 @@ fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<
             batch.remove_fact(facts::output(&name));
         }
     }
-    events::forget_unused(config, store, &mut batch)?;
+    events::forget_unused(config, bound, store, &mut batch)?;
     histories::forget_unused(bound, store, &mut batch)?;
     for rows_of in &batch.dropped {
         batch.facts.push((format!("floor/{rows_of}"), None));
