@@ -383,7 +383,7 @@ fn a_log_is_told_from_the_store_and_then_from_memory() {
                         };
                         let behind = |entry: &&Entry| {
                             let key = entry.key();
-                            (if after { key > from } else { key >= from.as_slice() })
+                            (if after { key > from.as_slice() } else { key >= from.as_slice() })
                                 && key <= wanted.to.as_slice()
                         };
                         let rest: Vec<Entry> = store.iter().filter(behind).cloned().collect();
