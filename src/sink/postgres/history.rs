@@ -58,11 +58,8 @@ impl History {
         let mut of_version = key.to_vec();
         of_version.push(columns.len() + 2);
         let mut table = Table::of(position, name, all, of_version, role);
-        let names: Vec<String> = key.iter().map(|&at| quote(&columns[at].name)).collect();
-        if !names.is_empty() {
-            table.indexes.push(format!("({}) WHERE valid_to IS NULL", names.join(", ")));
-        }
-        table.indexes.push("(valid_to, valid_from)".to_owned());
+        // Versions come in the order of time.
+        table.indexes.push("USING brin (valid_from)".to_owned());
         let path = &table.live.path;
         Self { close: close(path, columns, key), insert: insert(path, columns, key), table }
     }
@@ -127,25 +124,30 @@ pub(super) async fn note_gap(
     connection.batch(&sql).await
 }
 
+/// The newest version of a key is found by the primary key, however many there are.
 fn close(path: &str, columns: &[TableColumn], key: &[usize]) -> String {
     let n = key.len();
-    let mut same: Vec<String> = std::iter::zip(key, 0..)
-        .map(|(&position, number)| {
+    let same = |of: &str| {
+        let same = std::iter::zip(key, 0..).map(|(&position, number)| {
             let column = &columns[position];
             let name = quote(&column.name);
-            let same = format!("t.{name} = {}", column.element(number));
+            let same = format!("{of}.{name} = {}", column.element(number));
             match column.null_in_key {
-                true => format!("({same} OR t.{name} IS NULL AND u.c{number} IS NULL)"),
+                true => format!("({same} OR {of}.{name} IS NULL AND u.c{number} IS NULL)"),
                 false => same,
             }
-        })
-        .collect();
-    same.push("t.valid_to IS NULL".to_owned());
-    same.push(format!("t.lsn < u.c{}", n + 1));
+        });
+        same.map(|same| format!("{same} AND ")).collect::<String>()
+    };
     format!(
-        "UPDATE {path} AS t SET valid_to = u.c{n} FROM {} WHERE {}",
+        "UPDATE {path} AS t SET valid_to = u.c{n} FROM {} \
+         CROSS JOIN LATERAL (SELECT v.lsn FROM {path} AS v WHERE {}v.lsn < u.c{} \
+         ORDER BY v.lsn DESC LIMIT 1) AS newest \
+         WHERE {}t.lsn = newest.lsn AND t.valid_to IS NULL",
         unnest(columns, key, &[TIME, "pg_lsn"]),
-        same.join(" AND ")
+        same("v"),
+        n + 1,
+        same("t"),
     )
 }
 

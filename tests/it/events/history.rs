@@ -143,6 +143,11 @@ async fn every_committed_version_is_there_whatever_is_killed() {
     }
     settled(&world, &mut daemon).await;
     same(&world, &pictures).await;
+    // One row as of a moment is found by the primary key.
+    let plan = "SET enable_seqscan = off; EXPLAIN SELECT * FROM plain_history WHERE id = 7
+        AND valid_from <= now() AND (valid_to > now() OR valid_to IS NULL)";
+    let plan = world.reporting.simple_query(plan).await.unwrap();
+    assert!(format!("{plan:?}").contains("plain_history_pkey"), "{plan:?}");
     // Nothing was loaded again.
     assert_eq!(one(&world.reporting, "SELECT count(*)::text FROM readside.gap").await, "0");
     let sql = "SELECT count(*)::text FROM named_history WHERE valid_to IS NOT NULL";
