@@ -89,7 +89,8 @@ impl Table {
         let named = (target.schema.as_str(), target.table.as_str());
         let key = projection.key.clone();
         let history = target.history.as_ref().map(|(schema, name)| {
-            Box::new(History::new(position, (schema, name), &columns, &key, projection.role))
+            let name = (schema.as_str(), name.as_str());
+            Box::new(History::new(position, name, &columns, &key, projection.role))
         });
         Self {
             indexes: target.indexes.clone(),
