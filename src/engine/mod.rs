@@ -28,7 +28,7 @@ pub use arrangement::Arrangement;
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
 pub use event::{
-    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, event_columns,
+    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, Version, event_columns,
     gap_entry, log_from,
 };
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};

@@ -13,7 +13,7 @@ use super::machine::{Fault, Machine};
 use super::table::Stage;
 use super::{EventInit, News};
 use crate::engine::{
-    Batch, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf,
+    Batch, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf, Version,
 };
 use crate::lsn::Lsn;
 
@@ -98,8 +98,8 @@ impl Machine {
     pub(super) fn occurred(
         &mut self,
         table: usize,
-        old: Option<&Entry>,
-        new: Option<&Entry>,
+        old: &Version,
+        new: &Version,
         known: Known,
     ) -> Result<(), RowError> {
         let mut taken = false;
@@ -119,8 +119,8 @@ impl Machine {
         if !taken {
             let unmatched = &mut self.unmatched[table];
             match (old, new) {
-                (None, _) => unmatched.insert += 1,
-                (_, None) => unmatched.delete += 1,
+                (Version::None, _) => unmatched.insert += 1,
+                (_, Version::None) => unmatched.delete += 1,
                 _ => unmatched.update += 1,
             }
         }

@@ -22,7 +22,7 @@ use super::log::Notes;
 use super::table::{Route, Routes, Stage, Table};
 use crate::engine::{
     ArrangementId, Batch, Engine, Entry, EventMaker, Leaf, Moment, OutputId, RowBuffer, RowError,
-    RowsOf, TableId, TableLayout, Told,
+    RowsOf, TableId, TableLayout, Told, Version,
 };
 use crate::lsn::Lsn;
 use crate::output::{Feed, LaneInit, Progress};
@@ -575,9 +575,9 @@ impl Machine {
                     return Err(RowError::Equal);
                 }
                 let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
-                let new = has_events.then(|| entry.clone());
+                let new = Version::known(has_events.then(|| entry.clone()));
                 self.engine.put(id, entry)?;
-                (None, new, Known::Both)
+                (Version::None, new, Known::Both)
             }
             Change::Update { before, new, .. } => {
                 counts.update += 1;
@@ -615,9 +615,9 @@ impl Machine {
                     }
                 }
                 let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
-                let new = has_events.then(|| entry.clone());
+                let new = Version::known(has_events.then(|| entry.clone()));
                 self.engine.put(id, entry)?;
-                (old, new, known)
+                (Version::known(old), new, known)
             }
             Change::Delete { before, .. } => {
                 counts.delete += 1;
@@ -633,11 +633,11 @@ impl Machine {
                     load.forget(&row);
                 }
                 self.engine.delete(id, lsn, &self.old_key)?;
-                (old, None, known)
+                (Version::known(old), Version::None, known)
             }
             Change::Truncate { .. } => unreachable!("a TRUNCATE is not a row's change"),
         };
-        if has_events { self.occurred(at, old.as_ref(), new.as_ref(), known) } else { Ok(()) }
+        if has_events { self.occurred(at, &old, &new, known) } else { Ok(()) }
     }
 
     pub(super) fn tell(&mut self, news: News) {
