@@ -262,3 +262,60 @@ impl Machine {
 pub fn pending_fact(event: &str) -> String {
     format!("pending/{event}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::KindPart;
+    use crate::lsn::Lsn;
+    use crate::sql::event::{Of, Texts, compile};
+    use crate::sql::query::Schema;
+
+    fn maker(place: (usize, usize)) -> EventMaker {
+        let texts = Texts { when: Some("content <> ''"), data: "content, length(content) AS n" };
+        let event = compile(Of::Message, texts, &Schema::default(), &[]).expect("sound");
+        EventMaker::new(event, vec![KindPart::Text("said:".into()), KindPart::Column(1)], place)
+    }
+
+    #[test]
+    fn what_waits_comes_back_from_the_store_as_it_was() {
+        let maker = maker((0, 1));
+        let moment = Moment { lsn: Lsn(7), committed_at: -5, change: 3 };
+        let base = maker.of_message("p", b"text").expect("text");
+        let waiting = Pending { moment, base };
+        let entry = waiting.entry(&maker);
+        assert_eq!((entry.leaf(), entry.key()), (RAW, maker.key(moment).as_slice()));
+        let back = Pending::read(&entry).expect("it is one");
+        assert_eq!((back.moment, back.base), (waiting.moment, waiting.base));
+        assert!(Pending::read(&Entry::row(Lsn(7), b"k", b"short")).is_none());
+    }
+
+    #[test]
+    fn keys_grow_with_the_changes_and_differ_between_events() {
+        let makers = [maker((0, 2)), maker((1, 2))];
+        let mut keys = Vec::new();
+        for (lsn, change) in [(7, 1), (7, 2), (7, 300), (8, 1)] {
+            let moment = Moment { lsn: Lsn(lsn), committed_at: 0, change };
+            keys.extend(makers.iter().map(|maker| maker.key(moment)));
+        }
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+    }
+
+    #[test]
+    fn a_message_is_made_taken_or_refused() {
+        let (maker, engine) = (maker((0, 1)), Engine::default());
+        let moment = Moment { lsn: Lsn(7), committed_at: 0, change: 1 };
+        let made = |content: &[u8]| {
+            let base = maker.of_message("p", content).expect("text");
+            (maker.is_taken(&base).expect("whole"), maker.make(&engine, base, moment))
+        };
+        assert!(matches!(made(b""), (Some(false), Ok(Made::Nothing))));
+        let (Some(true), Ok(Made::Entry(entry))) = made(b"abc") else { panic!("an occurrence") };
+        let key = crate::value::key_text(
+            maker.columns().iter().map(|c| &c.ty),
+            entry.value().expect("a row"),
+        );
+        assert_eq!(key, "0/7|1|said:3|2000-01-01 00:00:00+00|abc|3");
+        assert!(maker.of_message("p", b"\xff").is_err());
+    }
+}
