@@ -16,6 +16,7 @@ use crate::engine::{
     Batch, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf, Version,
 };
 use crate::lsn::Lsn;
+use crate::value::Column;
 
 /// Of a change: how much of its versions is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,11 @@ impl Pending {
 }
 
 impl Machine {
+    pub(super) fn event_columns(&self, projection: usize) -> &[Column] {
+        let log = self.events.iter().find(|log| log.projection == projection);
+        log.map_or(&[], |log| log.maker.columns())
+    }
+
     pub(super) fn has_events(&self, table: usize) -> bool {
         self.events.iter().any(|log| log.table == Some(table))
     }

@@ -3,6 +3,10 @@
 use super::machine::{Counts, Machine};
 use super::table::{Stage, Table};
 use crate::lsn::Lsn;
+use crate::value::{DocumentWriter, ValueError};
+
+/// Entries that are looked at for the first rows.
+const SCANNED_MAX: usize = 10_000;
 
 impl Machine {
     /// Everything before it is applied.
@@ -41,6 +45,39 @@ impl Machine {
 
     pub fn projection_rows(&self, projection: usize) -> usize {
         self.engine.arrangements()[self.projections[projection].arrangement].len()
+    }
+
+    /// The first rows of a projection by their keys, as documents, of so many bytes in all. `None`:
+    /// there is no such projection, or it is still being loaded. Of an event those that are in memory.
+    pub fn first_rows(
+        &self,
+        projection: &str,
+        rows_max: usize,
+        bytes_max: usize,
+    ) -> Option<Result<Vec<Vec<u8>>, ValueError>> {
+        let at = self.projections.iter().position(|known| known.name == projection)?;
+        self.is_ready(at).then(|| {
+            let of = &self.projections[at];
+            let arrangement = &self.engine.arrangements()[of.arrangement];
+            let columns = match of.output {
+                Some(output) => self.engine.output_columns(output),
+                None => self.event_columns(at),
+            };
+            let writer = DocumentWriter::new(columns, None);
+            let (mut documents, mut room) = (Vec::new(), bytes_max);
+            let recent = arrangement.changes_from(arrangement.first_seq()).into_iter().flatten();
+            let recent = recent.filter(|_| arrangement.is_log());
+            // Tombstones are passed over, but not without end.
+            let entries = arrangement.scan_after(None).take(SCANNED_MAX).chain(recent);
+            for row in entries.filter_map(|entry| entry.value()).take(rows_max) {
+                let mut document = Vec::new();
+                writer.write(row, &mut document)?;
+                let Some(left) = room.checked_sub(document.len()) else { break };
+                room = left;
+                documents.push(document);
+            }
+            Ok(documents)
+        })
     }
 
     /// Why the projection's tables are no longer followed, if they are not.

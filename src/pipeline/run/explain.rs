@@ -30,9 +30,13 @@ pub(crate) async fn explain(config: &Config, name: &str) -> Result<String, Vec<D
     }
 }
 
-fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) -> String {
+pub(super) fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) -> String {
     let kind = if bound.projection.event().is_some() { "event" } else { "projection" };
-    let mut text = format!("{kind} {}\n", bound.projection.name);
+    let mut text = format!(
+        "{kind} {}
+",
+        bound.projection.name
+    );
     for (at, column) in bound.columns.iter().enumerate() {
         let key = if bound.key.contains(&at) { ", key" } else { "" };
         // Writing to a String cannot fail.

@@ -11,6 +11,7 @@ use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
 use super::events::{self, Since};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
+use super::look::{self, Details};
 use super::{check, histories, queries};
 use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
@@ -83,6 +84,7 @@ pub(super) struct Started {
     /// By the catalog alone.
     pub divided: Apart,
     pub apart: Apart,
+    pub details: Details,
 }
 
 /// A load that begins or goes on.
@@ -214,6 +216,7 @@ pub(super) async fn prepare(
         owner,
         divided,
         apart,
+        details: look::details(config, Some(&catalog), &bound),
     })
 }
 
