@@ -7,7 +7,7 @@
 
 use super::log::KeptLog;
 use super::machine::Machine;
-use crate::engine::{Engine, Entry, RowsOf, pack_version};
+use crate::engine::{Arrangement, Engine, Entry, RowsOf, pack_version};
 use crate::lsn::Lsn;
 
 pub struct HistoryInit {
@@ -51,21 +51,14 @@ impl Machine {
         self.versions_at = self.versions_at.max(committed_at);
         for history in &mut self.histories {
             let of = &self.projections[history.projection];
-            let rows = &self.engine.arrangements()[of.arrangement];
-            let at = self.versions_at;
             let is_whole = history.begun_before.take() != Some(lsn);
-            let current = |entry: &&Entry| entry.superseded_at() == Lsn::MAX;
-            let changes = rows.changes_from(history.seen).filter(|_| is_whole);
-            let mut versions: Vec<Entry> = match changes {
-                Some(changes) => {
-                    changes.filter(current).map(|entry| pack_version(entry, at)).collect()
-                }
-                None => {
-                    let of_commit = rows.scan_after(None).filter(|entry| entry.lsn() == lsn);
-                    of_commit.map(|entry| pack_version(entry, at)).collect()
-                }
-            };
-            history.seen = rows.next_seq();
+            let rows = &self.engine.arrangements()[of.arrangement];
+            let seen = std::mem::replace(&mut history.seen, rows.next_seq());
+            let mut versions = match is_whole {
+                true => changed_since(rows, seen, self.versions_at),
+                false => None,
+            }
+            .unwrap_or_else(|| of_commit(rows, lsn, self.versions_at));
             // A log is in the order of its keys, from which the store is read.
             versions.sort_by(|a, b| a.key().cmp(b.key()));
             let log = self.engine.arrangement_mut(history.log.arrangement);
@@ -84,4 +77,17 @@ impl Machine {
             }
         }
     }
+}
+
+/// What is current of the changes from this one on; `None` where some of them have left memory.
+fn changed_since(rows: &Arrangement, seq: u64, at: i64) -> Option<Vec<Entry>> {
+    let current = |entry: &&Entry| entry.superseded_at() == Lsn::MAX;
+    let changes = rows.changes_from(seq)?.filter(current);
+    Some(changes.map(|entry| pack_version(entry, at)).collect())
+}
+
+/// All that a commit has left.
+fn of_commit(rows: &Arrangement, lsn: Lsn, at: i64) -> Vec<Entry> {
+    let changed = rows.scan_after(None).filter(|entry| entry.lsn() == lsn);
+    changed.map(|entry| pack_version(entry, at)).collect()
 }
