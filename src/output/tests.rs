@@ -400,7 +400,9 @@ fn a_log_is_told_from_the_store_and_then_from_memory() {
                     }
                     if step.settled {
                         committed.clone_from(&told);
-                        assert_eq!(told, all, "seed {seed}");
+                        let end = crate::engine::log_from(step.position);
+                        let whole: Vec<_> = all.iter().filter(|key| **key < end).cloned().collect();
+                        assert_eq!(told, whole, "seed {seed}");
                     }
                     feed.done(&step);
                 }
