@@ -169,6 +169,7 @@ async fn a_transaction_that_a_kill_cuts_is_told_whole_and_once() {
         until_metric(&daemon, "readside_changes_total", &labels, |count| count >= some).await;
         daemon.kill9();
         daemon.restart();
+        daemon.wait_ready().await;
     }
     whole(&world, &mut daemon).await;
 }
