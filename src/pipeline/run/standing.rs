@@ -23,6 +23,8 @@ pub(super) struct Standing {
     pub epoch: u64,
     /// It is another one than the state's.
     pub other_history: bool,
+    /// The slot was there, or had been.
+    pub is_slot_known: bool,
 }
 
 /// Makes sure that slot and state belong together. Afterwards the slot exists.
@@ -50,7 +52,13 @@ pub(super) async fn keep_or_forget(
             if ours.is_some_and(|ours| ours < confirmed) {
                 stored = forget(stored, "the slot has been acknowledged beyond the state");
             }
-            return Ok(Standing { stored, slot: confirmed, epoch, other_history });
+            return Ok(Standing {
+                stored,
+                slot: confirmed,
+                epoch,
+                other_history,
+                is_slot_known: true,
+            });
         }
         slot::State::Foreign(why) => {
             return Err(StartError::SlotForeign { slot: name.clone(), why: why.to_string() });
@@ -58,6 +66,7 @@ pub(super) async fn keep_or_forget(
         slot::State::Missing => stored.is_some().then(|| "is gone".to_owned()),
         slot::State::Lost(why) => Some(why),
     };
+    let is_slot_known = lost.is_some();
     if let Some(why) = lost {
         if config.source.on_slot_loss == OnSlotLoss::Stop {
             return Err(StartError::SlotLost { slot: name.clone(), why });
@@ -71,7 +80,13 @@ pub(super) async fn keep_or_forget(
     let lifetime = Lifetime::Permanent;
     let created = slot::create(params, APPLICATION_NAME, name, lifetime, waits, cancel).await?;
     tracing::info!(slot = name, at = %created.consistent_point, "slot created");
-    Ok(Standing { stored: None, slot: created.consistent_point, epoch, other_history })
+    Ok(Standing {
+        stored: None,
+        slot: created.consistent_point,
+        epoch,
+        other_history,
+        is_slot_known,
+    })
 }
 
 /// What of the state is true of this source, and the epoch in which positions are compared.

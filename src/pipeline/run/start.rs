@@ -15,7 +15,7 @@ use super::history::{self, Identity};
 use super::look::{self, Details};
 use super::plan_load::{self, StartedLoad};
 use super::standing::{self, Standing};
-use super::{check, queries};
+use super::{check, histories, queries};
 use crate::config::{Config, Diagnostic, OnError, ProjectionConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
@@ -131,7 +131,7 @@ pub(super) async fn prepare(
     }
     distrust_apart(&apart, store)?;
     let identity = identify(params).await?;
-    let Standing { stored, slot: slot_at, epoch, other_history } =
+    let Standing { stored, slot: slot_at, epoch, other_history, is_slot_known } =
         standing::keep_or_forget(config, params, store, &catalog, &identity, waits, cancel).await?;
     let used = used_tables(config, &catalog)?;
     forget_unused(config, &bound, store)?;
@@ -180,11 +180,13 @@ pub(super) async fn prepare(
     let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
     let since = Since {
         loaded: &loaded,
-        is_slot_new: stored.is_none(),
+        is_state_new: stored.is_none(),
+        is_slot_known,
         other_history,
         position: load.as_ref().map_or(position.lsn, |(load, _)| load.from.max(position.lsn)),
         committed_at,
     };
+    let histories = histories::inits(&bound, since.position, &mut kept, store, &mut batch)?;
     let events = events::inits(&bound, &table_names, &since, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     for (used, fact) in used.iter().zip(kept.facts.iter().flatten()) {
@@ -199,6 +201,7 @@ pub(super) async fn prepare(
             tables,
             projections,
             events,
+            histories,
             sinks: sinks(config, &bound, store)?,
             position,
             committed_at,
@@ -317,7 +320,8 @@ fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<
             batch.remove_fact(facts::output(&name));
         }
     }
-    events::forget_unused(config, store, &mut batch)?;
+    events::forget_unused(config, bound, store, &mut batch)?;
+    histories::forget_unused(bound, store, &mut batch)?;
     for rows_of in &batch.dropped {
         batch.facts.push((format!("floor/{rows_of}"), None));
     }
@@ -494,17 +498,20 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             forgetful: sink.kind == SinkKind::Redis,
             projections: Vec::new(),
             halts: Vec::new(),
+            histories: Vec::new(),
             generations: Vec::new(),
             told: Vec::new(),
             letters: Vec::new(),
         };
-        for (at, Bound { projection, .. }) in bound.iter().enumerate() {
+        for (at, of) in bound.iter().enumerate() {
+            let projection = of.projection;
             if !projection.targets.iter().any(|(name, _)| *name == sink.name) {
                 continue;
             }
             let lane = init.projections.len();
             let lane_name = format!("{}/{}", sink.name, projection.name);
             init.projections.push(at);
+            init.histories.push(histories::is_kept(of, &sink.name));
             init.halts.push(projection.on_error == OnError::Halt);
             let generation = store.fact(&format!("generation/{lane_name}"))?;
             init.generations.push(facts::number(generation.as_deref()));

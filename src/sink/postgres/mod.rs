@@ -10,7 +10,8 @@
 //! | `apply` | rows into tables; the refused ones found |
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
 //! | `indexes` | the configured indexes |
-//! | `log` | the table of an event |
+//! | `log` | the table of an event, or of a history |
+//! | `history` | versions of rows |
 //! | `check` | faults found without touching anything |
 //!
 //! Steps are written on one connection, fills on another. A connection whose call failed, or was given
@@ -22,6 +23,7 @@ mod connection;
 mod encode;
 mod error;
 mod fill;
+mod history;
 mod indexes;
 mod log;
 mod prepare;
@@ -59,6 +61,10 @@ pub struct PostgresSink {
     tables: Vec<Table>,
     /// Each table when it has a watermark.
     relations: Vec<Option<Relation>>,
+    /// Each table's history.
+    histories: Vec<Option<Relation>>,
+    /// What was there when the sink was opened, by projection.
+    before: Vec<Option<Watermark>>,
     steps: Option<Connection>,
     filler: Option<Connection>,
     /// By projection.
@@ -89,6 +95,8 @@ impl PostgresSink {
             projections,
             tables: Vec::new(),
             relations: Vec::new(),
+            histories: Vec::new(),
+            before: Vec::new(),
             steps: None,
             filler: None,
             fills,
@@ -108,6 +116,18 @@ impl PostgresSink {
         connection: &Connection,
     ) -> Result<Vec<Option<Watermark>>, SinkError> {
         let failed = |error| sink_error("read the watermarks", error);
+        self.histories.clear();
+        for table in &self.tables {
+            let found = match &table.history {
+                Some(history) => {
+                    let Table { schema, name, .. } = &history.table;
+                    let found = prepare::find(connection, schema, name).await.map_err(failed)?;
+                    relation(&found)
+                }
+                None => None,
+            };
+            self.histories.push(found);
+        }
         let mut found = Vec::with_capacity(self.tables.len());
         for table in &self.tables {
             found
@@ -117,6 +137,7 @@ impl PostgresSink {
         let oids: Vec<u32> = found.iter().flatten().map(|found| found.oid).collect();
         let stored = watermark::read(connection, &names, &oids).await.map_err(failed)?;
         self.relations = vec![None; self.tables.len()];
+        self.before.clear();
         let mut watermarks = Vec::with_capacity(self.projections.len());
         for (projection, SinkProjection { name, .. }) in self.projections.iter().enumerate() {
             let own = stored.iter().find(|stored| stored.projection == *name);
@@ -131,11 +152,16 @@ impl PostgresSink {
                 }
                 let named = relation(&found[position]).and_then(|table| own?.names(table));
                 let serves = found[position].as_ref().is_some_and(|found| found.serves(table));
-                usable &= named.is_some() && serves;
+                let history = self.histories[position];
+                let has_history = table.history.is_none()
+                    || history
+                        .is_some_and(|table| own.is_some_and(|own| own.names(table).is_some()));
+                usable &= named.is_some() && serves && has_history;
                 whole &= named == Some(true);
             }
-            let own = own.filter(|_| usable).map(|own| own.watermark.clone());
-            let mut own = own.map(|own| self.origin.history.judge(own));
+            let judged = own.map(|own| self.origin.history.judge(own.watermark.clone()));
+            self.before.push(judged.clone());
+            let mut own = judged.filter(|_| usable);
             // Truncated, or its rows were written anew: what is in it is not known, but readers may have
             // seen what it says.
             if let Some(own) = own.as_mut().filter(|_| !whole) {
@@ -213,15 +239,20 @@ impl PostgresSink {
         let mut replaced = Vec::new();
         for (position, table) in self.tables.iter().enumerate() {
             if table.projection == projection {
-                let finished = swap::finish(
-                    connection,
-                    table,
-                    description,
-                    self.origin.owner.name(),
-                    step.reaching,
-                )
-                .await
-                .map_err(|error| error.of_projection(projection))?;
+                let owner = self.origin.owner.name();
+                let finished = swap::finish(connection, table, description, owner, step.reaching)
+                    .await
+                    .map_err(|error| error.of_projection(projection))?;
+                if let Some(history) = &table.history {
+                    let (lsn, at) = (step.position, step.committed_at);
+                    let failed = |error| sink_error("bring a history to its table", error);
+                    history.settle(connection, table, lsn, at).await.map_err(failed)?;
+                    if let Some(before) = &self.before[projection] {
+                        history::note_gap(connection, &description.name, before, lsn, at)
+                            .await
+                            .map_err(failed)?;
+                    }
+                }
                 self.relations[position] = Some(finished.relation);
                 replaced.extend([finished.relation.oid].into_iter().chain(finished.replaced));
                 poison.extend(finished.poison);
@@ -245,7 +276,11 @@ impl PostgresSink {
             let tables = self.tables_of(part.projection).filter_map(|(position, table)| {
                 Some((table.live.path.as_str(), self.relations[position]?))
             });
-            watermarks.add(name, part.generation, fingerprint, tables);
+            let histories = self.tables_of(part.projection).filter_map(|(position, table)| {
+                let history = table.history.as_ref()?;
+                Some((history.table.live.path.as_str(), self.histories[position]?))
+            });
+            watermarks.add(name, part.generation, fingerprint, tables.chain(histories));
         }
         Ok(watermarks)
     }
@@ -257,7 +292,9 @@ impl PostgresSink {
             let finishes = self.finishes(part);
             for (_, table) in self.tables_of(part.projection) {
                 let relation = if finishes { &table.fill } else { &table.live };
-                parts.push(Part { table, relation, entries: &part.entries });
+                // A fill's end settles the history by itself.
+                let times = if finishes { &[] } else { part.times.as_slice() };
+                parts.push(Part { table, relation, entries: &part.entries, times });
             }
         }
         parts
@@ -343,6 +380,14 @@ impl Sink for PostgresSink {
             if projection.role == Role::Events {
                 log::ensure(&connection, table, projection, self.origin.owner.name()).await?;
             }
+            if let Some(history) = &table.history {
+                log::ensure(&connection, &history.table, projection, self.origin.owner.name())
+                    .await?;
+            }
+        }
+        if self.tables.iter().any(|table| table.history.is_some()) {
+            let made = connection.batch(history::CREATE_GAP).await;
+            made.map_err(|e| sink_error("create the table readside.gap", e))?;
         }
         let watermarks = self.watermarks(&connection).await?;
         self.settle_fills(&connection).await?;
