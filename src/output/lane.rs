@@ -2,7 +2,8 @@
 //!
 //! A lane reads either the log of recent changes or, where the log no longer reaches back far enough
 //! (a fill, a long outage), the arrangement itself in key order. A scan takes what is current and
-//! older than the position at which it began; the log from there on brings the rest.
+//! older than the position at which it began; the log from there on brings the rest. A fill may also
+//! take a load's rows in the order in which they arrive.
 
 use crate::engine::{Arrangement, Entry};
 use crate::lsn::Lsn;
@@ -43,6 +44,10 @@ pub(super) enum Stage {
         reaching: Lsn,
     },
     Fresh,
+    /// It is filled with a load's rows as they arrive; the next one's number.
+    Following(u64),
+    /// The load's rows are all in it; those that arrived again follow, the next one's place.
+    Repeating(usize),
     Filling(Scan),
     /// The fill's scan is through; what changed meanwhile follows.
     Amending(Cursor),

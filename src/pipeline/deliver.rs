@@ -5,7 +5,7 @@ use super::machine::{Machine, Sink};
 use super::table::Stage;
 use crate::engine::{Notice, Told};
 use crate::lsn::Lsn;
-use crate::output::{Delivered, LaneState, Standing, Step, Work};
+use crate::output::{Delivered, LaneState, Rows, Standing, Step, Work};
 use crate::value;
 
 /// What became of a key that the engine itself cannot show.
@@ -41,11 +41,19 @@ impl Machine {
     pub fn next_work(&mut self, sink: usize, idle: bool) -> Option<Work> {
         let (projections, tables, progress) = (&self.projections, &self.tables, self.progress);
         let sink = &mut self.sinks[sink];
-        let follows = |lane: usize| {
+        let rows = |lane: usize| {
             let of = &projections[sink.projections[lane]].tables;
-            of.iter().all(|&table| tables[table].stage == Stage::Live)
+            let mut there_is = Rows::Live;
+            for &table in of {
+                match tables[table].stage {
+                    Stage::Live => {}
+                    Stage::Loading => there_is = Rows::Loading,
+                    Stage::Quarantined(_) => return Rows::Stopped,
+                }
+            }
+            there_is
         };
-        sink.feed.next(&self.engine, progress, follows, idle)
+        sink.feed.next(&self.engine, progress, rows, idle)
     }
 
     /// The sink has done what it was told, but for the rows that it refuses.

@@ -162,6 +162,12 @@ impl Machine {
         }
         self.commit_of(&[id], lsn)?;
         self.batch.facts.extend(facts);
+        if let Some(load) = &self.load
+            && !load.chunks_left.values().any(|&of| of == table)
+        {
+            let arrangement = self.engine.table_arrangement(id);
+            self.engine.arrangement_mut(arrangement).load_is_whole();
+        }
         Ok(())
     }
 

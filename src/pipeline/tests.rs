@@ -232,6 +232,7 @@ impl World {
                 step_rows: 100,
                 projections: vec![0, 1, 2],
                 halts: vec![false; 3],
+                hides_fills: true,
                 generations: vec![1; 3],
                 told: vec![kept.position.lsn; 3],
                 letters: Vec::new(),

@@ -11,7 +11,7 @@ use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::{check, queries};
-use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
+use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params, Session};
@@ -606,6 +606,8 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
         let mut init = SinkInit {
             name: sink.name.clone(),
             step_rows: sink.step_rows,
+            // Redis keys are the user's own names: each is overwritten in place.
+            hides_fills: sink.kind != SinkKind::Redis,
             projections: Vec::new(),
             halts: Vec::new(),
             generations: Vec::new(),
