@@ -8,7 +8,7 @@
 //!   exactly when `superseded_at` is `Lsn::MAX`, and was current at position `P` exactly when
 //!   `lsn < P <= superseded_at`. So a reader of the log sees the state of any position that it still
 //!   covers, and writes each key at most once.
-//! * A row that a load brings is not in `recent`: whoever needs it scans.
+//! * A row that a load brings is not in `recent`: whoever needs it scans, or takes it as it arrives.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;

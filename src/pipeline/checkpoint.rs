@@ -78,8 +78,8 @@ impl Machine {
         }
         // A chunk's row that has changed since must not cover its newer version.
         batch.entries.retain(|(_, entry)| entry.superseded_at() == Lsn::MAX);
-        for chunk in &mut batch.chunks {
-            chunk.rows.retain(|entry| entry.superseded_at() == Lsn::MAX);
+        for rows in batch.chunks.iter_mut().flat_map(|chunk| &mut chunk.rows) {
+            rows.retain(|entry| entry.superseded_at() == Lsn::MAX);
         }
         if let Some(load) = &mut self.load
             && !load.pending.is_empty()

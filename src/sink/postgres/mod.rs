@@ -6,7 +6,7 @@
 //! | `target` | a table and every statement about it |
 //! | `prepare` | what is there: types, tables, whose they are |
 //! | `watermark` | `readside.watermark` |
-//! | `encode` | rows as arrays and as lines of COPY |
+//! | `encode`, `binary` | rows as arrays and as COPY takes them |
 //! | `apply` | rows into tables; the refused ones found |
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
 //! | `check` | faults found without touching anything |
@@ -15,6 +15,7 @@
 //! up half way, is closed, and with it goes its transaction: `open` makes a new one.
 
 mod apply;
+mod binary;
 mod check;
 mod connection;
 mod encode;

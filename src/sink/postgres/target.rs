@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::binary::Binary;
 use crate::config::PostgresTarget;
 use crate::sink::SinkProjection;
 use crate::value::{Column, Type};
@@ -25,6 +26,8 @@ pub(super) struct Table {
     pub(super) fill: Relation,
     /// Into the fill, the rows' columns in their order.
     pub(super) copy: String,
+    /// How COPY takes each column where it takes rows in its binary format.
+    pub(super) binary: Option<Vec<Binary>>,
 }
 
 pub(super) struct TableColumn {
@@ -83,6 +86,8 @@ impl Table {
                 null_in_key: nulls == Nulls::InKeys && !not_null && projection.key.contains(&at),
             })
             .collect();
+        let binary: Option<Vec<Binary>> =
+            columns.iter().map(|column| Binary::of(&column.ty, column.stored.oid)).collect();
         let fill = fill_name(&target.table);
         let relation = |name: &str| {
             let path = format!("{}.{}", quote(&target.schema), quote(name));
@@ -100,7 +105,8 @@ impl Table {
             schema: target.schema.clone(),
             name: target.table.clone(),
             shown: format!("{}.{}", show(&target.schema), show(&target.table)),
-            copy: copy(&relation(&fill).path, &columns),
+            copy: copy(&relation(&fill).path, &columns, binary.is_some()),
+            binary,
             live: relation(&target.table),
             fill: relation(&fill),
             key: projection.key.clone(),
@@ -279,9 +285,10 @@ fn unnest(columns: &[TableColumn], positions: &[usize]) -> String {
     format!("unnest({}) AS u({})", arrays.join(", "), names.join(", "))
 }
 
-fn copy(path: &str, columns: &[TableColumn]) -> String {
+fn copy(path: &str, columns: &[TableColumn], binary: bool) -> String {
     let names: Vec<String> = columns.iter().map(|column| quote(&column.name)).collect();
-    format!("COPY {path} ({}) FROM STDIN", names.join(", "))
+    let format = if binary { " (FORMAT binary)" } else { "" };
+    format!("COPY {path} ({}) FROM STDIN{format}", names.join(", "))
 }
 
 fn insert(path: &str, columns: &[TableColumn]) -> String {
