@@ -396,7 +396,7 @@ async fn a_row_that_binary_copy_refuses_is_the_only_one_refused() {
     let rows = [row(&p, &["1", "abc"], 5), row(&p, &["2", "abcd"], 5), row(&p, &["3", ""], 5)];
     let outcome = fill(&mut sink, 0, &rows, 8, 3).await.unwrap();
     let refused: Vec<_> = outcome.poison.iter().map(|poison| poison.error.as_str()).collect();
-    assert_eq!(refused, ["value too long for type character varying(3) (22001)"]);
+    assert_eq!(refused, ["value too long for type character varying(3) (SQLSTATE 22001)"]);
     let reader = world.reader().await;
     assert_eq!(text(&reader, "SELECT id FROM short ORDER BY id").await, "1\n3");
 }
