@@ -146,17 +146,16 @@ impl Worker<'_> {
         let (mut rows, mut bytes, mut entries) = (0_u64, 0, Vec::with_capacity(EVENT_ROWS_MAX));
         loop {
             let message = wire.copy_data(MESSAGE_BYTES_MAX, |data| {
-                let encoded = text.feed(data, |row| {
+                text.feed(data, |row| {
                     table.layout.encode(row.cells(), None, buffer)?;
                     let (key, row) = (&buffer.key, &buffer.row);
                     let entry = Entry::row_in(leaf.number, shared.job.lsn, key, row);
                     bytes += entry.bytes();
                     entries.push(entry);
                     Ok::<_, RowStop>(())
-                });
-                encoded.map_err(|stop| stop.of(leaf))
+                })
             });
-            let last = match message.await? {
+            let last = match message.await.map_err(|stop| stop.of(leaf))? {
                 None => false,
                 Some(Message::CopyDone) => {
                     text.finish().map_err(|error| RowStop::from(error).of(leaf))?;
@@ -185,8 +184,15 @@ impl Worker<'_> {
 
 /// Why the rows of a COPY cannot be taken.
 enum RowStop {
+    Pg(pg::Error),
     Row(RowError),
     Text(CopyTextError),
+}
+
+impl From<pg::Error> for RowStop {
+    fn from(error: pg::Error) -> Self {
+        RowStop::Pg(error)
+    }
 }
 
 impl From<RowError> for RowStop {
@@ -204,10 +210,11 @@ impl From<CopyTextError> for RowStop {
 impl RowStop {
     fn of(self, leaf: &LoadLeaf) -> Stop {
         let leaf = leaf.name.clone();
-        Stop::Table(match self {
-            RowStop::Row(source) => TableError::Row { leaf, source },
-            RowStop::Text(source) => TableError::Answer { leaf, source },
-        })
+        match self {
+            RowStop::Pg(error) => Stop::Pg(error),
+            RowStop::Row(source) => Stop::Table(TableError::Row { leaf, source }),
+            RowStop::Text(source) => Stop::Table(TableError::Answer { leaf, source }),
+        }
     }
 }
 
