@@ -146,6 +146,17 @@ impl Cursor {
     }
 }
 
+/// The first `room` entries, of no more than a step's bytes.
+pub(super) fn take_some<'e>(entries: impl Iterator<Item = &'e Entry>, room: usize) -> Vec<Entry> {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry| {
+        let fits = bytes < TAKEN_BYTES_MAX;
+        bytes += entry.bytes();
+        fits
+    };
+    entries.take(room).take_while(fits).cloned().collect()
+}
+
 /// Whether everything up to the target was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Through {

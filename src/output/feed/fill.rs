@@ -10,7 +10,7 @@ use super::{Feed, Progress, Rows};
 use crate::engine::{Arrangement, Arrivals, Engine, Entry};
 use crate::lsn::Lsn;
 use crate::output::Work;
-use crate::output::lane::{Cursor, Log, Scan, Stage, Through, take_log};
+use crate::output::lane::{Cursor, Log, Scan, Stage, Through, take_log, take_some};
 
 /// Rows of a fill go in larger portions than steps: nobody sees them as a state of any position, so only
 /// other lanes' waiting bounds them.
@@ -91,8 +91,7 @@ impl Feed {
                     let count = arrivals.end() - *next;
                     // Few are not worth a call while there are more to come.
                     if count > 0 && (count >= step_rows as u64 || arrivals.is_whole()) {
-                        let rows = arrivals.rows_from(*next).take(step_rows * FILL_STEPS);
-                        let rows: Vec<Entry> = rows.cloned().collect();
+                        let rows = take_some(arrivals.rows_from(*next), step_rows * FILL_STEPS);
                         *next += rows.len() as u64;
                         return Some(Work::Fill { lane: at, rows });
                     }
@@ -106,14 +105,13 @@ impl Feed {
                     let again = arrangement.arrivals().map_or(&[][..], Arrivals::again);
                     let rest = again.get(*next..).unwrap_or_default();
                     // What belongs to a transaction that is not whole has to wait for it.
-                    let whole = rest.iter().take_while(|entry| entry.lsn() < applied).count();
-                    let taken = &rest[..whole.min(step_rows)];
-                    if taken.is_empty() {
+                    let whole = rest.iter().take_while(|entry| entry.lsn() < applied);
+                    let mut changes = take_some(whole, step_rows);
+                    if changes.is_empty() {
                         return None;
                     }
-                    *next += taken.len();
-                    let is_current = |entry: &&Entry| applied <= entry.superseded_at();
-                    let changes = taken.iter().filter(is_current).cloned().collect();
+                    *next += changes.len();
+                    changes.retain(|entry| applied <= entry.superseded_at());
                     return Some(Work::Amend { lane: at, changes });
                 }
                 (Stage::Filling(scan), Rows::Live) => {
