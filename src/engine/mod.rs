@@ -8,6 +8,7 @@ mod batch;
 mod change;
 mod delta;
 mod entry;
+mod event;
 mod fill;
 mod follow;
 mod graph;
@@ -27,6 +28,10 @@ pub use arrangement::Arrangement;
 pub use arrivals::Arrivals;
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
+pub use event::{
+    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, event_columns,
+    gap_entry, log_from,
+};
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};
 pub use operator::Notice;
 pub use size::OperatorSize;

@@ -12,9 +12,9 @@ mod fill;
 mod round;
 
 use self::round::{Round, Taken, has_entries};
-use super::lane::{Cursor, LaneState, Stage, Standing};
+use super::lane::{Cursor, LaneState, Stage, Standing, WantedPage};
 use super::work::{Step, Work};
-use crate::engine::{ArrangementId, Arrivals, Engine};
+use crate::engine::{ArrangementId, Arrivals, Engine, Entry};
 use crate::lsn::Lsn;
 
 /// How far a lane's sink is known to have come.
@@ -50,6 +50,8 @@ struct Lane {
     /// further on has taken some of which its answer was lost; they are sent once more.
     told: Lsn,
     hides_fills: bool,
+    /// Sent again, an entry would be there twice: the lane goes on from exactly where its sink stands.
+    once: bool,
 }
 
 pub struct LaneInit {
@@ -60,6 +62,8 @@ pub struct LaneInit {
     pub told: Lsn,
     /// Readers see nothing of a fill before it is finished.
     pub hides_fills: bool,
+    /// Sent again, an entry would be there twice.
+    pub once: bool,
 }
 
 /// What there is of a lane's projection.
@@ -85,10 +89,11 @@ impl Feed {
     pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, generation, told, hides_fills }| Lane {
+            .map(|LaneInit { arrangement, generation, told, hides_fills, once }| Lane {
                 arrangement,
                 told,
                 hides_fills,
+                once,
                 stage: Stage::Unknown,
                 generation,
                 delivered: Delivered { lsn: Lsn::ZERO, settled: false },
@@ -113,22 +118,28 @@ impl Feed {
         self.step_under_way = false;
         self.broken = false;
         for (lane, standing) in self.lanes.iter_mut().zip(standings) {
-            if lane.stage == Stage::Halted {
+            if matches!(lane.stage, Stage::Halted) {
                 continue;
             }
+            let arrangement = &engine.arrangements()[lane.arrangement];
             match *standing {
+                // A log is not filled: what is kept of it follows.
+                Standing::Fresh { generation, reaching } if arrangement.is_log() => {
+                    lane.generation = generation.max(1);
+                    lane.delivered = Delivered { lsn: Lsn::ZERO, settled: false };
+                    lane.stage = Stage::Held { lsn: Lsn::ZERO, reaching };
+                }
                 Standing::Fresh { generation, reaching } => {
                     lane.refill(generation.max(lane.generation) + 1);
                     lane.held_until = reaching;
                 }
                 Standing::At { lsn, reaching, generation } => {
                     // Which rows its fill refused has been forgotten by a crash.
-                    let fill_is_untold = generation > lane.generation;
+                    let fill_is_untold = generation > lane.generation && !arrangement.is_log();
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
-                    let floor = engine.arrangements()[lane.arrangement].tombstone_floor();
-                    if lsn < floor || fill_is_untold {
+                    if lsn < arrangement.tombstone_floor() || fill_is_untold {
                         lane.refill(generation + 1);
                     } else {
                         lane.stage = Stage::Held { lsn, reaching: reaching.max(lsn) };
@@ -144,7 +155,7 @@ impl Feed {
         self.step_under_way = false;
         self.broken = false;
         for lane in &mut self.lanes {
-            if lane.stage != Stage::Halted {
+            if !matches!(lane.stage, Stage::Halted) {
                 lane.stage = Stage::Unknown;
             }
         }
@@ -207,8 +218,7 @@ impl Feed {
                 let arrangement = &engine.arrangements()[lane.arrangement];
                 if lsn < arrangement.tombstone_floor() {
                     lane.refill(lane.generation + 1);
-                } else if let Some(cursor) = Cursor::since(arrangement, lsn.min(lane.told), applied)
-                {
+                } else if let Some(cursor) = Cursor::since(arrangement, lane.from(lsn), applied) {
                     lane.stage = Stage::Live(cursor);
                 }
             }
@@ -279,6 +289,10 @@ impl Feed {
         for lane in &self.lanes {
             let arrangement = &engine.arrangements()[lane.arrangement];
             let seq = match &lane.stage {
+                // Of a log everything else is in the store.
+                Stage::Live(Cursor::Log(log)) if arrangement.is_log() => {
+                    arrangement.seq_at(lane.delivered.lsn.min(lane.told)).or(Some(log.seq))
+                }
                 Stage::Live(_) => arrangement.seq_at(lane.delivered.lsn.min(lane.told)),
                 Stage::Filling(scan) | Stage::Amending(Cursor::Scan(scan)) => Some(scan.log_seq()),
                 Stage::Amending(Cursor::Log(log)) => Some(log.seq),
@@ -308,6 +322,23 @@ impl Feed {
             .min()
     }
 
+    /// The next piece of a log that one of the lanes has to read from the store.
+    pub fn wanted_page(&self, ready: impl Fn(usize) -> bool) -> Option<WantedPage> {
+        self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(
+            |(at, lane)| match &lane.stage {
+                Stage::Live(Cursor::Scan(scan)) => scan.wanted_page(at, lane.arrangement),
+                _ => None,
+            },
+        )
+    }
+
+    /// What was read for `wanted_page`; whether it is the last piece.
+    pub fn give_page(&mut self, lane: usize, entries: Vec<Entry>, is_last: bool) {
+        if let Stage::Live(Cursor::Scan(scan)) = &mut self.lanes[lane].stage {
+            scan.give_page(entries, is_last);
+        }
+    }
+
     /// The position below which this sink has every deletion of the arrangement; `None`: it reads none of it.
     pub fn passed(&self, arrangement: ArrangementId) -> Option<Lsn> {
         let lanes = self.lanes.iter().filter(|lane| lane.arrangement == arrangement);
@@ -326,6 +357,11 @@ impl Feed {
 }
 
 impl Lane {
+    /// Where the entries begin that a sink which has come to `lsn` is sent.
+    fn from(&self, lsn: Lsn) -> Lsn {
+        if self.once { lsn } else { lsn.min(self.told) }
+    }
+
     fn refill(&mut self, generation: u64) {
         self.generation = generation;
         self.stage = Stage::Fresh;

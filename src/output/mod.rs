@@ -8,7 +8,7 @@ mod lane;
 mod work;
 
 pub use feed::{Delivered, Feed, LaneInit, Progress, Rows};
-pub use lane::{LaneState, Standing};
+pub use lane::{LaneState, PageFrom, Standing, WantedPage};
 pub use work::{Step, StepLane, Work};
 
 #[cfg(test)]
