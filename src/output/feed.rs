@@ -5,6 +5,9 @@
 //! the way at most once, in the version of the target (P4). A round that fits into one step is one
 //! consistent step; a larger one is a series of unsettled steps closed by a settled one (P1).
 //!
+//! A lane whose sink keeps a history reads the log of its projection's versions in place of the rows, and is
+//! told every one of them; it is filled from the rows.
+//!
 //! Lanes that are being filled (`fill`) stand apart until so little is missing that the next settled step
 //! can take them in.
 
@@ -14,7 +17,9 @@ mod round;
 use self::round::{Round, Taken, has_entries};
 use super::lane::{Cursor, LaneState, Stage, Standing, WantedPage};
 use super::work::{Step, Work};
-use crate::engine::{ArrangementId, Arrivals, Engine, Entry};
+use std::collections::HashSet;
+
+use crate::engine::{ArrangementId, Arrivals, Engine, Entry, unpack_version};
 use crate::lsn::Lsn;
 
 /// How far a lane's sink is known to have come.
@@ -37,7 +42,10 @@ pub struct Feed {
 }
 
 struct Lane {
+    /// What changed: of rows, of an event, or of a history.
     arrangement: ArrangementId,
+    /// What it is filled from; `None`: nothing fills it.
+    rows: Option<ArrangementId>,
     stage: Stage,
     generation: u64,
     /// What the sink's watermark says, as far as is known.
@@ -52,10 +60,15 @@ struct Lane {
     hides_fills: bool,
     /// Sent again, an entry would be there twice: the lane goes on from exactly where its sink stands.
     once: bool,
+    /// Of a history's fill: the first position at which it can be whole.
+    whole_from: Lsn,
 }
 
 pub struct LaneInit {
+    /// What the lane is told of.
     pub arrangement: ArrangementId,
+    /// What it is filled from: itself, or a history's rows; nothing fills an event's lane.
+    pub rows: Option<ArrangementId>,
     /// The last one that was begun.
     pub generation: u64,
     /// What became of changes before it is known.
@@ -89,8 +102,9 @@ impl Feed {
     pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, generation, told, hides_fills, once }| Lane {
+            .map(|LaneInit { arrangement, rows, generation, told, hides_fills, once }| Lane {
                 arrangement,
+                rows,
                 told,
                 hides_fills,
                 once,
@@ -99,6 +113,7 @@ impl Feed {
                 delivered: Delivered { lsn: Lsn::ZERO, settled: false },
                 held_until: Lsn::ZERO,
                 filled_from: Lsn::ZERO,
+                whole_from: Lsn::ZERO,
             })
             .collect();
         Self {
@@ -124,7 +139,7 @@ impl Feed {
             let arrangement = &engine.arrangements()[lane.arrangement];
             match *standing {
                 // A log is not filled: what is kept of it follows.
-                Standing::Fresh { generation, reaching } if arrangement.is_log() => {
+                Standing::Fresh { generation, reaching } if lane.rows.is_none() => {
                     lane.generation = generation.max(1);
                     lane.delivered = Delivered { lsn: Lsn::ZERO, settled: false };
                     lane.stage = Stage::Held { lsn: Lsn::ZERO, reaching };
@@ -135,7 +150,7 @@ impl Feed {
                 }
                 Standing::At { lsn, reaching, generation } => {
                     // Which rows its fill refused has been forgotten by a crash.
-                    let fill_is_untold = generation > lane.generation && !arrangement.is_log();
+                    let fill_is_untold = generation > lane.generation && lane.rows.is_some();
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
@@ -294,6 +309,7 @@ impl Feed {
                     arrangement.seq_at(lane.delivered.lsn.min(lane.told)).or(Some(log.seq))
                 }
                 Stage::Live(_) => arrangement.seq_at(lane.delivered.lsn.min(lane.told)),
+                Stage::Filling(_) if lane.is_history() => arrangement.seq_at(lane.filled_from),
                 Stage::Filling(scan) | Stage::Amending(Cursor::Scan(scan)) => Some(scan.log_seq()),
                 Stage::Amending(Cursor::Log(log)) => Some(log.seq),
                 Stage::Following(_) | Stage::Repeating(_) => {
@@ -326,7 +342,9 @@ impl Feed {
     pub fn wanted_page(&self, ready: impl Fn(usize) -> bool) -> Option<WantedPage> {
         self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(
             |(at, lane)| match &lane.stage {
-                Stage::Live(Cursor::Scan(scan)) => scan.wanted_page(at, lane.arrangement),
+                Stage::Live(Cursor::Scan(scan)) | Stage::Amending(Cursor::Scan(scan)) => {
+                    scan.wanted_page(at, lane.arrangement)
+                }
                 _ => None,
             },
         )
@@ -334,7 +352,9 @@ impl Feed {
 
     /// What was read for `wanted_page`; whether it is the last piece.
     pub fn give_page(&mut self, lane: usize, entries: Vec<Entry>, is_last: bool) {
-        if let Stage::Live(Cursor::Scan(scan)) = &mut self.lanes[lane].stage {
+        if let Stage::Live(Cursor::Scan(scan)) | Stage::Amending(Cursor::Scan(scan)) =
+            &mut self.lanes[lane].stage
+        {
             scan.give_page(entries, is_last);
         }
     }
@@ -360,6 +380,10 @@ impl Lane {
     /// Where the entries begin that a sink which has come to `lsn` is sent.
     fn from(&self, lsn: Lsn) -> Lsn {
         if self.once { lsn } else { lsn.min(self.told) }
+    }
+
+    fn is_history(&self) -> bool {
+        self.rows.is_some_and(|rows| rows != self.arrangement)
     }
 
     fn refill(&mut self, generation: u64) {
@@ -389,4 +413,18 @@ impl Lane {
     fn is_live(&self) -> bool {
         matches!(self.stage, Stage::Live(_))
     }
+}
+
+/// What entries of a history's log say, and when each was committed.
+fn versions(entries: &[Entry]) -> (Vec<Entry>, Vec<i64>) {
+    entries.iter().filter_map(unpack_version).unzip()
+}
+
+/// A fill takes each key once: what it was meanwhile is no version of its own.
+fn last_of_each(versions: Vec<Entry>) -> Vec<Entry> {
+    let mut seen = HashSet::new();
+    let mut last: Vec<Entry> =
+        versions.into_iter().rev().filter(|entry| seen.insert(entry.key().to_vec())).collect();
+    last.reverse();
+    last
 }

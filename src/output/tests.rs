@@ -71,6 +71,7 @@ impl World {
         let hides_fills = rng.bool();
         let lanes = outputs.iter().map(|&output| LaneInit {
             arrangement: engine.output_arrangement(output),
+            rows: Some(engine.output_arrangement(output)),
             generation: 0,
             told: Lsn::ZERO,
             hides_fills,
@@ -395,6 +396,7 @@ fn a_log_is_told_from_the_store_and_then_from_memory() {
         let mut stored = 0;
         let init = LaneInit {
             arrangement: log,
+            rows: None,
             generation: 0,
             told: Lsn::ZERO,
             hides_fills: true,

@@ -41,5 +41,7 @@ pub struct StepLane {
     pub lane: usize,
     pub generation: u64,
     pub entries: Vec<Entry>,
+    /// Of a history: when each entry was committed. A key may have several then, in their order.
+    pub times: Vec<i64>,
     pub finish_fill: bool,
 }

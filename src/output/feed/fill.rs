@@ -6,7 +6,7 @@
 //! follows when the table is live. So the load is not held up by a slow sink, nor a quick sink by the
 //! load.
 
-use super::{Feed, Progress, Rows};
+use super::{Feed, Progress, Rows, last_of_each, versions};
 use crate::engine::{Arrangement, Arrivals, Engine, Entry};
 use crate::lsn::Lsn;
 use crate::output::Work;
@@ -64,18 +64,21 @@ impl Feed {
         let step_rows = self.step_rows;
         let lane = &mut self.lanes[at];
         let arrangement = &engine.arrangements()[lane.arrangement];
+        let rows_of = &engine.arrangements()[lane.rows?];
         let begin = Work::BeginFill { lane: at, generation: lane.generation };
         loop {
             match (&mut lane.stage, there_is) {
                 (_, Rows::Stopped) => return None,
                 (Stage::Fresh, _) if applied < lane.held_until => return None,
                 (Stage::Fresh, Rows::Live) => {
-                    lane.stage = Stage::Filling(Scan::begin(arrangement, Lsn::ZERO, applied)?);
+                    lane.stage = Stage::Filling(Scan::begin(rows_of, Lsn::ZERO, applied)?);
                     lane.filled_from = applied;
                     return Some(begin);
                 }
                 (Stage::Fresh, Rows::Loading) => {
-                    let arrivals = arrangement.arrivals().filter(|_| lane.hides_fills)?;
+                    let arrivals = arrangement
+                        .arrivals()
+                        .filter(|_| lane.hides_fills && !lane.is_history())?;
                     if !arrivals.has_all() || arrangement.forgotten_floor() > arrivals.since() {
                         return None;
                     }
@@ -117,16 +120,28 @@ impl Feed {
                 (Stage::Filling(scan), Rows::Live) => {
                     if !scan.is_through() {
                         let mut rows = Vec::new();
-                        scan.take(arrangement, false, step_rows * FILL_STEPS, &mut rows);
+                        scan.take(rows_of, false, step_rows * FILL_STEPS, &mut rows);
                         return Some(Work::Fill { lane: at, rows });
                     }
-                    lane.stage = Stage::Amending(scan.following(arrangement));
+                    let following = scan.following(rows_of);
+                    let cursor = if lane.is_history() {
+                        lane.whole_from = Lsn(rows_of.last_change().0 + 1);
+                        Cursor::since(arrangement, lane.filled_from, applied)?
+                    } else {
+                        following
+                    };
+                    lane.stage = Stage::Amending(cursor);
                     return Some(Work::EndFill { lane: at });
                 }
                 (Stage::Amending(cursor), Rows::Live) => {
                     let (since, mut changes) = (lane.filled_from, Vec::new());
                     match amend(cursor, arrangement, since, applied, step_rows, &mut changes) {
-                        Amended::Some => return Some(Work::Amend { lane: at, changes }),
+                        Amended::Some => {
+                            if lane.is_history() {
+                                changes = last_of_each(versions(&changes).0);
+                            }
+                            return Some(Work::Amend { lane: at, changes });
+                        }
                         Amended::Nothing => return None,
                         Amended::Lost => lane.refill(lane.generation),
                     }
@@ -158,6 +173,9 @@ fn amend(
         Cursor::Scan(_) if since < from.forgotten_floor() => Amended::Lost,
         Cursor::Scan(scan) => {
             scan.take(from, true, room, out);
+            if scan.is_through() {
+                scan.go_on(from, applied);
+            }
             if scan.is_through() {
                 *cursor = scan.following(from);
             }

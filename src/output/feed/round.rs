@@ -1,6 +1,6 @@
 //! Rounds: how live lanes go from one position to the next.
 
-use super::{Feed, Lane, Progress};
+use super::{Feed, Lane, Progress, last_of_each, versions};
 use crate::engine::{Arrangement, Engine, Entry};
 use crate::lsn::Lsn;
 use crate::output::lane::{Cursor, Log, Scan, Stage, Through, take_log};
@@ -100,10 +100,15 @@ impl Feed {
                 through = Through::No;
             }
             room -= entries.len();
+            let (entries, times) = match lane.is_history() {
+                true => versions(&entries),
+                false => (entries, Vec::new()),
+            };
             parts.push(StepLane {
                 lane: at,
                 generation: lane.generation,
                 entries,
+                times,
                 finish_fill: false,
             });
             cursors.push(cursor);
@@ -136,10 +141,14 @@ impl Feed {
                 take_log(arrangement, log.seq, round.until, usize::MAX, &mut entries)
             {
                 lane.stage = Stage::Live(Cursor::Log(Log { seq: next, ..log }));
+                if lane.is_history() {
+                    entries = last_of_each(versions(&entries).0);
+                }
                 parts.push(StepLane {
                     lane: at,
                     generation: lane.generation,
                     entries,
+                    times: Vec::new(),
                     finish_fill: true,
                 });
             }
@@ -171,7 +180,9 @@ impl Feed {
                 Stage::Amending(Cursor::Log(log)) => {
                     let mut rest = Vec::new();
                     let taken = take_log(arrangement, log.seq, until, self.step_rows, &mut rest);
-                    if log.whole_from <= until && matches!(taken, Some((_, Through::Yes))) {
+                    if log.whole_from.max(lane.whole_from) <= until
+                        && matches!(taken, Some((_, Through::Yes)))
+                    {
                         finishing.push(at);
                         worth = true;
                     }
