@@ -1,5 +1,7 @@
 //! The Redis sink against a real server: every structure, moves, fences, poison, fills, crashes.
 
+mod backlog;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -833,10 +835,13 @@ async fn a_full_memory_and_a_replica_are_waited_for() {
         };
         command(break_it).exec_async(&mut client).await.unwrap();
         let before = everything(&mut client).await;
-        let refused = why(sink.apply(&change).await.unwrap_err());
-        assert!(refused.starts_with("retryable") && refused.contains(expected), "{refused}");
-        assert_eq!(everything(&mut client).await, before, "nothing was written");
-        sink.open().await.unwrap();
+        for settled in [true, false] {
+            let change = Step { settled, ..change.clone() };
+            let refused = why(sink.apply(&change).await.unwrap_err());
+            assert!(refused.starts_with("retryable") && refused.contains(expected), "{refused}");
+            assert_eq!(everything(&mut client).await, before, "nothing was written");
+            sink.open().await.unwrap();
+        }
         command(mend_it).exec_async(&mut client).await.unwrap();
     }
     sink.apply(&change).await.unwrap();
