@@ -61,7 +61,7 @@ impl World {
             generation: 0,
             told: Lsn::ZERO,
         });
-        let feed = Feed::new(lanes, rng.usize(1..6));
+        let feed = Feed::new(lanes, rng.usize(1..6), rng.usize(1..12));
         let progress = Progress { applied: Lsn(10), committed_at: 0 };
         let sink = SinkModel { lanes: vec![LaneModel::default(); LANES], open: None };
         let mut world = Self {

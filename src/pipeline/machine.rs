@@ -79,6 +79,8 @@ pub struct ProjectionInit {
 pub struct SinkInit {
     pub name: String,
     pub step_rows: usize,
+    /// Of an unsettled step.
+    pub backlog_rows: usize,
     /// Positions in `MachineInit::projections`.
     pub projections: Vec<usize>,
     /// By lane: a refused row halts the projection there.
@@ -234,7 +236,7 @@ impl Machine {
                         .map_or(sink.told[lane], |lsn| lsn.min(sink.told[lane])),
                 }
             });
-            let feed = Feed::new(lanes, sink.step_rows);
+            let feed = Feed::new(lanes, sink.step_rows, sink.backlog_rows);
             let names = sink
                 .projections
                 .iter()

@@ -11,7 +11,9 @@ use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::{check, queries};
-use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
+use crate::config::{
+    Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkConfig, SinkKind,
+};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params, Session};
@@ -600,12 +602,21 @@ fn output_init(
     Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor })
 }
 
+/// A settled step is one script in Redis, where rows of a backlog are cheaper and need not be one.
+fn backlog_rows(sink: &SinkConfig) -> usize {
+    match sink.kind {
+        SinkKind::Redis => sink.step_rows.saturating_mul(crate::sink::redis::BACKLOG_STEPS),
+        SinkKind::Postgres | SinkKind::Elasticsearch => sink.step_rows,
+    }
+}
+
 fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<SinkInit>, StartError> {
     let mut sinks = Vec::new();
     for sink in &config.sinks {
         let mut init = SinkInit {
             name: sink.name.clone(),
             step_rows: sink.step_rows,
+            backlog_rows: backlog_rows(sink),
             projections: Vec::new(),
             halts: Vec::new(),
             generations: Vec::new(),

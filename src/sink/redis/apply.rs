@@ -140,7 +140,9 @@ impl RedisSink {
         for part in &step.projections {
             let before = self.before(part.projection);
             for entry in &part.entries {
-                if batch.is_full() {
+                // Others wait for a script; a settled step must be one.
+                let is_long = !step.settled && batch.passages().len() >= self.step_rows;
+                if batch.is_full() || is_long {
                     let marks = self.marks(step, Boundary::Within);
                     let full = std::mem::take(&mut batch);
                     add(&mut outcome, self.run(marks, full).await?);

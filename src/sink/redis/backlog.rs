@@ -31,6 +31,9 @@ use super::watermark;
 const PORTION_ROWS: usize = 400;
 const PORTION_BYTES: usize = 1 << 20;
 
+/// An unsettled step has so many times the rows of a settled one: between two of them Redis waits.
+pub const BACKLOG_STEPS: usize = 5;
+
 /// Some rows on their way.
 #[derive(Default)]
 struct Portion<'e> {

@@ -44,6 +44,7 @@ use error::fatal;
 use swap::{Fill, FillPart};
 use target::Plan;
 
+pub use backlog::BACKLOG_STEPS;
 pub use check::{check, store};
 
 /// See `Sink`.
