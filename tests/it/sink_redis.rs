@@ -1263,7 +1263,7 @@ async fn check_finds_what_would_fail_and_creates_nothing() {
           ZADD customer:0:orders, ZREM customer:0:orders, ZSCAN customer:0:orders, \
           PERSIST customer:0:orders\n\
           grant the keys of your templates and readside:*, and the commands, such as\n\
-          ACL SETUSER app ~readside:* ~order:* +@read +@write +@scripting +@connection +info"
+          ACL SETUSER app ~readside:* ~order:* +@read +@write +@scripting +@transaction +@connection +info"
         ]
     );
     // Without MULTI nothing can be queued; what only reads tells enough.
