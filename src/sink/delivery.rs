@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::retry::Backoff;
 use super::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use crate::failpoint;
 use crate::lsn::Lsn;
 use crate::output::{self, Standing, Work};
 use crate::value::key_text;
@@ -95,6 +96,9 @@ async fn session<S: Sink, U: Upstream>(
         let begun = Instant::now();
         match execute(sink, &work).await {
             Ok(outcome) => {
+                if matches!(&work, Work::Step(step) if step.settled) {
+                    failpoint::reached_in("watermark", name);
+                }
                 backoff.reset();
                 tell_refused(name, projections, &outcome.poison);
                 upstream.done(work, outcome, begun.elapsed()).await;

@@ -2,6 +2,7 @@
 
 use redis::{Cmd, RedisError, Value, from_redis_value};
 
+use crate::failpoint;
 use crate::lsn::Lsn;
 use crate::sink::{Outcome, SinkError, Step, Watermark};
 
@@ -125,6 +126,7 @@ impl RedisSink {
         for part in &step.projections {
             if self.standings[part.projection].filling {
                 self.finish_fill(part).await?;
+                failpoint::reached_in("swap", &self.name);
             }
         }
         if !step.settled && self.transactions {
@@ -151,6 +153,7 @@ impl RedisSink {
             }
             self.forget_older(part.projection, &mut batch.moves);
         }
+        failpoint::reached_in("delivered", &self.name);
         add(&mut outcome, self.run(self.marks(step, Boundary::End), batch).await?);
         for part in &step.projections {
             self.standings[part.projection].fill = None;

@@ -17,6 +17,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value, from_redis_value};
 
 use crate::engine::Entry;
+use crate::failpoint;
 use crate::sink::{Outcome, SinkError};
 
 use super::RedisSink;
@@ -87,6 +88,7 @@ impl RedisSink {
             if let Some(Value::ServerError(error)) = answers.find(|answer| is_error(answer)) {
                 return Err(self.failed(error.into()));
             }
+            failpoint::reached_in("backlog", &self.name);
             first = second;
             second = self.unless_left(translated, &mut done);
             third = fourth;

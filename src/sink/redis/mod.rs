@@ -49,6 +49,7 @@ pub use check::{check, store};
 
 /// See `Sink`.
 pub struct RedisSink {
+    name: String,
     server: Server,
     /// The source's system identifier and slot.
     owner: String,
@@ -96,6 +97,7 @@ impl RedisSink {
             .collect::<Result<_, _>>()?;
         let standings = plans.iter().map(|_| Standing::unknown()).collect();
         Ok(Self {
+            name: config.name.clone(),
             server,
             owner,
             plans,
