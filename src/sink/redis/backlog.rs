@@ -57,10 +57,10 @@ struct Done<'e> {
 impl RedisSink {
     /// Writes rows and leaves the watermarks unsettled. Each row is new to the sink, or its older
     /// version there, for `Before::Older`, is of the same generation.
-    pub(super) async fn write_backlog<'e>(
+    pub(super) async fn write_backlog(
         &mut self,
         marks: Vec<Mark>,
-        mut rows: &[(usize, &'e Entry)],
+        mut rows: &[(usize, &Entry)],
         before: Before,
     ) -> Result<Outcome, SinkError> {
         let mut connection = opened(&mut self.connection)?.clone();
@@ -85,7 +85,7 @@ impl RedisSink {
                 portion.read = answers.by_ref().take(portion.reads.len()).collect();
             }
             // What the server would refuse (no memory, no permission, a replica), it refuses here.
-            if let Some(Value::ServerError(error)) = answers.find(|answer| is_error(answer)) {
+            if let Some(Value::ServerError(error)) = answers.find(is_error) {
                 return Err(self.failed(error.into()));
             }
             failpoint::reached_in("backlog", &self.name);
