@@ -7,6 +7,7 @@ pub mod engine;
 pub mod failpoint;
 pub mod http;
 pub mod lsn;
+pub mod memory;
 pub mod metrics;
 pub mod output;
 pub mod pg;

@@ -1,7 +1,7 @@
 //! The machine's part in durability: what goes to the store, and what may be forgotten.
 
 use super::machine::Machine;
-use crate::engine::{Batch, Entry};
+use crate::engine::{Arrangement, Batch, Entry};
 use crate::lsn::Lsn;
 use crate::pgoutput::Position;
 
@@ -29,6 +29,15 @@ impl Machine {
         changes as usize + self.batch.entries.len()
     }
 
+    /// Bytes of these changes, versions included that others have taken the place of.
+    pub fn unstored_bytes(&self) -> u64 {
+        self.logged_bytes() - self.stored_bytes
+    }
+
+    fn logged_bytes(&self) -> u64 {
+        self.engine.arrangements().iter().map(Arrangement::logged_bytes).sum()
+    }
+
     /// Chunks of a load that the store does not have yet.
     pub fn unstored_chunks(&self) -> usize {
         self.batch.chunks.len()
@@ -51,7 +60,11 @@ impl Machine {
     /// Everything since the last checkpoint, with the position that it brings the store to.
     pub fn checkpoint(&mut self) -> Checkpoint {
         let mut batch = std::mem::take(&mut self.batch);
+        self.store_events(&mut batch);
         for (id, arrangement) in self.engine.arrangements().iter().enumerate() {
+            if arrangement.is_log() {
+                continue;
+            }
             let changes = arrangement.changes_from(self.stored[id]);
             let changes = changes.expect("the log is never cut before the store has it");
             let current = changes.filter(|entry| entry.superseded_at() == Lsn::MAX);
@@ -63,6 +76,7 @@ impl Machine {
                 batch.fact(name, self.floors[id].0.to_be_bytes().to_vec());
             }
         }
+        self.stored_bytes = self.logged_bytes();
         for sink in &mut self.sinks {
             for (lane, stored) in sink.told_stored.iter_mut().enumerate() {
                 let told = sink.feed.told(lane);
@@ -90,7 +104,10 @@ impl Machine {
 
     /// Forgets changes that the store and all sinks have, and those that the slowest would have to
     /// have but that take too much memory; then tombstones likewise.
-    pub fn forget(&mut self) {
+    ///
+    /// `now` are seconds of any clock that goes on.
+    pub fn forget(&mut self, now: u64) {
+        self.pass_events(now);
         let mut needed: Vec<u64> = self.stored.clone();
         for sink in &self.sinks {
             for (arrangement, seq) in sink.feed.reads_from(&self.engine) {

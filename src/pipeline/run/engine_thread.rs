@@ -4,6 +4,7 @@
 //! Every queue is bounded. While the store lags, no gulps are taken; feedback to the server flows on
 //! in the stream's task.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,8 @@ use super::report::Report;
 use crate::engine::{Entry, Notice};
 use crate::failpoint;
 use crate::lsn::{Durable, Lsn};
-use crate::output::{Standing, Work};
+use crate::memory::{self, Spilling};
+use crate::output::{PageFrom, Standing, Work};
 use crate::pgoutput::Position;
 use crate::pipeline::{Checkpoint, Fault, Machine, News, Refused, Replayed};
 use crate::sink::Outcome;
@@ -24,11 +26,14 @@ use crate::state::{self, Store};
 
 /// Changes that may wait for the store before the stream waits, too.
 const UNSTORED_MAX: usize = 200_000;
+/// The same in bytes: the store has them in memory more than once while it writes them.
+const UNSTORED_BYTES_MAX: u64 = 24 << 20;
 const BACKLOG_BYTES_MAX: usize = 16 << 20;
 /// Chunks of a load that may wait for the store before the load waits, too: so many that both work.
 const UNSTORED_CHUNKS_MAX: usize = 6;
 /// A checkpoint when so much has gathered, or after the pause.
 const CHECKPOINT_CHANGES: usize = 20_000;
+const CHECKPOINT_BYTES: u64 = 4 << 20;
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
 /// A position that moved without changes is stored less often: each time costs a sync.
 const IDLE_CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
@@ -169,6 +174,7 @@ struct Place {
 
 /// Builds one and keeps at it until it ends; only `End::Stopped` is a good end.
 pub(super) fn run(mut thread: EngineThread, sinks: usize) -> End {
+    let _spilling = Spilling::begin();
     let mut places: Vec<Place> = (0..sinks).map(|_| Place::default()).collect();
     let mut checkpoints = Checkpoints::new(thread.machine.position());
     let mut reported = Instant::now() - REPORT_PAUSE;
@@ -178,12 +184,18 @@ pub(super) fn run(mut thread: EngineThread, sinks: usize) -> End {
             Ok(Turn::Stop) => return thread.stop(&mut checkpoints),
             Err(end) => return end,
         }
+        memory::breathe();
         if reported.elapsed() >= REPORT_PAUSE {
             reported = Instant::now();
             let durable = thread.durable.borrow().0;
             thread.report.full(&thread.machine, durable);
         }
     }
+}
+
+/// Rows that other threads have made lie in ordinary memory: when that is tight they move.
+fn spilled(entries: Vec<Entry>) -> Vec<Entry> {
+    if memory::is_tight() { entries.iter().map(Entry::copied).collect() } else { entries }
 }
 
 enum Turn {
@@ -255,7 +267,7 @@ fn turn(
             }
         }
     }
-    thread.serve(places);
+    thread.serve(places)?;
     checkpoints.take_if_due(thread)?;
     thread.report.positions(&thread.machine);
     Ok(Turn::Again)
@@ -264,7 +276,9 @@ fn turn(
 impl EngineThread {
     /// The store has to catch up first.
     fn is_full(&self) -> bool {
-        self.machine.unstored() > UNSTORED_MAX || self.machine.backlog_bytes() > BACKLOG_BYTES_MAX
+        self.machine.unstored() > UNSTORED_MAX
+            || self.machine.unstored_bytes() > UNSTORED_BYTES_MAX
+            || self.machine.backlog_bytes() > BACKLOG_BYTES_MAX
     }
 
     fn command(&mut self, command: Command, places: &mut [Place]) -> Result<(), End> {
@@ -304,7 +318,7 @@ impl EngineThread {
                 let mut facts = facts;
                 let name = facts::loaded(&self.machine.tables()[table].name);
                 facts.push((name, Some(total.to_be_bytes().to_vec())));
-                self.machine.loaded(table, chunk, entries, ended, facts)?;
+                self.machine.loaded(table, chunk, spilled(entries), ended, facts)?;
                 failpoint::reached("chunk-loaded");
             }
             Command::Replanned { table, dropped, planned, facts, room } => {
@@ -352,15 +366,30 @@ impl EngineThread {
         Ok(())
     }
 
-    fn serve(&mut self, places: &mut [Place]) {
+    fn serve(&mut self, places: &mut [Place]) -> Result<(), End> {
         for (sink, place) in places.iter_mut().enumerate() {
             let Some(pull) = place.parked.take() else { continue };
+            self.read_logs(sink)?;
             let work = place.returned.take().or_else(|| self.machine.next_work(sink, pull.idle));
             match work {
                 Some(work) => place.returned = pull.reply.send(work).err(),
                 None => place.parked = Some(pull),
             }
         }
+        Ok(())
+    }
+
+    /// Events that are in the store alone, for the lanes that stand there.
+    fn read_logs(&mut self, sink: usize) -> Result<(), End> {
+        while let Some((wanted, rows_of)) = self.machine.wanted_page(sink) {
+            let from = match &wanted.from {
+                PageFrom::After(key) => Bound::Excluded(key.as_slice()),
+                PageFrom::At(key) => Bound::Included(key.as_slice()),
+            };
+            let (entries, is_last) = self.reader.page(rows_of, from, &wanted.to)?;
+            self.machine.give_page(sink, wanted.lane, entries, is_last);
+        }
+        Ok(())
     }
 
     /// Makes durable what there is: a restart goes on from here.
@@ -391,11 +420,13 @@ struct Checkpoints {
     in_flight: bool,
     taken_at: Instant,
     taken: Position,
+    begun: Instant,
 }
 
 impl Checkpoints {
     fn new(position: Position) -> Self {
-        Self { in_flight: false, taken_at: Instant::now(), taken: position }
+        let now = Instant::now();
+        Self { in_flight: false, taken_at: now, taken: position, begun: now }
     }
 
     /// How long a turn may wait for something to happen.
@@ -411,6 +442,7 @@ impl Checkpoints {
         let changes = thread.machine.unstored();
         let since = self.taken_at.elapsed();
         let due = changes >= CHECKPOINT_CHANGES
+            || thread.machine.unstored_bytes() >= CHECKPOINT_BYTES
             || (thread.machine.has_unstored() && since >= CHECKPOINT_PAUSE)
             || (thread.machine.position() != self.taken && since >= IDLE_CHECKPOINT_PAUSE);
         if due && !self.in_flight { self.take(thread) } else { Ok(()) }
@@ -425,7 +457,7 @@ impl Checkpoints {
     fn stored(&mut self, thread: &mut EngineThread, position: Position) {
         self.in_flight = false;
         thread.durable.send_replace(Durable(position.lsn));
-        thread.machine.forget();
+        thread.machine.forget(self.begun.elapsed().as_secs());
     }
 }
 

@@ -16,6 +16,7 @@ use super::start;
 use crate::config::Config;
 use crate::http::{StateStatus, Time};
 use crate::lsn::Lsn;
+use crate::memory;
 use crate::metrics::TableMetrics;
 use crate::output::Work;
 use crate::pipeline::{Counts, Machine, MachineInit, Stage};
@@ -29,6 +30,7 @@ pub(super) struct Report {
     store: Store,
     table_metrics: Vec<TableMetrics>,
     counted: Vec<Counts>,
+    unmatched: Vec<Counts>,
     transactions: u64,
     begun: Instant,
     /// The machine's tables that it does not follow any more.
@@ -70,8 +72,9 @@ impl Report {
             *lock(&shared.load) = None;
         }
         let now = Instant::now();
-        let projections: Vec<String> =
-            init.projections.iter().map(|projection| projection.name.clone()).collect();
+        let names = init.projections.iter().map(|projection| &projection.name);
+        let names = names.chain(init.events.iter().map(|event| &event.name));
+        let projections: Vec<String> = names.cloned().collect();
         let lanes = init.sinks.iter().zip(&shared.sinks).map(|(sink, shown)| {
             let place = |&at: &usize| {
                 let found = shown.lanes.iter().position(|lane| lane.projection == projections[at]);
@@ -82,6 +85,7 @@ impl Report {
         let lanes: Vec<Vec<usize>> = lanes.collect();
         Ok(Self {
             counted: vec![Counts::default(); tables.len()],
+            unmatched: vec![Counts::default(); tables.len()],
             table_metrics: tables,
             transactions: 0,
             applied: Applied::new(init.position.lsn, now),
@@ -173,9 +177,10 @@ impl Report {
             // A size that cannot be read stays the last one known.
             self.disk_bytes = self.store.disk_bytes().unwrap_or(self.disk_bytes);
         }
-        let memory = machine.memory_bytes() as u64;
+        let rows = machine.memory_bytes() as u64;
         let metrics = &self.shared.metrics;
-        metrics.state_bytes("memory").set(number(memory));
+        metrics.state_bytes("memory").set(number(rows));
+        metrics.state_bytes("spilled").set(number(memory::spilled_bytes()));
         metrics.state_bytes("disk").set(number(self.disk_bytes));
         let end = self.shared.board.source_end();
         let lag = end.0.saturating_sub(machine.applied().0);
@@ -197,7 +202,7 @@ impl Report {
         let projections = self.projections(machine);
         let tables = self.tables(machine);
         let state =
-            StateStatus { dir: String::new(), memory_bytes: memory, disk_bytes: self.disk_bytes };
+            StateStatus { dir: String::new(), memory_bytes: rows, disk_bytes: self.disk_bytes };
         let status = self.shared.document(&self.config, projections, tables, state);
         self.shared.publish(status);
     }
@@ -214,6 +219,20 @@ impl Report {
             table.delete.inc_by(counts.delete - seen.delete);
             table.truncate.inc_by(counts.truncate - seen.truncate);
             *seen = *counts;
+        }
+        for (at, seen) in self.unmatched.iter_mut().enumerate() {
+            let Some(counts) = machine.unmatched(at) else { continue };
+            let name = &machine.tables()[at].name;
+            let unmatched = &self.shared.metrics;
+            let all = [
+                ("insert", counts.insert - seen.insert),
+                ("update", counts.update - seen.update),
+                ("delete", counts.delete - seen.delete),
+            ];
+            for (op, more) in all {
+                unmatched.unmatched(name, op).inc_by(more);
+            }
+            *seen = counts;
         }
     }
 }

@@ -4,7 +4,9 @@
 //! * `target`: what a projection's targets are; `pattern`: their templates.
 //! * `encode` (with `row` and `record`): entries to the arguments of `step.lua`, which writes rows, lets moved ones leave their
 //!   old keys, and moves the watermarks, all or nothing for a reader.
-//! * `apply`: a step; `backlog` and `plain`: those of a backlog and of a first fill; `swap` and `sweep`: a fill, and what it leaves behind.
+//! * `log`: events, in streams and lists.
+//! * `apply`: a step; `backlog` and `plain`: those of a backlog and of a first fill; `swap` and
+//!   `sweep`: a fill, and what it leaves behind.
 //! * `connect`, `prepare`, `check`, `watermark`, `error`: the server, what is asked of it before
 //!   anything is written, and our own keys.
 //!
@@ -21,6 +23,7 @@ mod check;
 mod connect;
 mod encode;
 mod error;
+mod log;
 mod pattern;
 mod plain;
 mod prepare;
