@@ -87,7 +87,7 @@ pub(crate) struct CaughtUp {
     restart: Duration,
     pub(crate) time: Duration,
     cpu: f64,
-    changes: f64,
+    pub(crate) changes: f64,
 }
 
 /// Starts the daemon on its state again, and measures from the beginning of the stream.
