@@ -24,6 +24,7 @@ mod report;
 mod schema;
 mod start;
 mod stream_task;
+mod uses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use self::engine_thread::{Command, Commands, End, EngineThread, StoreLink};
 use self::link::Link;
 use self::report::{Report, Shared};
 use self::start::{StartError, Started};
+use self::uses::Seen;
 use crate::config::{Config, SinkConfig, SinkKind};
 use crate::lsn::Durable;
 use crate::pg::Params;
@@ -100,8 +102,10 @@ async fn daemon(config: Arc<Config>, cancel: CancellationToken) -> anyhow::Resul
     tasks.spawn(shared.push(params.clone(), cancel.clone()));
     introduce(&config, &params);
     let mut backoff = Backoff::default();
+    let mut seen = Seen::default();
     let ended = loop {
-        let why = match pipeline(&config, &params, &shared, &cancel, &mut backoff).await {
+        let built = pipeline(&config, &params, &shared, &cancel, &mut seen, &mut backoff);
+        let why = match built.await {
             Ok(()) => break Ok(()),
             Err(error) if error.is_final() => break Err(error.into()),
             Err(error) => error,
@@ -179,17 +183,18 @@ async fn pipeline(
     params: &Params,
     shared: &Arc<Shared>,
     cancel: &CancellationToken,
+    seen: &mut Seen,
     backoff: &mut Backoff,
 ) -> Result<(), PipelineError> {
     // A quarter of the memory is the store's own, for reading and for writing.
     let store = Store::open(&config.state.dir, config.state.memory / 4)?;
     let started = tokio::select! {
-        started = start::prepare(config, params, &store, cancel) => started?,
+        started = start::prepare(config, params, &store, seen, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
     };
     let begun = std::time::Instant::now();
     let mut pipeline = Pipeline::new(config, params, shared, store, cancel.child_token())?;
-    let ended = pipeline.run(started).await;
+    let ended = pipeline.run(started, seen.clone()).await;
     pipeline.take_down().await;
     if begun.elapsed() >= LONG_LIFE {
         backoff.reset();
@@ -228,8 +233,9 @@ impl Pipeline {
         })
     }
 
-    async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
-        let Started { init, load, sinks, owner, scope, catalog, divided, apart, .. } = started;
+    async fn run(&mut self, started: Started, seen: Seen) -> Result<(), PipelineError> {
+        let Started { init, load, sinks, owner, scope, catalog, divided, apart, uses, .. } =
+            started;
         let (fallen, fallen_seen) = watch::channel(Vec::new());
         let report = Report::new(
             &self.shared,
@@ -299,6 +305,8 @@ impl Pipeline {
             scope,
             catalog,
             divided,
+            seen,
+            uses,
             started.table_names.clone(),
             fallen_seen,
             self.store.clone(),

@@ -10,6 +10,7 @@ mod changes;
 mod dead_letters;
 mod examples;
 mod expressions;
+mod generated_columns;
 mod harness_smoke;
 mod load;
 mod oracle;

@@ -19,7 +19,7 @@ pub(super) async fn checked(
     catalog: &Catalog,
     bound: &mut Vec<Bound<'_>>,
 ) -> Vec<Diagnostic> {
-    if !bound.iter().any(|bound| matches!(bound.rows, Rows::Query(_))) {
+    if !bound.iter().any(|bound| matches!(bound.rows, Rows::Query { .. })) {
         return Vec::new();
     }
     let asked = async {
