@@ -19,9 +19,11 @@ pub(crate) mod explain;
 mod facts;
 mod link;
 mod load_task;
+mod look;
 mod queries;
 mod report;
 mod schema;
+mod shared;
 mod start;
 mod stream_task;
 mod uses;
@@ -35,7 +37,8 @@ use tokio_util::task::TaskTracker;
 
 use self::engine_thread::{Command, Commands, End, EngineThread, StoreLink};
 use self::link::Link;
-use self::report::{Report, Shared};
+use self::report::Report;
+use self::shared::Shared;
 use self::start::{StartError, Started};
 use self::uses::Seen;
 use crate::config::{Config, SinkConfig, SinkKind};
@@ -234,8 +237,10 @@ impl Pipeline {
     }
 
     async fn run(&mut self, started: Started, seen: Seen) -> Result<(), PipelineError> {
-        let Started { init, load, sinks, owner, scope, catalog, divided, apart, uses, .. } =
-            started;
+        let Started {
+            init, load, sinks, owner, scope, catalog, divided, apart, uses, details, ..
+        } = started;
+        self.shared.details(details);
         let (fallen, fallen_seen) = watch::channel(Vec::new());
         let report = Report::new(
             &self.shared,

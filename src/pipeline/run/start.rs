@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
+use super::look::{self, Details};
 use super::uses::{Seen, Uses};
 use super::{check, queries};
 use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
@@ -84,6 +85,7 @@ pub(super) struct Started {
     pub divided: Apart,
     pub uses: Uses,
     pub apart: Apart,
+    pub details: Details,
 }
 
 /// A load that begins or goes on.
@@ -204,6 +206,7 @@ pub(super) async fn prepare(
         divided,
         uses,
         apart,
+        details: look::details(config, Some(&catalog), &bound),
     })
 }
 
