@@ -67,7 +67,9 @@ pub(super) fn divide<'a>(
                 names.find_map(|name| apart.tables.get(&facts::table_name(&name)))
             }
         };
-        let why = own.map(|unbound| unbound.fault.what.clone()).or_else(|| of_table.cloned());
+        let lost = seen.lost(name, &catalog);
+        let own = own.map(|unbound| unbound.fault.what.clone());
+        let why = lost.or(own).or_else(|| of_table.cloned());
         apart.projections.insert(projection.name.clone(), why.unwrap_or_default());
     }
     Ok(Usable { catalog, bound, uses, apart })

@@ -493,16 +493,15 @@ SELECT coalesce(o.id, i.order_id) AS id, o.status, i.id AS item FROM orders o FU
 SELECT a, array_agg(words ORDER BY id) AS x FROM things WHERE words IS NOT NULL AND cardinality(words) = 2
 GROUP BY a
 
--- refused: ROW (…) as a value is not supported
+-- refused: rows as values are not supported
 SELECT id, ROW(a, t) AS x FROM things
 
--- refused: ROW (…) as a value is not supported
+-- refused: rows as values are not supported
 SELECT id, to_jsonb(ROW(a, t)) AS x FROM things
 
 -- refused: IN of several columns as a value is not supported where one of them may be NULL
 SELECT id FROM things WHERE (a, b) NOT IN (SELECT id, product_id FROM items)
 
--- refused: ROW (…) as a value is not supported
 SELECT id FROM things WHERE ROW(a, b) >= ROW(1, 2)
 
 -- refused: BETWEEN SYMMETRIC is not supported
@@ -631,7 +630,7 @@ SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY n) AS x FROM things
 -- refused: the aggregate mode is not supported
 SELECT mode() WITHIN GROUP (ORDER BY a) AS x FROM things
 
--- refused: (things.a, things.b) is not supported
+-- refused: rows as values are not supported
 SELECT count(DISTINCT (a, b)) AS x FROM things
 
 -- refused: DISTINCT of jsonb is not supported
