@@ -17,7 +17,7 @@ use readside::value::{self, Column, Type};
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: readside::memory::Allocator = readside::memory::Allocator;
 
 fn main() {
     let orders = std::env::args().filter_map(|arg| arg.parse::<i64>().ok()).next();

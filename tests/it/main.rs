@@ -14,6 +14,7 @@ mod expressions;
 mod generated_columns;
 mod harness_smoke;
 mod load;
+mod memory;
 mod monitoring;
 mod oracle;
 mod partitions;
