@@ -26,8 +26,7 @@ impl Planner<'_> {
         let scope = Scope::default();
         let clause = Clause::new(self, &scope, None, commons, "VALUES");
         let (mut output, mut key) = (Vec::new(), None);
-        let mut inputs: Vec<(Vec<(ColumnId, Scalar)>, Vec<ColumnId>)> =
-            vec![Default::default(); rows.len()];
+        let mut inputs: Vec<Vec<(ColumnId, Scalar)>> = vec![Vec::new(); rows.len()];
         for at in 0..width {
             let name = format!("column{}", at + 1);
             let cells: Vec<&Expr> = rows.iter().map(|row| &row[at]).collect();
@@ -40,17 +39,19 @@ impl Planner<'_> {
             for ((input, ast), cell) in inputs.iter_mut().zip(resolved).zip(&cells) {
                 let cell = self.scalar(cast(ast, data_type.clone()), self.text.place(*cell))?;
                 let id = self.new_column(name.as_str(), cell.ty.clone());
-                input.0.push((id, cell));
-                input.1.push(id);
+                input.push((id, cell));
             }
-            let not_null = inputs.iter().all(|(cells, _)| cells[at].1.ty.not_null);
+            let not_null = inputs.iter().all(|cells| cells[at].1.ty.not_null);
             let id = self.new_column(name.as_str(), crate::sql::expr::Ty { not_null, ..ty });
             output.push((name, id));
             if key.is_none() && are_distinct(&cells) {
                 key = Some(vec![id]);
             }
         }
-        let inputs = inputs.into_iter().map(|(cells, ids)| (Relation::one_row().map(cells), ids));
+        let inputs = inputs.into_iter().map(|cells| {
+            let ids = cells.iter().map(|(id, _)| *id).collect();
+            (Relation::one_row().map(cells), ids)
+        });
         let columns = output.iter().map(|(_, id)| *id).collect();
         let relation = Relation::Union { inputs: inputs.collect(), columns, key };
         let (correlated, after_join, deferred) = Default::default();
