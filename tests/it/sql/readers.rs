@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fastrand::Rng;
 use tokio_postgres::Client;
+use tokio_util::task::TaskTracker;
 
 use super::answers::{self, Row};
 use super::daemon;
@@ -84,7 +85,8 @@ async fn hold(key: KeyType, seed: u64, transactions: u64) {
     let mut daemon = Daemon::start(&daemon::config(&postgres, &source, &sink, &queries));
     daemon.wait_ready().await;
     let reading = Arc::new(Reading::default());
-    let reader = tokio::spawn(read(reads, tables, Arc::clone(&reading)));
+    let tasks = TaskTracker::new();
+    let reader = tasks.spawn(read(reads, tables, Arc::clone(&reading)));
     let mut expected = BTreeMap::from([(0, moment(&writer, &sql).await)]);
     // On a slow machine it takes longer until the reader has met enough.
     for n in 1..=transactions * 20 {
