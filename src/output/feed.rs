@@ -8,7 +8,7 @@
 //! Lanes that are being filled stand apart until so little is missing that the next settled step can
 //! take them in.
 
-use super::lane::{Cursor, LaneState, Log, Scan, Stage, Standing, Through, take_log};
+use super::lane::{Cursor, LaneState, Log, Scan, Stage, Standing, Through, WantedPage, take_log};
 use crate::engine::{Arrangement, ArrangementId, Engine, Entry};
 use crate::lsn::Lsn;
 
@@ -89,6 +89,8 @@ struct Lane {
     /// What became of changes before it is known: which were refused, above all. A sink that stands
     /// further on has taken some of which its answer was lost; they are sent once more.
     told: Lsn,
+    /// Sent again, an entry would be there twice: the lane goes on from exactly where its sink stands.
+    once: bool,
 }
 
 pub struct LaneInit {
@@ -97,6 +99,8 @@ pub struct LaneInit {
     pub generation: u64,
     /// What became of changes before it is known.
     pub told: Lsn,
+    /// Sent again, an entry would be there twice.
+    pub once: bool,
 }
 
 struct Round {
@@ -121,9 +125,10 @@ impl Feed {
     pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, generation, told }| Lane {
+            .map(|LaneInit { arrangement, generation, told, once }| Lane {
                 arrangement,
                 told,
+                once,
                 stage: Stage::Unknown,
                 generation,
                 delivered: Delivered { lsn: Lsn::ZERO, settled: false },
@@ -148,22 +153,28 @@ impl Feed {
         self.step_under_way = false;
         self.broken = false;
         for (lane, standing) in self.lanes.iter_mut().zip(standings) {
-            if lane.stage == Stage::Halted {
+            if matches!(lane.stage, Stage::Halted) {
                 continue;
             }
+            let arrangement = &engine.arrangements()[lane.arrangement];
             match *standing {
+                // A log is not filled: what is kept of it follows.
+                Standing::Fresh { generation, reaching } if arrangement.is_log() => {
+                    lane.generation = generation.max(1);
+                    lane.delivered = Delivered { lsn: Lsn::ZERO, settled: false };
+                    lane.stage = Stage::Held { lsn: Lsn::ZERO, reaching };
+                }
                 Standing::Fresh { generation, reaching } => {
                     lane.refill(generation.max(lane.generation) + 1);
                     lane.held_until = reaching;
                 }
                 Standing::At { lsn, reaching, generation } => {
                     // Which rows its fill refused has been forgotten by a crash.
-                    let fill_is_untold = generation > lane.generation;
+                    let fill_is_untold = generation > lane.generation && !arrangement.is_log();
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
-                    let floor = engine.arrangements()[lane.arrangement].tombstone_floor();
-                    if lsn < floor || fill_is_untold {
+                    if lsn < arrangement.tombstone_floor() || fill_is_untold {
                         lane.refill(generation + 1);
                     } else {
                         lane.stage = Stage::Held { lsn, reaching: reaching.max(lsn) };
@@ -179,7 +190,7 @@ impl Feed {
         self.step_under_way = false;
         self.broken = false;
         for lane in &mut self.lanes {
-            if lane.stage != Stage::Halted {
+            if !matches!(lane.stage, Stage::Halted) {
                 lane.stage = Stage::Unknown;
             }
         }
@@ -241,8 +252,7 @@ impl Feed {
                 let arrangement = &engine.arrangements()[lane.arrangement];
                 if lsn < arrangement.tombstone_floor() {
                     lane.refill(lane.generation + 1);
-                } else if let Some(cursor) = Cursor::since(arrangement, lsn.min(lane.told), applied)
-                {
+                } else if let Some(cursor) = Cursor::since(arrangement, lane.from(lsn), applied) {
                     lane.stage = Stage::Live(cursor);
                 }
             }
@@ -532,6 +542,10 @@ impl Feed {
         for lane in &self.lanes {
             let arrangement = &engine.arrangements()[lane.arrangement];
             let seq = match &lane.stage {
+                // Of a log everything else is in the store.
+                Stage::Live(Cursor::Log(log)) if arrangement.is_log() => {
+                    arrangement.seq_at(lane.delivered.lsn.min(lane.told)).or(Some(log.seq))
+                }
                 Stage::Live(_) => arrangement.seq_at(lane.delivered.lsn.min(lane.told)),
                 Stage::Filling(scan) | Stage::Amending(Cursor::Scan(scan)) => Some(scan.log_seq()),
                 Stage::Amending(Cursor::Log(log)) => Some(log.seq),
@@ -541,6 +555,23 @@ impl Feed {
             from.extend(seq.map(|seq| (lane.arrangement, seq)));
         }
         from
+    }
+
+    /// The next piece of a log that one of the lanes has to read from the store.
+    pub fn wanted_page(&self, ready: impl Fn(usize) -> bool) -> Option<WantedPage> {
+        self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(
+            |(at, lane)| match &lane.stage {
+                Stage::Live(Cursor::Scan(scan)) => scan.wanted_page(at, lane.arrangement),
+                _ => None,
+            },
+        )
+    }
+
+    /// What was read for `wanted_page`; whether it is the last piece.
+    pub fn give_page(&mut self, lane: usize, entries: Vec<Entry>, is_last: bool) {
+        if let Stage::Live(Cursor::Scan(scan)) = &mut self.lanes[lane].stage {
+            scan.give_page(entries, is_last);
+        }
     }
 
     /// The position below which this sink has every deletion of the arrangement; `None`: it reads none of it.
@@ -558,6 +589,11 @@ impl Feed {
 }
 
 impl Lane {
+    /// Where the entries begin that a sink which has come to `lsn` is sent.
+    fn from(&self, lsn: Lsn) -> Lsn {
+        if self.once { lsn } else { lsn.min(self.told) }
+    }
+
     fn refill(&mut self, generation: u64) {
         self.generation = generation;
         self.stage = Stage::Fresh;
@@ -612,12 +648,15 @@ fn take(
             if delivered < from.tombstone_floor() {
                 return None;
             }
-            *cursor = Cursor::Scan(Scan::begin(from, delivered.min(lane.told), until)?);
+            *cursor = Cursor::Scan(Scan::begin(from, lane.from(delivered), until)?);
             Some(Through::No)
         }
         Cursor::Scan(_) if delivered < from.tombstone_floor() => None,
         Cursor::Scan(scan) => {
             scan.take(from, true, room, out);
+            if scan.is_through() {
+                scan.go_on(from, until);
+            }
             if scan.is_through() {
                 *cursor = scan.following(from);
             }

@@ -60,7 +60,11 @@ impl Machine {
     /// Everything since the last checkpoint, with the position that it brings the store to.
     pub fn checkpoint(&mut self) -> Checkpoint {
         let mut batch = std::mem::take(&mut self.batch);
+        self.store_events(&mut batch);
         for (id, arrangement) in self.engine.arrangements().iter().enumerate() {
+            if arrangement.is_log() {
+                continue;
+            }
             let changes = arrangement.changes_from(self.stored[id]);
             let changes = changes.expect("the log is never cut before the store has it");
             let current = changes.filter(|entry| entry.superseded_at() == Lsn::MAX);
@@ -100,7 +104,10 @@ impl Machine {
 
     /// Forgets changes that the store and all sinks have, and those that the slowest would have to
     /// have but that take too much memory; then tombstones likewise.
-    pub fn forget(&mut self) {
+    ///
+    /// `now` are seconds of any clock that goes on.
+    pub fn forget(&mut self, now: u64) {
+        self.pass_events(now);
         let mut needed: Vec<u64> = self.stored.clone();
         for sink in &self.sinks {
             for (arrangement, seq) in sink.feed.reads_from(&self.engine) {

@@ -66,6 +66,10 @@ pub(super) fn divide<'a>(
                 let mut names = tables.map(|table| TableName::new(table.schema, table.name));
                 names.find_map(|name| apart.tables.get(&facts::table_name(&name)))
             }
+            Definition::Event(event) => {
+                let mut tables = source_check::tables_of_event(event).into_iter();
+                tables.find_map(|(name, _)| apart.tables.get(&facts::table_name(&name)))
+            }
         };
         let lost = seen.lost(name, &catalog);
         let own = own.map(|unbound| unbound.fault.what.clone());

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use super::schema;
 use super::uses::Uses;
+use super::{events, schema};
 use crate::config::resolve::{self, Relation};
 use crate::config::{Config, Definition, Diagnostic, Place, ProjectionConfig, Target, suggest};
-use crate::sink::SinkProjection;
+use crate::sink::{Role, SinkProjection};
 use crate::source::catalog::{Catalog, Kind, Table, TableName};
+use crate::sql::event::Event;
 use crate::sql::expr;
 use crate::sql::query::{self, Planned};
 use crate::value::Column;
@@ -30,6 +31,8 @@ pub(crate) enum Rows {
         sql: String,
         planned: Box<Planned>,
     },
+    /// Its tables are numbered likewise.
+    Event(Box<Event>),
 }
 
 /// A projection's fault.
@@ -71,6 +74,12 @@ pub(crate) fn bind<'a>(config: &'a Config, catalog: &Catalog) -> Binding<'a> {
                 }
                 bind_query(projection, sql, place, &schema)
             }
+            Definition::Event(event) => {
+                let Some(found) = events::bind(projection, event, &schema, catalog) else {
+                    continue;
+                };
+                found
+            }
         };
         match found {
             Ok(projection) => bound.push(projection),
@@ -98,6 +107,13 @@ fn uses(bound: &[Bound<'_>], catalog: &Catalog, schema: &query::Schema) -> Uses 
             let table = TableName::new(schema, table);
             let columns = catalog.table(&table).into_iter().flat_map(|table| &table.columns);
             uses.add(name, table, columns.map(|c| c.column.name.clone()).collect());
+        } else if let Definition::Event(event) = &of.projection.definition {
+            // Their expressions run over whole rows, before and after.
+            for (table, _) in events::tables(event) {
+                let columns = catalog.table(&table).into_iter().flat_map(Table::stored);
+                let columns = columns.map(|c| c.column.name.clone()).collect();
+                uses.add(name, table, columns);
+            }
         } else if let Rows::Query { planned, .. } = &of.rows {
             for (used, table) in planned.used.iter().zip(&schema.tables) {
                 let Some(used) = used else { continue };
@@ -230,6 +246,10 @@ pub(crate) fn of_sinks(config: &Config, bound: &[Bound<'_>]) -> Vec<Vec<SinkProj
             let targets: Vec<Target> = targets.map(|(_, target)| target.clone()).collect();
             (!targets.is_empty()).then(|| SinkProjection {
                 name: bound.projection.name.clone(),
+                role: match bound.rows {
+                    Rows::Event(_) => Role::Events,
+                    Rows::Table(_) | Rows::Query { .. } => Role::Rows,
+                },
                 fingerprint: fingerprint(bound, &targets),
                 columns: Arc::clone(&bound.columns),
                 key: bound.key.clone(),
