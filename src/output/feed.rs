@@ -32,6 +32,8 @@ pub struct Delivered {
 pub struct Feed {
     lanes: Vec<Lane>,
     step_rows: usize,
+    /// Of an unsettled step.
+    backlog_rows: usize,
     round: Option<Round>,
     /// Fills and steps take turns, so that neither waits for the whole of the other.
     fill_next: bool,
@@ -99,7 +101,11 @@ pub struct Progress {
 }
 
 impl Feed {
-    pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
+    pub fn new(
+        lanes: impl IntoIterator<Item = LaneInit>,
+        step_rows: usize,
+        backlog_rows: usize,
+    ) -> Self {
         let lanes = lanes
             .into_iter()
             .map(|LaneInit { arrangement, rows, generation, told, hides_fills, once }| Lane {
@@ -119,6 +125,7 @@ impl Feed {
         Self {
             lanes,
             step_rows,
+            backlog_rows: backlog_rows.max(step_rows),
             round: None,
             fill_next: true,
             step_under_way: false,

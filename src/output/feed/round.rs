@@ -45,13 +45,19 @@ impl Feed {
         let Some(round) = &self.round else { return Taken::Nothing };
         let until = round.until;
         let committed_at = round.committed_at;
-        let mut taken = self.take_from(&round.members, engine, until);
+        let mut taken = self.take_from(&round.members, self.step_rows, engine, until);
         if let Some((_, _, Through::No)) = taken {
             // The watermarks of an unsettled step stay where they are, so its lanes stand at one position.
             let members = self.furthest_behind(&round.members);
-            if members.len() < round.members.len() {
-                taken = self.take_from(&members, engine, until);
+            if members.len() < round.members.len() || self.step_rows < self.backlog_rows {
+                taken = self.take_from(&members, self.backlog_rows, engine, until);
                 self.round.as_mut().expect("a round is under way").members = members;
+            }
+            // More than one settled step takes.
+            if let Some((lanes, _, through)) = &mut taken
+                && lanes.iter().map(|part| part.entries.len()).sum::<usize>() > self.step_rows
+            {
+                *through = Through::No;
             }
         }
         let Some((mut lanes, cursors, through)) = taken else {
@@ -82,12 +88,12 @@ impl Feed {
     fn take_from(
         &self,
         lanes: &[usize],
+        mut room: usize,
         engine: &Engine,
         until: Lsn,
     ) -> Option<(Vec<StepLane>, Vec<Cursor>, Through)> {
         let mut parts = Vec::new();
         let mut cursors = Vec::new();
-        let mut room = self.step_rows;
         let mut through = Through::Yes;
         for &at in lanes {
             let lane = &self.lanes[at];
