@@ -100,12 +100,16 @@ pub struct EventInit {
 pub struct SinkInit {
     pub name: String,
     pub step_rows: usize,
+    /// Of an unsettled step.
+    pub backlog_rows: usize,
     /// What it has answered it may lose; what it has not lost it would have twice.
     pub forgetful: bool,
     /// Positions in `MachineInit::projections`, those of events behind them.
     pub projections: Vec<usize>,
     /// By lane: a refused row halts the projection there.
     pub halts: Vec<bool>,
+    /// Readers see nothing of a fill before it is finished.
+    pub hides_fills: bool,
     /// By lane: the sink keeps a history.
     pub histories: Vec<bool>,
     /// By lane: the last generation that was begun.
@@ -307,9 +311,13 @@ impl Machine {
                     told: refused
                         .filter(|_| sink.halts[lane])
                         .map_or(sink.told[lane], |lsn| lsn.min(sink.told[lane])),
+                    hides_fills: sink.hides_fills,
                 }
             });
-            let feed = Feed::new(lanes, sink.step_rows);
+            // Events go with their watermark, so never in more than a script takes.
+            let has_events = sink.projections.iter().any(|&at| projections[at].output.is_none());
+            let backlog_rows = if has_events { sink.step_rows } else { sink.backlog_rows };
+            let feed = Feed::new(lanes, sink.step_rows, backlog_rows);
             let names = sink
                 .projections
                 .iter()
@@ -328,6 +336,18 @@ impl Machine {
             }
         });
         let sinks = sinks.collect();
+        if let Some(load) = &init.load {
+            for (at, table) in tables.iter().enumerate() {
+                if table.stage == Stage::Loading {
+                    let arrangement = engine.table_arrangement(table.id);
+                    let arrangement = engine.arrangement_mut(arrangement);
+                    arrangement.expect_load(load.from);
+                    if !load.chunks_left.values().any(|&of| of == at) {
+                        arrangement.load_is_whole();
+                    }
+                }
+            }
+        }
         let stored = engine.arrangements().iter().map(|_| 0).collect();
         let floors = engine.arrangements().iter().map(|a| a.tombstone_floor()).collect();
         Ok(Self {

@@ -31,6 +31,7 @@ mod shared;
 mod standing;
 mod start;
 mod stream_task;
+mod uses;
 mod wal_budget;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use self::link::Link;
 use self::report::Report;
 use self::shared::Shared;
 use self::start::{StartError, Started};
+use self::uses::Seen;
 use crate::config::{Config, SinkConfig, SinkKind};
 use crate::lsn::Durable;
 use crate::memory::{self, Spilling};
@@ -119,8 +121,10 @@ async fn daemon(config: Arc<Config>, cancel: CancellationToken) -> anyhow::Resul
     ));
     introduce(&config, &params);
     let mut backoff = Backoff::default();
+    let mut seen = Seen::default();
     let ended = loop {
-        let why = match undisturbed(&config, &params, &shared, &cancel, &mut backoff).await {
+        let built = undisturbed(&config, &params, &shared, &cancel, &mut seen, &mut backoff);
+        let why = match built.await {
             Ok(()) if cancel.is_cancelled() => break Ok(()),
             // The slot was dropped meanwhile.
             Ok(()) => continue,
@@ -203,13 +207,14 @@ async fn undisturbed(
     params: &Params,
     shared: &Arc<Shared>,
     cancel: &CancellationToken,
+    seen: &mut Seen,
     backoff: &mut Backoff,
 ) -> Result<(), PipelineError> {
     let mut dropping = shared.dropping_slot().subscribe();
     let free = async { dropping.wait_for(|dropping| !dropping).await.is_ok() };
     cancel.run_until_cancelled(free).await;
     let stop = cancel.child_token();
-    let pipeline = pipeline(config, params, shared, &stop, backoff);
+    let pipeline = pipeline(config, params, shared, &stop, seen, backoff);
     tokio::pin!(pipeline);
     let mut dropping = shared.dropping_slot().subscribe();
     tokio::select! {
@@ -227,6 +232,7 @@ async fn pipeline(
     params: &Params,
     shared: &Arc<Shared>,
     cancel: &CancellationToken,
+    seen: &mut Seen,
     backoff: &mut Backoff,
 ) -> Result<(), PipelineError> {
     // Whatever the store keeps in memory counts, too.
@@ -234,12 +240,12 @@ async fn pipeline(
     memory::bound(&config.state.dir, config.state.memory).map_err(PipelineError::Memory)?;
     let waits = |blocker: Option<&_>| shared.load_waits(blocker);
     let started = tokio::select! {
-        started = start::prepare(config, params, &store, &waits, cancel) => started?,
+        started = start::prepare(config, params, &store, seen, &waits, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
     };
     let begun = std::time::Instant::now();
     let mut pipeline = Pipeline::new(config, params, shared, store, cancel.child_token())?;
-    let ended = pipeline.run(started).await;
+    let ended = pipeline.run(started, seen.clone()).await;
     pipeline.take_down().await;
     if begun.elapsed() >= LONG_LIFE {
         backoff.reset();
@@ -278,9 +284,20 @@ impl Pipeline {
         })
     }
 
-    async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
-        let Started { init, load, sinks, origin, scope, catalog, divided, apart, details, .. } =
-            started;
+    async fn run(&mut self, started: Started, seen: Seen) -> Result<(), PipelineError> {
+        let Started {
+            init,
+            load,
+            sinks,
+            origin,
+            scope,
+            catalog,
+            divided,
+            apart,
+            uses,
+            details,
+            ..
+        } = started;
         self.shared.details(details);
         let (fallen, fallen_seen) = watch::channel(Vec::new());
         let report = Report::new(
@@ -360,6 +377,8 @@ impl Pipeline {
             scope,
             catalog,
             divided,
+            seen,
+            uses,
             started.table_names.clone(),
             fallen_seen,
             self.store.clone(),

@@ -13,6 +13,7 @@ mod events;
 mod examples;
 mod expressions;
 mod failover;
+mod generated_columns;
 mod harness_smoke;
 mod load;
 mod memory;

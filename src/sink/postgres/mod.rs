@@ -6,7 +6,7 @@
 //! | `target` | a table and every statement about it |
 //! | `prepare` | what is there: types, tables, whose they are |
 //! | `watermark` | `readside.watermark` |
-//! | `encode` | rows as arrays and as lines of COPY |
+//! | `encode`, `binary` | rows as arrays and as COPY takes them |
 //! | `apply` | rows into tables; the refused ones found |
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
 //! | `indexes` | the configured indexes |
@@ -18,6 +18,7 @@
 //! up half way, is closed, and with it goes its transaction: `open` makes a new one.
 
 mod apply;
+mod binary;
 mod check;
 mod connection;
 mod encode;
@@ -49,6 +50,7 @@ use super::{
 };
 use crate::config::SinkConfig;
 use crate::engine::Entry;
+use crate::failpoint;
 
 /// Ours in the sink's database.
 const SCHEMA: &str = "readside";
@@ -328,8 +330,10 @@ impl PostgresSink {
             apply::write(connection, &parts, Verb::Upsert, frame).await.map_err(failed)?;
         if !alone {
             connection.in_transaction = true;
+            failpoint::reached_in("delivered", &self.config.name);
             for projection in finishing {
                 poison.extend(self.finish(connection, projection, step).await?);
+                failpoint::reached_in("swap", &self.config.name);
             }
             if step.settled {
                 let watermarks = self.step_watermarks(connection, step).await.map_err(failed)?;
