@@ -150,7 +150,7 @@ impl RedisSink {
             for mark in marks {
                 message.cmd("HSET").arg(&self.plans[mark.projection].watermark_key);
                 message.arg("step").arg(&portion.token);
-                for (field, value) in watermark::fields(&mark.watermark, &self.owner) {
+                for (field, value) in watermark::fields(&mark.watermark, self.origin.owner.name()) {
                     message.arg(field).arg(value);
                 }
             }
