@@ -21,6 +21,10 @@ const UNMERGED_TABLES_MAX: u8 = 12;
 /// What is on disk is this format's or is refused.
 const FORMAT: &[u8] = b"readside state 3";
 const FORMAT_FACT: &str = "format";
+/// Beside the format, what each keyspace holds from its first batch on: one that has lost it has lost its
+/// files. They are no row's and no piece's keys: rows begin with number 1, pieces have eight bytes.
+const ROWS_MARK: &[u8] = &[0, 0, 0, 0];
+const BACKLOG_MARK: &[u8] = &[0];
 /// Each ingestion makes a file and syncs it: below this it does not pay.
 const INGESTED_MIN: usize = 10_000;
 /// What one reading of a log brings.
@@ -48,6 +52,8 @@ pub enum Error {
     Locked { dir: PathBuf },
     #[error("the state in {} is damaged: a row of {rows_of} cannot be read", dir.display())]
     Damaged { dir: PathBuf, rows_of: RowsOf },
+    #[error("the state in {} is damaged: a part of it is missing; a deleted directory costs a reload, no more", dir.display())]
+    Torn { dir: PathBuf },
 }
 
 impl Error {
@@ -57,7 +63,7 @@ impl Error {
         match self {
             Error::Format { .. } | Error::Locked { .. } => true,
             Error::Io { source, .. } => matches!(source.kind(), NotADirectory | PermissionDenied),
-            Error::Store { .. } | Error::Damaged { .. } => false,
+            Error::Store { .. } | Error::Damaged { .. } | Error::Torn { .. } => false,
         }
     }
 
@@ -111,14 +117,28 @@ impl Store {
                 dir: dir.to_owned(),
                 found: String::from_utf8_lossy(&found).into_owned(),
             }),
-            Some(_) => Ok(this),
-            None => {
-                let mut batch = Batch::default();
-                batch.fact(FORMAT_FACT, FORMAT.to_vec());
-                this.write(&batch)?;
-                Ok(this)
+            found => {
+                let marked = this.marks().map_err(error)?;
+                match (found, marked) {
+                    (Some(_), [true, true]) => Ok(this),
+                    (None, [false, false]) => this.begin().map_err(error).map(|()| this),
+                    _ => Err(Error::Torn { dir: dir.to_owned() }),
+                }
             }
         }
+    }
+
+    /// Whether rows and backlog hold what they have held from the beginning.
+    fn marks(&self) -> Result<[bool; 2], fjall::Error> {
+        Ok([self.rows.contains_key(ROWS_MARK)?, self.backlog.contains_key(BACKLOG_MARK)?])
+    }
+
+    fn begin(&self) -> Result<(), fjall::Error> {
+        let mut writes = self.database.batch().durability(Some(PersistMode::SyncAll));
+        writes.insert(&self.rows, ROWS_MARK, []);
+        writes.insert(&self.backlog, BACKLOG_MARK, []);
+        writes.insert(&self.facts, FORMAT_FACT, FORMAT);
+        writes.commit()
     }
 
     fn error(&self, source: fjall::Error) -> Error {
@@ -160,7 +180,7 @@ impl Store {
             writes.insert(&self.rows, record::key(*rows_of, entry.key()), record::value(entry));
         }
         if batch.backlog_dropped {
-            for pair in self.backlog.iter() {
+            for pair in self.backlog.range(0u64.to_be_bytes()..) {
                 writes.remove(&self.backlog, pair.key()?);
             }
         }
@@ -308,6 +328,24 @@ mod tests {
         std::fs::write(dir.path().join("version"), b"nothing").expect("the directory is ours");
         let error = Store::open(dir.path(), 8 << 20).err().expect("no version");
         assert!(error.to_string().contains("a deleted directory costs a reload"), "{error}");
+    }
+
+    #[test]
+    fn a_keyspace_that_is_gone_is_noticed() {
+        for lost in 0..3 {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            drop(Store::open(dir.path(), 8 << 20).expect("opens"));
+            {
+                // As when its files are gone: there, and empty.
+                let store = Store::open(dir.path(), 8 << 20).expect("opens again");
+                let keyspace = [&store.rows, &store.backlog, &store.facts][lost];
+                for pair in keyspace.iter() {
+                    keyspace.remove(pair.key().expect("readable")).expect("writes");
+                }
+            }
+            let error = Store::open(dir.path(), 8 << 20).err().expect("torn");
+            assert!(error.to_string().contains("a part of it is missing"), "{error}");
+        }
     }
 
     #[test]
