@@ -50,7 +50,11 @@ fn projection(
         &[("dead-letter", OnError::DeadLetter), ("halt", OnError::Halt)],
         faults,
     );
-    let targets = to(&section, Owner::Projection(name), sinks, used, faults);
+    // Without `to` its rows are only read from the state.
+    let targets = match section.has("to") {
+        true => to(&section, Owner::Projection(name), sinks, used, faults),
+        false => Vec::new(),
+    };
     if has_key && key.is_none() {
         return None;
     }

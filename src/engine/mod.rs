@@ -22,7 +22,7 @@ mod testing;
 mod tests;
 mod view;
 
-pub use arrangement::Arrangement;
+pub use arrangement::{Arrangement, Forgotten};
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};

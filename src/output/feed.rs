@@ -8,8 +8,11 @@
 //! Lanes that are being filled stand apart until so little is missing that the next settled step can
 //! take them in.
 
+use std::collections::BTreeSet;
+
 use super::lane::{Cursor, LaneState, Log, Scan, Stage, Standing, Through, take_log};
-use crate::engine::{Arrangement, ArrangementId, Engine, Entry};
+use super::portion::{Amended, amend, has_entries, take};
+use crate::engine::{ArrangementId, Engine, Entry};
 use crate::lsn::Lsn;
 
 /// Rows of a fill go in larger portions than steps: nobody sees them as a state of any position, so only
@@ -76,19 +79,23 @@ pub struct Feed {
     broken: bool,
 }
 
-struct Lane {
+pub(super) struct Lane {
     arrangement: ArrangementId,
     stage: Stage,
     generation: u64,
     /// What the sink's watermark says, as far as is known.
-    delivered: Delivered,
+    pub(super) delivered: Delivered,
     /// No fill begins before the engine has passed what readers may have seen (P3).
     held_until: Lsn,
     /// While it is filled: the position at which the fill's scan began.
     filled_from: Lsn,
     /// What became of changes before it is known: which were refused, above all. A sink that stands
     /// further on has taken some of which its answer was lost; they are sent once more.
-    told: Lsn,
+    pub(super) told: Lsn,
+    /// Keys whose rows are to be sent again though they have not changed.
+    again: BTreeSet<Vec<u8>>,
+    /// It is to be filled anew though nothing is wrong with it.
+    rebuild: bool,
 }
 
 pub struct LaneInit {
@@ -97,6 +104,8 @@ pub struct LaneInit {
     pub generation: u64,
     /// What became of changes before it is known.
     pub told: Lsn,
+    /// A rebuild was asked for and is not over.
+    pub rebuild: bool,
 }
 
 struct Round {
@@ -121,9 +130,11 @@ impl Feed {
     pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, generation, told }| Lane {
+            .map(|LaneInit { arrangement, generation, told, rebuild }| Lane {
                 arrangement,
                 told,
+                again: BTreeSet::new(),
+                rebuild,
                 stage: Stage::Unknown,
                 generation,
                 delivered: Delivered { lsn: Lsn::ZERO, settled: false },
@@ -163,8 +174,10 @@ impl Feed {
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
                     let floor = engine.arrangements()[lane.arrangement].tombstone_floor();
-                    if lsn < floor || fill_is_untold {
+                    if lsn < floor || fill_is_untold || lane.rebuild {
                         lane.refill(generation + 1);
+                        // What readers have seen stays until the fill is its equal.
+                        lane.held_until = reaching.max(lsn);
                     } else {
                         lane.stage = Stage::Held { lsn, reaching: reaching.max(lsn) };
                     }
@@ -194,6 +207,43 @@ impl Feed {
         self.broken |= self.round.as_ref().is_some_and(takes_part);
     }
 
+    /// A halted projection goes on, from the oldest row that the sink has refused.
+    pub fn release(&mut self, lane: usize, refused: Option<Lsn>) {
+        let of = &mut self.lanes[lane];
+        if of.stage != Stage::Halted {
+            return;
+        }
+        of.told = refused.unwrap_or(of.told).min(of.told);
+        of.stage = Stage::Unknown;
+        // Where it goes on is told by the sink itself.
+        self.broken = true;
+    }
+
+    pub fn is_halted(&self, lane: usize) -> bool {
+        self.lanes[lane].stage == Stage::Halted
+    }
+
+    /// The current version of the row under `key` is sent once more, with the next step.
+    pub fn again(&mut self, lane: usize, key: Vec<u8>) {
+        self.lanes[lane].again.insert(key);
+    }
+
+    /// The projection is filled anew beside the generation that readers see.
+    pub fn rebuild(&mut self, lane: usize) {
+        let of = &mut self.lanes[lane];
+        match of.stage {
+            // It is being done.
+            Stage::Fresh | Stage::Filling(_) | Stage::Amending(_) => {}
+            _ => of.rebuild = true,
+        }
+        self.release(lane, None);
+    }
+
+    /// A rebuild was asked for and is not over.
+    pub fn is_rebuilding(&self, lane: usize) -> bool {
+        self.lanes[lane].rebuild
+    }
+
     /// The next work, or `None` when there is nothing to do before more is applied. `ready` tells
     /// which lanes' projections are loaded and followed: the others stay where they are. `idle` asks
     /// for a step even when only the position moved.
@@ -208,7 +258,8 @@ impl Feed {
             return Some(Work::Reopen);
         }
         if self.round.is_none() {
-            self.release(engine, progress.applied, &ready);
+            self.begin_rebuilds(&ready);
+            self.catch_up(engine, progress.applied, &ready);
         }
         let fill_first = self.fill_next;
         self.fill_next = !fill_first;
@@ -231,8 +282,21 @@ impl Feed {
         if self.round.is_some() { None } else { self.next_fill(engine, progress, &ready) }
     }
 
+    /// Between two rounds, when the sink holds nothing unsettled.
+    fn begin_rebuilds(&mut self, ready: &impl Fn(usize) -> bool) {
+        if self.step_under_way {
+            return;
+        }
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            if lane.rebuild && lane.is_live() && lane.delivered.settled && ready(at) {
+                lane.held_until = lane.delivered.lsn;
+                lane.refill(lane.generation + 1);
+            }
+        }
+    }
+
     /// Lanes whose sink was ahead of the engine go on once it has passed them (P3).
-    fn release(&mut self, engine: &Engine, applied: Lsn, ready: &impl Fn(usize) -> bool) {
+    fn catch_up(&mut self, engine: &Engine, applied: Lsn, ready: &impl Fn(usize) -> bool) {
         for (at, lane) in self.lanes.iter_mut().enumerate() {
             if let Stage::Held { lsn, reaching } = lane.stage
                 && reaching <= applied
@@ -360,8 +424,38 @@ impl Feed {
             });
         }
         let round = self.round.take().expect("a round is under way");
+        self.add_again(&mut lanes, engine, until);
         lanes.extend(self.finish_fills(&round, engine));
         Taken::Step(Step { lanes, position: until, reaching: until, committed_at, settled: true })
+    }
+
+    /// Rows that are to be sent again go with a settled step that has room for them. Of one that has
+    /// changed since, the newer version comes by itself.
+    fn add_again(&mut self, parts: &mut [StepLane], engine: &Engine, until: Lsn) {
+        let taken: usize = parts.iter().map(|part| part.entries.len()).sum();
+        let mut room = self.step_rows.saturating_sub(taken);
+        for part in parts {
+            let lane = &mut self.lanes[part.lane];
+            if lane.again.is_empty() {
+                continue;
+            }
+            let sent: BTreeSet<Vec<u8>> =
+                part.entries.iter().map(|entry| entry.key().to_vec()).collect();
+            lane.again.retain(|key| !sent.contains(key));
+            let arrangement = &engine.arrangements()[lane.arrangement];
+            while room > 0
+                && let Some(key) = lane.again.pop_first()
+            {
+                let entry = match arrangement.version(&key) {
+                    Some(version) => version.clone(),
+                    None => Entry::tombstone(Lsn(until.0.saturating_sub(1)), &key),
+                };
+                if entry.lsn() < until {
+                    part.entries.push(entry);
+                    room -= 1;
+                }
+            }
+        }
     }
 
     /// One step's entries of the given lanes and where their cursors stand then; `None` when a lane can
@@ -452,6 +546,7 @@ impl Feed {
             match &lane.stage {
                 Stage::Live(cursor) => {
                     worth |= !lane.delivered.settled
+                        || !lane.again.is_empty()
                         || has_entries(cursor, arrangement, until)
                         || (idle && lane.delivered.lsn < until);
                 }
@@ -477,6 +572,9 @@ impl Feed {
         for part in &step.lanes {
             let lane = &mut self.lanes[part.lane];
             lane.delivered.settled = step.settled;
+            if part.finish_fill {
+                lane.rebuild = false;
+            }
             if step.settled {
                 assert!(lane.delivered.lsn <= step.position, "a sink's position never falls (P3)");
                 lane.delivered.lsn = step.position;
@@ -521,6 +619,15 @@ impl Feed {
         }
     }
 
+    /// While it is filled: rows that were handed out so far.
+    pub fn filled(&self, lane: usize) -> Option<u64> {
+        match &self.lanes[lane].stage {
+            Stage::Fresh => Some(0),
+            Stage::Filling(scan) => Some(scan.taken()),
+            _ => None,
+        }
+    }
+
     pub fn generation(&self, lane: usize) -> u64 {
         self.lanes[lane].generation
     }
@@ -559,6 +666,7 @@ impl Feed {
 
 impl Lane {
     fn refill(&mut self, generation: u64) {
+        self.again.clear();
         self.generation = generation;
         self.stage = Stage::Fresh;
         self.delivered.settled = false;
@@ -591,96 +699,4 @@ enum Taken {
     Step(Step),
     Nothing,
     Broken,
-}
-
-/// One step's worth of a live lane. `None`: its log was cut, and a scan cannot begin yet.
-fn take(
-    cursor: &mut Cursor,
-    from: &Arrangement,
-    lane: &Lane,
-    until: Lsn,
-    room: usize,
-    out: &mut Vec<Entry>,
-) -> Option<Through> {
-    let delivered = lane.delivered.lsn;
-    match cursor {
-        Cursor::Log(log) => {
-            if let Some((next, through)) = take_log(from, log.seq, until, room, out) {
-                log.seq = next;
-                return Some(through);
-            }
-            if delivered < from.tombstone_floor() {
-                return None;
-            }
-            *cursor = Cursor::Scan(Scan::begin(from, delivered.min(lane.told), until)?);
-            Some(Through::No)
-        }
-        Cursor::Scan(_) if delivered < from.tombstone_floor() => None,
-        Cursor::Scan(scan) => {
-            scan.take(from, true, room, out);
-            if scan.is_through() {
-                *cursor = scan.following(from);
-            }
-            // Also when it is through: a key may come again in the log behind the scan, and a step
-            // names each key once.
-            Some(Through::No)
-        }
-    }
-}
-
-fn has_entries(cursor: &Cursor, from: &Arrangement, until: Lsn) -> bool {
-    match cursor {
-        Cursor::Scan(_) => true,
-        Cursor::Log(log) => from
-            .changes_from(log.seq)
-            .is_none_or(|mut changes| changes.next().is_some_and(|first| first.lsn() < until)),
-    }
-}
-
-enum Amended {
-    Some,
-    Nothing,
-    /// Deletions that it would have needed are forgotten.
-    Lost,
-}
-
-/// One call's worth of a fill's amendments; a scan that is through turns into the log behind it, a log
-/// that was cut into a scan.
-fn amend(
-    cursor: &mut Cursor,
-    from: &Arrangement,
-    since: Lsn,
-    applied: Lsn,
-    room: usize,
-    out: &mut Vec<Entry>,
-) -> Amended {
-    match cursor {
-        Cursor::Scan(_) if since < from.tombstone_floor() => Amended::Lost,
-        Cursor::Scan(scan) => {
-            scan.take(from, true, room, out);
-            if scan.is_through() {
-                *cursor = scan.following(from);
-            }
-            Amended::Some
-        }
-        Cursor::Log(log) => match take_log(from, log.seq, applied, room, out) {
-            Some((next, through)) => {
-                // What little is left goes with the next settled step.
-                if through == Through::Yes {
-                    out.clear();
-                    return Amended::Nothing;
-                }
-                log.seq = next;
-                Amended::Some
-            }
-            None if since < from.tombstone_floor() => Amended::Lost,
-            None => match Scan::begin(from, since, applied) {
-                Some(scan) => {
-                    *cursor = Cursor::Scan(scan);
-                    Amended::Some
-                }
-                None => Amended::Nothing,
-            },
-        },
-    }
 }

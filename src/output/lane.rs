@@ -76,6 +76,8 @@ pub(super) struct Scan {
     pub until: Lsn,
     after: Option<Vec<u8>>,
     through: bool,
+    /// Entries taken so far.
+    taken: u64,
     /// Where the log goes on.
     seq: u64,
 }
@@ -84,7 +86,7 @@ impl Scan {
     /// `None` while the log lacks changes after `applied`, which a large open transaction can bring about.
     pub(super) fn begin(arrangement: &Arrangement, since: Lsn, applied: Lsn) -> Option<Self> {
         let seq = arrangement.seq_at(applied)?;
-        Some(Self { since, until: applied, after: None, through: false, seq })
+        Some(Self { since, until: applied, after: None, through: false, taken: 0, seq })
     }
 
     /// Appends up to `room` entries to `out`, of no more than a step's bytes.
@@ -110,9 +112,15 @@ impl Scan {
             {
                 bytes += entry.bytes();
                 out.push(entry.clone());
+                self.taken += 1;
             }
         }
         self.through = true;
+    }
+
+    /// So many entries were taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Everything was taken.

@@ -5,9 +5,12 @@
 
 mod feed;
 mod lane;
+mod portion;
+mod reader;
 
 pub use feed::{Delivered, Feed, LaneInit, Progress, Step, StepLane, Work};
 pub use lane::{LaneState, Standing};
+pub use reader::{Reader, Reading, TooOld};
 
 #[cfg(test)]
 mod tests;

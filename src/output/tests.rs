@@ -1,5 +1,6 @@
 //! Feeds under random schedules: changes, open transactions, pulls, sinks that break off before or
-//! after they did what they were told, logs cut and tombstones forgotten at any moment. After every
+//! after they did what they were told, logs cut and tombstones forgotten at any moment, rows asked for
+//! once more and rebuilds. After every
 //! settled step the model sink must equal the engine's history at exactly that position; and of each row
 //! that it has at the end, what became of it must have been told.
 
@@ -60,6 +61,7 @@ impl World {
             arrangement: engine.output_arrangement(output),
             generation: 0,
             told: Lsn::ZERO,
+            rebuild: false,
         });
         let feed = Feed::new(lanes, rng.usize(1..6));
         let progress = Progress { applied: Lsn(10), committed_at: 0 };
@@ -268,11 +270,13 @@ impl World {
 
     fn run(&mut self) {
         for _ in 0..self.rng.usize(20..200) {
-            match self.rng.u8(0..20) {
+            match self.rng.u8(0..22) {
                 0..8 => self.change(),
                 8..11 => self.commit(),
                 11..18 => drop(self.pull()),
                 18 => self.forget(),
+                19 => self.feed.again(self.rng.usize(0..LANES), vec![self.rng.u8(0..12)]),
+                20 if self.rng.u8(0..4) == 0 => self.feed.rebuild(self.rng.usize(0..LANES)),
                 _ => self.ready[2] = true,
             }
         }
@@ -289,6 +293,7 @@ impl World {
             assert_eq!(delivered.lsn, self.progress.applied);
             assert_eq!(self.sink.lanes[lane].rows, self.rows()[lane]);
             assert_eq!(self.told[lane], self.rows()[lane], "what became of each row is known");
+            assert!(!self.feed.is_rebuilding(lane), "a rebuild comes to its end");
         }
     }
 }

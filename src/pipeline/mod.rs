@@ -8,6 +8,7 @@ mod inspect;
 mod letters;
 mod load;
 mod machine;
+mod operate;
 pub mod run;
 mod table;
 #[cfg(test)]
@@ -15,10 +16,11 @@ mod tests;
 
 pub use checkpoint::{Checkpoint, told_fact};
 pub use deliver::News;
-pub use letters::{Refused, letter_key};
+pub use letters::{Refused, key_hex, letter_key};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{
     Counts, Fault, Letter, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts,
     TableInit,
 };
+pub use operate::{NotFollowed, Rows, Withheld, rebuild_fact};
 pub use table::{Stage, Table};

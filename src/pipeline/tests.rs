@@ -234,6 +234,7 @@ impl World {
                 halts: vec![false; 3],
                 generations: vec![1; 3],
                 told: vec![kept.position.lsn; 3],
+                rebuilds: vec![false; 3],
                 letters: Vec::new(),
             }],
             position: kept.position,

@@ -1,6 +1,7 @@
 //! The embedded store, by fjall. Its writers may sleep under back-pressure, so it is used from a thread
 //! of its own, but for the reads at the start and of the backlog.
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -193,6 +194,24 @@ impl Store {
             Ok((name, value.to_vec()))
         });
         pairs.collect()
+    }
+
+    /// At most so many facts whose names begin with `prefix`, in the order of their names, behind the one
+    /// named `after` the prefix; without the prefix.
+    pub fn facts_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let from = Bound::Excluded(format!("{prefix}{after}").into_bytes());
+        let mut found = Vec::new();
+        for pair in self.facts.range((from, Bound::Unbounded)).take(limit) {
+            let (name, value) = pair.into_inner().map_err(|source| self.error(source))?;
+            let Some(rest) = name.strip_prefix(prefix.as_bytes()) else { break };
+            found.push((String::from_utf8_lossy(rest).into_owned(), value.to_vec()));
+        }
+        Ok(found)
     }
 
     /// All rows of one arrangement, in key order.

@@ -6,6 +6,7 @@
 mod harness;
 
 mod aggregates;
+mod by_hand;
 mod changes;
 mod container;
 mod dead_letters;
@@ -21,6 +22,7 @@ mod pg_connections;
 mod push;
 mod queries;
 mod queries_keys;
+mod reading;
 mod replication_stream;
 mod restart;
 mod schema_change;
@@ -35,5 +37,6 @@ mod source_slot;
 mod sql;
 mod status_page;
 mod values;
+mod verify;
 mod wait_endpoint;
 mod world;

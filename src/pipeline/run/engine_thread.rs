@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::facts;
+use super::questions::{Question, Try};
 use super::report::Report;
 use crate::engine::{Entry, Notice};
 use crate::lsn::{Durable, Lsn};
@@ -110,6 +111,7 @@ pub(super) enum Command {
     Stale {
         table: usize,
     },
+    Asked(Question),
     Stop,
 }
 
@@ -142,6 +144,11 @@ pub(super) struct EngineThread {
     pub report: Report,
     /// The load goes on when the store has taken what it brought before.
     pub load_room: Vec<oneshot::Sender<()>>,
+    /// Who waits until all that is known is durable: since the last checkpoint, and with the one that is
+    /// on its way.
+    pub durable_asked: Vec<oneshot::Sender<()>>,
+    pub durable_soon: Vec<oneshot::Sender<()>>,
+    pub tries: Vec<Try>,
 }
 
 /// Why the thread ended.
@@ -300,7 +307,9 @@ impl EngineThread {
                     entry: poison.entry,
                     error: poison.error,
                 });
-                self.machine.done(sink, &work, refused.collect());
+                let refused: Vec<Refused> = refused.collect();
+                self.tell_tries(sink, &work, &refused);
+                self.machine.done(sink, &work, refused);
             }
             Command::Loaded { table, chunk, entries, ended, facts, room } => {
                 self.load_room.push(room);
@@ -319,6 +328,7 @@ impl EngineThread {
             Command::Quarantine { table, why } => self.machine.quarantine(table, why),
             Command::Reshaped { table, live, stale } => self.machine.reshaped(table, live, stale),
             Command::Stale { table } => self.machine.stale(table),
+            Command::Asked(question) => self.answer(question),
             Command::Report { reply } => {
                 self.report.positions(&self.machine);
                 let durable = self.durable.borrow().0;
@@ -415,6 +425,7 @@ impl Checkpoints {
         let changes = thread.machine.unstored();
         let since = self.taken_at.elapsed();
         let due = changes >= CHECKPOINT_CHANGES
+            || !thread.durable_asked.is_empty()
             || thread.machine.unstored_bytes() >= CHECKPOINT_BYTES
             || (thread.machine.has_unstored() && since >= CHECKPOINT_PAUSE)
             || (thread.machine.position() != self.taken && since >= IDLE_CHECKPOINT_PAUSE);
@@ -424,12 +435,17 @@ impl Checkpoints {
     fn take(&mut self, thread: &mut EngineThread) -> Result<(), End> {
         let checkpoint = thread.machine.checkpoint();
         (self.taken, self.taken_at, self.in_flight) = (checkpoint.position, Instant::now(), true);
+        thread.durable_soon.append(&mut thread.durable_asked);
         thread.store.checkpoints.send(checkpoint).map_err(|_| End::Gone)
     }
 
     fn stored(&mut self, thread: &mut EngineThread, position: Position) {
         self.in_flight = false;
         thread.durable.send_replace(Durable(position.lsn));
+        for asked in thread.durable_soon.drain(..) {
+            // Who asked may have stopped waiting.
+            let _ = asked.send(());
+        }
         thread.machine.forget();
     }
 }

@@ -20,7 +20,7 @@ use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
 use crate::pipeline::{
     Letter, LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit,
-    letter_key, told_fact,
+    letter_key, rebuild_fact, told_fact,
 };
 use crate::sink::SinkProjection;
 use crate::source::catalog::{Catalog, Scope, Table};
@@ -616,6 +616,7 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             halts: Vec::new(),
             generations: Vec::new(),
             told: Vec::new(),
+            rebuilds: Vec::new(),
             letters: Vec::new(),
         };
         for (at, Bound { projection, .. }) in bound.iter().enumerate() {
@@ -630,6 +631,7 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             init.generations.push(facts::number(generation.as_deref()));
             let told = store.fact(&told_fact(&lane_name))?;
             init.told.push(Lsn(facts::number(told.as_deref())));
+            init.rebuilds.push(store.fact(&rebuild_fact(&lane_name))?.is_some());
             for (hex, letter) in store.facts(&format!("dead/{lane_name}/"))? {
                 let lsn = Lsn(facts::number(Some(&letter)));
                 init.letters.extend(letter_key(&hex).map(|key| Letter { lane, key, lsn }));

@@ -15,6 +15,7 @@
 //! up half way, is closed, and with it goes its transaction: `open` makes a new one.
 
 mod apply;
+mod audit;
 mod check;
 mod connection;
 mod encode;
@@ -28,6 +29,7 @@ mod target;
 mod tests;
 mod watermark;
 
+pub use audit::PostgresAudit;
 pub use check::{check, store};
 
 use apply::{Frame, Part, Verb};

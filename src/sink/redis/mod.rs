@@ -16,6 +16,7 @@
 //! could be grouped by slot where they are built.
 
 mod apply;
+mod audit;
 mod check;
 mod connect;
 mod encode;
@@ -42,6 +43,7 @@ use error::fatal;
 use swap::{Fill, FillPart};
 use target::Plan;
 
+pub use audit::RedisAudit;
 pub use check::{check, store};
 
 /// See `Sink`.
