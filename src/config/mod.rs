@@ -118,7 +118,8 @@ fn parse_partly(
     let entries = |key| root.get(key).map_or(0, |node| node.entries().len());
     assert!(
         !faults.is_empty()
-            || (entries("sink"), entries("projection")) == (sinks.valid.len(), projections.len()),
+            || (entries("sink"), entries("projection") + entries("event"))
+                == (sinks.valid.len(), projections.len()),
         "what cannot be read has been told as a fault"
     );
     let config = match (source, state, http) {
@@ -252,6 +253,7 @@ impl fmt::Display for SinkKind {
     }
 }
 
+/// A read model, or an event: both have a name, a definition and targets.
 #[derive(Debug, Clone)]
 pub struct ProjectionConfig {
     pub name: String,
@@ -268,6 +270,54 @@ pub struct ProjectionConfig {
 pub enum Definition {
     Table { schema: String, name: String, place: Place },
     Query { sql: String, place: Place },
+    Event(Box<EventDefinition>),
+}
+
+/// What an event is made of.
+#[derive(Debug, Clone)]
+pub struct EventDefinition {
+    pub of: EventSource,
+    /// A condition; `None`: every change or message.
+    pub when: Option<Sql>,
+    /// Expressions, as after SELECT.
+    pub data: Sql,
+    /// `None`: the event's name.
+    pub kind: Option<Template>,
+}
+
+#[derive(Debug, Clone)]
+pub enum EventSource {
+    Table {
+        schema: String,
+        name: String,
+        place: Place,
+    },
+    /// What `pg_logical_emit_message(true, prefix, …)` writes.
+    Message {
+        prefix: String,
+    },
+}
+
+/// SQL, and where in the file it stands.
+#[derive(Debug, Clone)]
+pub struct Sql {
+    pub text: String,
+    pub place: Place,
+}
+
+impl ProjectionConfig {
+    pub fn event(&self) -> Option<&EventDefinition> {
+        match &self.definition {
+            Definition::Event(event) => Some(event),
+            Definition::Table { .. } | Definition::Query { .. } => None,
+        }
+    }
+
+    /// What people call it: `projection `orders``.
+    pub fn title(&self) -> String {
+        let kind = if self.event().is_some() { "event" } else { "projection" };
+        format!("{kind} `{}`", self.name)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,6 +371,16 @@ pub enum RedisStructure {
     Set {
         key: Template,
         member: Template,
+    },
+    /// Of events.
+    Stream {
+        key: Template,
+        /// Older entries go.
+        maxlen: Option<u64>,
+    },
+    /// Of events.
+    List {
+        key: Template,
     },
 }
 

@@ -50,6 +50,9 @@ pub fn resolve(
     let mut resolver =
         Resolver { projection, relation, faults: Vec::new(), score_expressions: Vec::new() };
     let key = resolver.key();
+    if let Some(kind) = projection.event().and_then(|event| event.kind.as_ref()) {
+        resolver.template_columns("type", kind, &projection.place.entry("type"));
+    }
     for (at, (_, target)) in projection.targets.iter().enumerate() {
         resolver.target(at, target, key.as_deref());
     }
@@ -95,6 +98,7 @@ impl Resolver<'_> {
             Definition::Query { place, .. } => {
                 ("the query shows no key of its own".to_owned(), place)
             }
+            Definition::Event(_) => return Some(Vec::new()),
         };
         let hint = "add key = [\"COLUMN\", …] with the columns that tell its rows apart";
         self.fault(Diagnostic::new(what).at(place).hint(hint));
@@ -106,8 +110,11 @@ impl Resolver<'_> {
         let found = self.relation.columns.iter().position(|column| column.name == name);
         if found.is_none() {
             let what = format!(
-                "`{what}` names a column `{name}`, which projection `{}` does not have",
-                self.projection.name
+                "`{what}` names a column `{name}`, which {} does not have",
+                match self.projection.event() {
+                    Some(_) => format!("the data of {}", self.projection.title()),
+                    None => self.projection.title(),
+                }
             );
             let known = self.relation.columns.iter().map(|column| column.name.as_str());
             let hint = suggest::hint(name, "column", known);
@@ -139,6 +146,12 @@ impl Resolver<'_> {
                     }
                     RedisStructure::Set { key: set, member } => {
                         self.templates(&[("set", set), ("member", member)], place, key);
+                    }
+                    RedisStructure::Stream { key: stream, .. } => {
+                        self.template_columns("stream", stream, &place.entry("stream"));
+                    }
+                    RedisStructure::List { key: list } => {
+                        self.template_columns("list", list, &place.entry("list"));
                     }
                     RedisStructure::SortedSet { key: set, member, score } => {
                         self.templates(&[("sorted_set", set), ("member", member)], place, key);
@@ -337,6 +350,7 @@ fn may_hold(ty: &Type, c: char) -> bool {
         Type::Numeric => digits || words || c == '.',
         Type::Float4 | Type::Float8 => digits || words || matches!(c, '.' | '+'),
         Type::Uuid => digits || matches!(c, 'a'..='f'),
+        Type::PgLsn => c.is_ascii_digit() || matches!(c, 'A'..='F' | '/'),
         Type::Bytea => c.is_ascii_digit() || matches!(c, '\\' | 'x' | 'a'..='f'),
         Type::Date => digits || words || c == ' ',
         Type::Time | Type::TimeTz => digits || matches!(c, ':' | '.' | '+'),
@@ -355,6 +369,7 @@ fn is_score(ty: &Type) -> bool {
         Type::Date | Type::Time | Type::TimeTz => true,
         Type::Timestamp | Type::TimestampTz | Type::Interval => true,
         Type::Bool | Type::Text | Type::Bpchar | Type::Bytea | Type::Uuid => false,
+        Type::PgLsn => false,
         Type::Json | Type::Jsonb | Type::Hstore | Type::Array(..) | Type::Composite(_) => false,
     }
 }

@@ -7,6 +7,7 @@ mod batch;
 mod change;
 mod delta;
 mod entry;
+mod event;
 mod fill;
 mod follow;
 mod graph;
@@ -25,6 +26,10 @@ mod view;
 pub use arrangement::{Arrangement, Forgotten};
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
+pub use event::{
+    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, event_columns,
+    gap_entry, log_from,
+};
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};
 pub use operator::Notice;
 pub use size::OperatorSize;

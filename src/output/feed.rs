@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use super::lane::{Cursor, LaneState, Log, Scan, Stage, Standing, Through, take_log};
+use super::lane::{Cursor, LaneState, Log, Scan, Stage, Standing, Through, WantedPage, take_log};
 use super::portion::{Amended, amend, has_entries, take};
 use crate::engine::{ArrangementId, Engine, Entry};
 use crate::lsn::Lsn;
@@ -91,11 +91,13 @@ pub(super) struct Lane {
     filled_from: Lsn,
     /// What became of changes before it is known: which were refused, above all. A sink that stands
     /// further on has taken some of which its answer was lost; they are sent once more.
-    pub(super) told: Lsn,
+    told: Lsn,
     /// Keys whose rows are to be sent again though they have not changed.
     again: BTreeSet<Vec<u8>>,
     /// It is to be filled anew though nothing is wrong with it.
     rebuild: bool,
+    /// Sent again, an entry would be there twice: the lane goes on from exactly where its sink stands.
+    once: bool,
 }
 
 pub struct LaneInit {
@@ -106,6 +108,8 @@ pub struct LaneInit {
     pub told: Lsn,
     /// A rebuild was asked for and is not over.
     pub rebuild: bool,
+    /// Sent again, an entry would be there twice.
+    pub once: bool,
 }
 
 struct Round {
@@ -130,11 +134,12 @@ impl Feed {
     pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, generation, told, rebuild }| Lane {
+            .map(|LaneInit { arrangement, generation, told, rebuild, once }| Lane {
                 arrangement,
                 told,
                 again: BTreeSet::new(),
                 rebuild,
+                once,
                 stage: Stage::Unknown,
                 generation,
                 delivered: Delivered { lsn: Lsn::ZERO, settled: false },
@@ -159,22 +164,29 @@ impl Feed {
         self.step_under_way = false;
         self.broken = false;
         for (lane, standing) in self.lanes.iter_mut().zip(standings) {
-            if lane.stage == Stage::Halted {
+            if matches!(lane.stage, Stage::Halted) {
                 continue;
             }
+            let arrangement = &engine.arrangements()[lane.arrangement];
             match *standing {
+                // A log is not filled: what is kept of it follows.
+                Standing::Fresh { generation, reaching } if arrangement.is_log() => {
+                    lane.generation = generation.max(1);
+                    lane.delivered = Delivered { lsn: Lsn::ZERO, settled: false };
+                    lane.stage = Stage::Held { lsn: Lsn::ZERO, reaching };
+                }
                 Standing::Fresh { generation, reaching } => {
                     lane.refill(generation.max(lane.generation) + 1);
                     lane.held_until = reaching;
                 }
                 Standing::At { lsn, reaching, generation } => {
                     // Which rows its fill refused has been forgotten by a crash.
-                    let fill_is_untold = generation > lane.generation;
+                    let fill_is_untold = generation > lane.generation && !arrangement.is_log();
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
-                    let floor = engine.arrangements()[lane.arrangement].tombstone_floor();
-                    if lsn < floor || fill_is_untold || lane.rebuild {
+                    let is_cut = lsn < arrangement.tombstone_floor();
+                    if is_cut || fill_is_untold || lane.rebuild {
                         lane.refill(generation + 1);
                         // What readers have seen stays until the fill is its equal.
                         lane.held_until = reaching.max(lsn);
@@ -192,7 +204,7 @@ impl Feed {
         self.step_under_way = false;
         self.broken = false;
         for lane in &mut self.lanes {
-            if lane.stage != Stage::Halted {
+            if !matches!(lane.stage, Stage::Halted) {
                 lane.stage = Stage::Unknown;
             }
         }
@@ -210,7 +222,7 @@ impl Feed {
     /// A halted projection goes on, from the oldest row that the sink has refused.
     pub fn release(&mut self, lane: usize, refused: Option<Lsn>) {
         let of = &mut self.lanes[lane];
-        if of.stage != Stage::Halted {
+        if !matches!(of.stage, Stage::Halted) {
             return;
         }
         of.told = refused.unwrap_or(of.told).min(of.told);
@@ -220,7 +232,7 @@ impl Feed {
     }
 
     pub fn is_halted(&self, lane: usize) -> bool {
-        self.lanes[lane].stage == Stage::Halted
+        matches!(self.lanes[lane].stage, Stage::Halted)
     }
 
     /// The current version of the row under `key` is sent once more, with the next step.
@@ -305,8 +317,7 @@ impl Feed {
                 let arrangement = &engine.arrangements()[lane.arrangement];
                 if lsn < arrangement.tombstone_floor() {
                     lane.refill(lane.generation + 1);
-                } else if let Some(cursor) = Cursor::since(arrangement, lsn.min(lane.told), applied)
-                {
+                } else if let Some(cursor) = Cursor::since(arrangement, lane.from(lsn), applied) {
                     lane.stage = Stage::Live(cursor);
                 }
             }
@@ -443,6 +454,11 @@ impl Feed {
                 part.entries.iter().map(|entry| entry.key().to_vec()).collect();
             lane.again.retain(|key| !sent.contains(key));
             let arrangement = &engine.arrangements()[lane.arrangement];
+            if arrangement.is_log() {
+                // An occurrence has no present version.
+                lane.again.clear();
+                continue;
+            }
             while room > 0
                 && let Some(key) = lane.again.pop_first()
             {
@@ -639,6 +655,10 @@ impl Feed {
         for lane in &self.lanes {
             let arrangement = &engine.arrangements()[lane.arrangement];
             let seq = match &lane.stage {
+                // Of a log everything else is in the store.
+                Stage::Live(Cursor::Log(log)) if arrangement.is_log() => {
+                    arrangement.seq_at(lane.delivered.lsn.min(lane.told)).or(Some(log.seq))
+                }
                 Stage::Live(_) => arrangement.seq_at(lane.delivered.lsn.min(lane.told)),
                 Stage::Filling(scan) | Stage::Amending(Cursor::Scan(scan)) => Some(scan.log_seq()),
                 Stage::Amending(Cursor::Log(log)) => Some(log.seq),
@@ -648,6 +668,23 @@ impl Feed {
             from.extend(seq.map(|seq| (lane.arrangement, seq)));
         }
         from
+    }
+
+    /// The next piece of a log that one of the lanes has to read from the store.
+    pub fn wanted_page(&self, ready: impl Fn(usize) -> bool) -> Option<WantedPage> {
+        self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(
+            |(at, lane)| match &lane.stage {
+                Stage::Live(Cursor::Scan(scan)) => scan.wanted_page(at, lane.arrangement),
+                _ => None,
+            },
+        )
+    }
+
+    /// What was read for `wanted_page`; whether it is the last piece.
+    pub fn give_page(&mut self, lane: usize, entries: Vec<Entry>, is_last: bool) {
+        if let Stage::Live(Cursor::Scan(scan)) = &mut self.lanes[lane].stage {
+            scan.give_page(entries, is_last);
+        }
     }
 
     /// The position below which this sink has every deletion of the arrangement; `None`: it reads none of it.
@@ -665,6 +702,11 @@ impl Feed {
 }
 
 impl Lane {
+    /// Where the entries begin that a sink which has come to `lsn` is sent.
+    pub(super) fn from(&self, lsn: Lsn) -> Lsn {
+        if self.once { lsn } else { lsn.min(self.told) }
+    }
+
     fn refill(&mut self, generation: u64) {
         self.again.clear();
         self.generation = generation;

@@ -9,7 +9,7 @@ mod portion;
 mod reader;
 
 pub use feed::{Delivered, Feed, LaneInit, Progress, Step, StepLane, Work};
-pub use lane::{LaneState, Standing};
+pub use lane::{LaneState, PageFrom, Standing, WantedPage};
 pub use reader::{Reader, Reading, TooOld};
 
 #[cfg(test)]

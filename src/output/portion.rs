@@ -24,12 +24,15 @@ pub(super) fn take(
             if delivered < from.tombstone_floor() {
                 return None;
             }
-            *cursor = Cursor::Scan(Scan::begin(from, delivered.min(lane.told), until)?);
+            *cursor = Cursor::Scan(Scan::begin(from, lane.from(delivered), until)?);
             Some(Through::No)
         }
         Cursor::Scan(_) if delivered < from.tombstone_floor() => None,
         Cursor::Scan(scan) => {
             scan.take(from, true, room, out);
+            if scan.is_through() {
+                scan.go_on(from, until);
+            }
             if scan.is_through() {
                 *cursor = scan.following(from);
             }

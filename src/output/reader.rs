@@ -8,7 +8,7 @@ use super::lane::{Cursor, Log, Scan, Through, take_log};
 use crate::engine::{Arrangement, Entry};
 use crate::lsn::Lsn;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Reader {
     /// Everything before it was given: where another reader can go on.
     position: Lsn,

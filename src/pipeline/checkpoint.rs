@@ -66,7 +66,11 @@ impl Machine {
     /// Everything since the last checkpoint, with the position that it brings the store to.
     pub fn checkpoint(&mut self) -> Checkpoint {
         let mut batch = std::mem::take(&mut self.batch);
+        self.store_events(&mut batch);
         for (id, arrangement) in self.engine.arrangements().iter().enumerate() {
+            if arrangement.is_log() {
+                continue;
+            }
             let changes = arrangement.changes_from(self.stored[id]);
             let changes = changes.expect("the log is never cut before the store has it");
             let current = changes.filter(|entry| entry.superseded_at() == Lsn::MAX);
@@ -118,7 +122,10 @@ impl Machine {
 
     /// Forgets changes that the store and all sinks have, and those that the slowest would have to
     /// have but that take too much memory; then tombstones likewise.
-    pub fn forget(&mut self) {
+    ///
+    /// `now` are seconds of any clock that goes on.
+    pub fn forget(&mut self, now: u64) {
+        self.pass_events(now);
         let mut needed: Vec<u64> = self.stored.clone();
         for sink in &self.sinks {
             for (arrangement, seq) in sink.feed.reads_from(&self.engine) {
@@ -139,7 +146,7 @@ impl Machine {
         for id in 0..self.rows_of.len() {
             let passed = self.sinks.iter().filter_map(|sink| sink.feed.passed(id)).min();
             let mut passed = passed.unwrap_or(Lsn::MAX);
-            if self.projections.iter().any(|of| self.engine.output_arrangement(of.output) == id) {
+            if self.projections.iter().any(|of| of.output.is_some() && of.arrangement == id) {
                 passed = passed.min(kept);
             }
             let gone: Vec<Entry> = self.engine.arrangement_mut(id).drop_tombstones(passed, budget);

@@ -4,6 +4,7 @@ mod backlog;
 mod checkpoint;
 mod deliver;
 mod doubt;
+mod events;
 mod inspect;
 mod letters;
 mod load;
@@ -16,11 +17,12 @@ mod tests;
 
 pub use checkpoint::{Checkpoint, told_fact};
 pub use deliver::News;
+pub use events::pending_fact;
 pub use letters::{Refused, key_hex, letter_key};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{
-    Counts, Fault, Letter, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts,
-    TableInit,
+    Counts, EventInit, Fault, Letter, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit,
+    TableFacts, TableInit,
 };
 pub use operate::{NotFollowed, Rows, Withheld, rebuild_fact};
 pub use table::{Stage, Table};

@@ -2,8 +2,7 @@
 //! refused row, a generation anew.
 
 use super::machine::{Machine, Sink};
-use super::table::Stage;
-use crate::engine::{Entry, Forgotten, Notice};
+use crate::engine::{Entry, Forgotten, Notice, OutputId};
 use crate::lsn::Lsn;
 use crate::output::{Reader, Reading, TooOld};
 use crate::value::{Column, ValueError};
@@ -48,8 +47,7 @@ pub fn rebuild_fact(lane: &str) -> String {
 impl Machine {
     /// The rows under these keys, as of the applied position.
     pub fn rows(&self, projection: &str, keys: &[Vec<u8>]) -> Result<Rows, NotFollowed> {
-        let at = self.followed(projection)?;
-        let output = self.projections[at].output;
+        let output = self.followed(projection)?;
         let arrangement = &self.engine.arrangements()[self.engine.output_arrangement(output)];
         let applied = self.progress.applied;
         let row = |key: &Vec<u8>| arrangement.row_at(key, applied);
@@ -73,7 +71,7 @@ impl Machine {
         reader: &mut Reader,
         room: usize,
     ) -> Result<Result<Reading, TooOld>, NotFollowed> {
-        let output = self.projections[self.followed(projection)?].output;
+        let output = self.followed(projection)?;
         if self.engine.output_columns(output) != columns {
             return Ok(Err(TooOld));
         }
@@ -83,18 +81,17 @@ impl Machine {
 
     /// The commit of the newest change of its rows, which may not be whole yet.
     pub fn last_change(&self, projection: usize) -> Lsn {
-        let output = self.projections[projection].output;
-        self.engine.arrangements()[self.engine.output_arrangement(output)].last_change()
+        self.engine.arrangements()[self.projections[projection].arrangement].last_change()
     }
 
-    fn followed(&self, projection: &str) -> Result<usize, NotFollowed> {
+    /// The output of a projection that has rows, and follows its tables.
+    fn followed(&self, projection: &str) -> Result<OutputId, NotFollowed> {
         let at = self.projection(projection).ok_or(NotFollowed::Apart)?;
         if let Some(why) = self.quarantine_of(at) {
             return Err(NotFollowed::Quarantined(why));
         }
-        let is_live = |&table: &usize| self.tables[table].stage == Stage::Live;
-        match self.projections[at].tables.iter().all(is_live) {
-            true => Ok(at),
+        match self.is_followed(at) {
+            true => self.projections[at].output.ok_or(NotFollowed::Apart),
             false => Err(NotFollowed::Loading),
         }
     }
@@ -112,7 +109,7 @@ impl Machine {
 
     /// The projection's columns and its key's positions.
     pub fn shape(&self, projection: &str) -> Option<(Vec<Column>, Vec<usize>)> {
-        let output = self.projections[self.projection(projection)?].output;
+        let output = self.projections[self.projection(projection)?].output?;
         Some((self.engine.output_columns(output).to_vec(), self.engine.output_key(output).to_vec()))
     }
 
@@ -123,8 +120,9 @@ impl Machine {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Withheld>, ValueError> {
-        let Some(at) = self.projection(projection) else { return Ok(Vec::new()) };
-        let all = self.engine.withheld(self.projections[at].output);
+        let output = self.projection(projection).and_then(|at| self.projections[at].output);
+        let Some(output) = output else { return Ok(Vec::new()) };
+        let all = self.engine.withheld(output);
         let told = all.map(|notice| {
             Ok(match notice? {
                 Notice::Refused { key, error } => Withheld { key, error },

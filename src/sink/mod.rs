@@ -24,6 +24,7 @@
 pub mod audit;
 pub mod delivery;
 pub mod elasticsearch;
+mod event;
 pub mod postgres;
 pub mod redis;
 mod retry;
@@ -42,6 +43,7 @@ use crate::value::Column;
 #[derive(Clone, Debug)]
 pub struct SinkProjection {
     pub name: String,
+    pub role: Role,
     /// The row's columns, in the order of the row's datums.
     pub columns: Arc<[Column]>,
     /// The key columns' positions in `columns`, in the order of the key's datums. Empty: one row.
@@ -50,6 +52,16 @@ pub struct SinkProjection {
     pub targets: Vec<Target>,
     /// Names the shape of rows and targets; another one in the watermark means: fill anew.
     pub fingerprint: String,
+}
+
+/// What entries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Versions of rows: a new one takes the place of the one before.
+    Rows,
+    /// Occurrences of an event, each under a key of its own, in the order of their keys. They are never
+    /// filled: `open` makes the target where it is missing, and what is there stays.
+    Events,
 }
 
 /// Where a sink stands with one projection, read from the sink itself.

@@ -10,6 +10,7 @@ mod by_hand;
 mod changes;
 mod container;
 mod dead_letters;
+mod events;
 mod examples;
 mod expressions;
 mod harness_smoke;

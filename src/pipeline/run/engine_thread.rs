@@ -4,6 +4,7 @@
 //! Every queue is bounded. While the store lags, no gulps are taken; feedback to the server flows on
 //! in the stream's task.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::report::Report;
 use crate::engine::{Entry, Notice};
 use crate::lsn::{Durable, Lsn};
 use crate::memory::{self, Spilling};
-use crate::output::{Standing, Work};
+use crate::output::{PageFrom, Standing, Work};
 use crate::pgoutput::Position;
 use crate::pipeline::{Checkpoint, Fault, Machine, News, Refused, Replayed};
 use crate::sink::Outcome;
@@ -265,7 +266,7 @@ fn turn(
             }
         }
     }
-    thread.serve(places);
+    thread.serve(places)?;
     checkpoints.take_if_due(thread)?;
     thread.report.positions(&thread.machine);
     Ok(Turn::Again)
@@ -366,15 +367,30 @@ impl EngineThread {
         Ok(())
     }
 
-    fn serve(&mut self, places: &mut [Place]) {
+    fn serve(&mut self, places: &mut [Place]) -> Result<(), End> {
         for (sink, place) in places.iter_mut().enumerate() {
             let Some(pull) = place.parked.take() else { continue };
+            self.read_logs(sink)?;
             let work = place.returned.take().or_else(|| self.machine.next_work(sink, pull.idle));
             match work {
                 Some(work) => place.returned = pull.reply.send(work).err(),
                 None => place.parked = Some(pull),
             }
         }
+        Ok(())
+    }
+
+    /// Events that are in the store alone, for the lanes that stand there.
+    fn read_logs(&mut self, sink: usize) -> Result<(), End> {
+        while let Some((wanted, rows_of)) = self.machine.wanted_page(sink) {
+            let from = match &wanted.from {
+                PageFrom::After(key) => Bound::Excluded(key.as_slice()),
+                PageFrom::At(key) => Bound::Included(key.as_slice()),
+            };
+            let (entries, is_last) = self.reader.page(rows_of, from, &wanted.to)?;
+            self.machine.give_page(sink, wanted.lane, entries, is_last);
+        }
+        Ok(())
     }
 
     /// Makes durable what there is: a restart goes on from here.
@@ -405,11 +421,13 @@ struct Checkpoints {
     in_flight: bool,
     taken_at: Instant,
     taken: Position,
+    begun: Instant,
 }
 
 impl Checkpoints {
     fn new(position: Position) -> Self {
-        Self { in_flight: false, taken_at: Instant::now(), taken: position }
+        let now = Instant::now();
+        Self { in_flight: false, taken_at: now, taken: position, begun: now }
     }
 
     /// How long a turn may wait for something to happen.
@@ -446,7 +464,7 @@ impl Checkpoints {
             // Who asked may have stopped waiting.
             let _ = asked.send(());
         }
-        thread.machine.forget();
+        thread.machine.forget(self.begun.elapsed().as_secs());
     }
 }
 

@@ -7,6 +7,7 @@ use super::{check, queries, schema};
 use crate::config::{Config, Diagnostic, suggest};
 use crate::source;
 use crate::source::catalog::{Catalog, Identity, TableName};
+use crate::sql::event::Of;
 use crate::sql::query;
 
 /// The plan in words, or the faults for which there is none.
@@ -30,7 +31,12 @@ pub(crate) async fn explain(config: &Config, name: &str) -> Result<String, Vec<D
 }
 
 pub(super) fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) -> String {
-    let mut text = format!("projection {}\n", bound.projection.name);
+    let kind = if bound.projection.event().is_some() { "event" } else { "projection" };
+    let mut text = format!(
+        "{kind} {}
+",
+        bound.projection.name
+    );
     for (at, column) in bound.columns.iter().enumerate() {
         let key = if bound.key.contains(&at) { ", key" } else { "" };
         // Writing to a String cannot fail.
@@ -47,6 +53,24 @@ pub(super) fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) ->
             text.push_str(&query::explain(planned, &schema));
             let used = planned.used.iter().zip(&schema.tables).filter(|(used, _)| !used.is_empty());
             used.map(|(_, table)| TableName::new(&table.schema, &table.name)).collect()
+        }
+        Rows::Event(event) => {
+            text.push_str(match event.of {
+                Of::Table(_) => {
+                    "made of each change for which `when` is true, in the order of commits\n"
+                }
+                Of::Message => {
+                    "made of each message for which `when` is true, in the order of commits\n"
+                }
+            });
+            if event.looks_at_old {
+                text.push_str("looks at `old`, which is kept from the table's load on\n");
+            }
+            let definition = bound.projection.event();
+            let tables = definition.map(source::check::tables_of_event).unwrap_or_default();
+            let mut names: Vec<TableName> = tables.into_iter().map(|(name, _)| name).collect();
+            names.dedup();
+            names
         }
     };
     text.push('\n');

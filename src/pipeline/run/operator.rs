@@ -15,7 +15,7 @@ use super::PipelineError;
 use super::engine_thread::{Command, Commands};
 use super::questions::Question;
 use super::shared::Shared;
-use crate::config::Config;
+use crate::config::{Config, Definition};
 use crate::http::{
     Asked, ChangesFeed, LetterShown, Letters, LettersAsked, Operator, ReadRow, Rebuild, Refusal,
     Retried, Verification, VerifyAsked, Why,
@@ -71,6 +71,20 @@ impl Running {
     fn sink(&self, name: &str) -> Result<usize, Refusal> {
         let found = self.config.sinks.iter().position(|sink| sink.name == name);
         found.ok_or_else(|| Refusal::new(Why::Unknown, format!("there is no sink {name}")))
+    }
+
+    /// A projection that has rows; an event has occurrences.
+    fn has_rows(&self, projection: &str) -> Result<(), Refusal> {
+        self.knows(projection)?;
+        let is_event = self.config.projections.iter().any(|known| {
+            known.name == projection && matches!(known.definition, Definition::Event(_))
+        });
+        match is_event {
+            true => {
+                Err(Refusal::new(Why::Unknown, format!("{projection} is an event: it has no rows")))
+            }
+            false => Ok(()),
+        }
     }
 
     fn knows(&self, projection: &str) -> Result<(), Refusal> {

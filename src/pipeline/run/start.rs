@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
+use super::events::{self, Since};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::look::{self, Details};
 use super::{check, queries};
-use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
+use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
 use crate::memory::Spilling;
@@ -142,11 +143,13 @@ pub(super) async fn prepare(
     let used = used_tables(config, &catalog)?;
     forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
+    let mut loaded = Vec::new();
     let load = match kept.unfinished_load(store, &used)? {
         Some(load) => Some(load),
         None if kept.to_load(&used).is_empty() => None,
         None => {
             let slot = &scope.slot;
+            loaded.extend(kept.to_load(&used).iter().map(|&at| used[at].name.clone()));
             Some(begin_load(params, &session, store, &mut kept, &used, slot, cancel).await?)
         }
     };
@@ -177,6 +180,14 @@ pub(super) async fn prepare(
     batch.fact(facts::POSITION, Stored::at(position, committed_at).to_bytes());
     let (projections, sink_projections) =
         projections(config, &bound, &used, position, &mut kept, store, &mut batch)?;
+    let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
+    let since = Since {
+        loaded: &loaded,
+        is_slot_new: stored.is_none(),
+        position: load.as_ref().map_or(position.lsn, |(load, _)| load.from.max(position.lsn)),
+        committed_at,
+    };
+    let events = events::inits(&bound, &table_names, &since, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     for (used, fact) in used.iter().zip(kept.facts.iter().flatten()) {
         facts::set(&mut batch, facts::table(&used.name), fact);
@@ -185,10 +196,11 @@ pub(super) async fn prepare(
     let tables = tables(&used, &kept, store)?;
     let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), Some(init)));
     Ok(Started {
-        table_names: used.iter().map(|used| used.name.clone()).collect(),
+        table_names,
         init: MachineInit {
             tables,
             projections,
+            events,
             sinks: sinks(config, &bound, store)?,
             position,
             committed_at,
@@ -370,6 +382,7 @@ fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<
             batch.remove_fact(facts::output(&name));
         }
     }
+    events::forget_unused(config, store, &mut batch)?;
     for rows_of in &batch.dropped {
         batch.facts.push((format!("floor/{rows_of}"), None));
     }
@@ -385,7 +398,7 @@ fn describe(layout: &TableLayout) -> String {
 }
 
 /// What of the state is used.
-struct Kept {
+pub(super) struct Kept {
     /// By position in the used tables.
     facts: Vec<Option<TableFact>>,
     next_rows_of: RowsOf,
@@ -412,7 +425,7 @@ impl Kept {
         (0..used.len()).filter(|at| !live(at)).collect()
     }
 
-    fn new_rows_of(&mut self) -> RowsOf {
+    pub(super) fn new_rows_of(&mut self) -> RowsOf {
         self.next_rows_of += 1;
         self.next_rows_of
     }
@@ -559,6 +572,8 @@ fn projections(
                 (Plan::table(at, bound.key.clone()), own)
             }
             bind::Rows::Query(planned) => (planned.plan.clone(), true),
+            // They come behind, as in the configuration.
+            bind::Rows::Event(_) => continue,
         };
         inits.push(output_init(bound.projection, plan, own, position, kept, store, batch)?);
     }
@@ -612,6 +627,7 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
         let mut init = SinkInit {
             name: sink.name.clone(),
             step_rows: sink.step_rows,
+            forgetful: sink.kind == SinkKind::Redis,
             projections: Vec::new(),
             halts: Vec::new(),
             generations: Vec::new(),

@@ -9,6 +9,7 @@
 //! | `encode` | rows as arrays and as lines of COPY |
 //! | `apply` | rows into tables; the refused ones found |
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
+//! | `log` | the table of an event |
 //! | `check` | faults found without touching anything |
 //!
 //! Steps are written on one connection, fills on another. A connection whose call failed, or was given
@@ -21,6 +22,7 @@ mod connection;
 mod encode;
 mod error;
 mod fill;
+mod log;
 mod prepare;
 mod sift;
 mod swap;
@@ -40,7 +42,9 @@ use prepare::Holder;
 use target::Table;
 use watermark::Watermarks;
 
-use super::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use super::{
+    Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+};
 use crate::config::SinkConfig;
 use crate::engine::Entry;
 
@@ -139,7 +143,8 @@ impl PostgresSink {
             })
             .collect();
         for (position, table) in self.tables.iter().enumerate() {
-            if watermarks[table.projection].is_some() {
+            let is_log = self.projections[table.projection].role == Role::Events;
+            if watermarks[table.projection].is_some() || is_log {
                 self.oids[position] = found[position].as_ref().map(|found| found.oid);
             }
         }
@@ -312,6 +317,12 @@ impl Sink for PostgresSink {
         self.tables = prepare::tables(&connection, &self.projections)
             .await
             .map_err(|e| sink_error("look up the columns' types", e))?;
+        for table in &self.tables {
+            let projection = &self.projections[table.projection];
+            if projection.role == Role::Events {
+                log::ensure(&connection, table, projection, &self.owner).await?;
+            }
+        }
         let watermarks = self.watermarks(&connection).await?;
         self.settle_fills(&connection).await?;
         self.steps = Some(connection);

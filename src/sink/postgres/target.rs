@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::config::PostgresTarget;
-use crate::sink::SinkProjection;
+use crate::sink::{Role, SinkProjection};
 use crate::value::{Column, Type};
 
 /// One target of one projection.
@@ -89,7 +89,11 @@ impl Table {
             let insert = insert(&path, &columns);
             Relation {
                 name: name.to_string(),
-                upsert: format!("{insert} {}", on_conflict(&columns, &projection.key)),
+                upsert: match projection.role {
+                    Role::Rows => format!("{insert} {}", on_conflict(&columns, &projection.key)),
+                    // Sent again, an event is the same.
+                    Role::Events => format!("{insert} ON CONFLICT DO NOTHING"),
+                },
                 insert,
                 delete: delete(&path, &columns, &projection.key),
                 path,
@@ -227,7 +231,7 @@ impl TableColumn {
         match self.ty {
             Type::Bool | Type::Int2 | Type::Int4 | Type::Int8 | Type::Oid => true,
             Type::Date | Type::Time | Type::TimeTz | Type::Timestamp | Type::TimestampTz => true,
-            Type::Uuid | Type::Bytea => true,
+            Type::Uuid | Type::PgLsn | Type::Bytea => true,
             // Not those of extensions: citext takes A for a.
             Type::Text => matches!(self.stored.base.as_str(), "text" | "character varying"),
             _ => false,
@@ -254,6 +258,7 @@ impl TableColumn {
                 | Type::TimestampTz
                 | Type::Interval
                 | Type::Uuid
+                | Type::PgLsn
         )
     }
 

@@ -14,7 +14,9 @@ use readside::config::{Place, PostgresTarget, Secret, SinkConfig, SinkKind, Targ
 use readside::engine::Entry;
 use readside::lsn::Lsn;
 use readside::sink::postgres::PostgresSink;
-use readside::sink::{Outcome, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use readside::sink::{
+    Outcome, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+};
 use readside::value::{self, Column, PgType};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -78,6 +80,7 @@ impl World {
         let position = |name: &&str| columns.iter().position(|c| c.name == *name).unwrap();
         SinkProjection {
             name: name.into(),
+            role: Role::Rows,
             key: key.iter().map(position).collect(),
             targets: vec![target("public", name, &[])],
             fingerprint: format!("{query} {key:?}"),

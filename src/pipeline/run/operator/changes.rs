@@ -58,7 +58,7 @@ impl ByHand {
         since: Option<Lsn>,
     ) -> Result<Box<dyn ChangesFeed>, Refusal> {
         let running = self.running()?;
-        running.knows(&projection)?;
+        running.has_rows(&projection)?;
         let followers = self.shared.followers(&projection).ok_or_else(between)?;
         let changed = followers.subscribe();
         let (named, keys) = (projection.clone(), Vec::new());

@@ -13,7 +13,7 @@ impl Running {
         projection: &str,
         key: Option<&str>,
     ) -> Result<ReadRow, Refusal> {
-        self.knows(projection)?;
+        self.has_rows(projection)?;
         let named = projection.to_owned();
         let shape = self.ask(|reply| Question::Shape { projection: named, reply }).await?;
         let apart = || Refusal::new(Why::Away, format!("projection {projection} is not followed"));

@@ -19,7 +19,7 @@ impl Running {
         projection: &str,
         sink: Option<&str>,
     ) -> Result<Rebuild, Refusal> {
-        self.knows(projection)?;
+        self.has_rows(projection)?;
         let configured = self.config.projections.iter().find(|known| known.name == projection);
         let mut sinks = Vec::new();
         for (name, _) in configured.into_iter().flat_map(|known| &known.targets) {

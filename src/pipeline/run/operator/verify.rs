@@ -99,7 +99,7 @@ impl From<Refusal> for Failure {
 impl ByHand {
     pub(super) async fn verification(&self, asked: VerifyAsked) -> Result<Verification, Refusal> {
         let running = self.running()?;
-        running.knows(&asked.projection)?;
+        running.has_rows(&asked.projection)?;
         let mut sinks = Vec::new();
         for (at, projections) in running.sinks.iter().enumerate() {
             let name = &running.config.sinks[at].name;

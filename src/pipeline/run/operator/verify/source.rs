@@ -81,6 +81,7 @@ impl Source {
             format!("q.{}", quote::identifier(&column.name))
         });
         let (from, leniency) = match definition {
+            Definition::Event(_) => return Err(Error::Answer),
             Definition::Table { schema, name, .. } => (
                 format!("{}.{}", quote::identifier(schema), quote::identifier(name)),
                 Leniency::None,
