@@ -341,6 +341,8 @@ pub struct PostgresTarget {
     pub table: String,
     /// What follows `CREATE INDEX … ON table`, e.g. `(customer_id, created_at DESC) INCLUDE (status)`.
     pub indexes: Vec<String>,
+    /// The table of all versions, of a projection alone.
+    pub history: Option<(String, String)>,
     pub place: Place,
 }
 
@@ -398,7 +400,9 @@ impl Target {
     /// The target in words, its place in the file left out: equal words, equal target.
     pub fn shape(&self) -> String {
         match self {
-            Target::Postgres(t) => format!("{}.{} {:?}", t.schema, t.table, t.indexes),
+            Target::Postgres(t) => {
+                format!("{}.{} {:?} {:?}", t.schema, t.table, t.indexes, t.history)
+            }
             Target::Redis(t) => format!("{:?} {:?} {:?}", t.structure, t.ttl, t.columns),
             Target::Elasticsearch(t) => {
                 format!("{} {:?} {:?} {:?}", t.index, t.id, t.mappings, t.settings)

@@ -66,6 +66,9 @@ pub fn resolve(
     }
 }
 
+/// What a version has beside its row.
+pub const HISTORY_COLUMNS: [&str; 3] = ["valid_from", "valid_to", "lsn"];
+
 struct Resolver<'a> {
     projection: &'a ProjectionConfig,
     relation: Relation<'a>,
@@ -126,7 +129,11 @@ impl Resolver<'_> {
     fn target(&mut self, at: usize, target: &Target, key: Option<&[usize]>) {
         match target {
             // Its rows have the key as their primary key.
-            Target::Postgres(_) => {}
+            Target::Postgres(target) => {
+                if target.history.is_some() {
+                    self.history(&target.place.entry("history"));
+                }
+            }
             Target::Elasticsearch(target) => {
                 if let Some(id) = &target.id {
                     self.templates(&[("id", id)], &target.place, key);
@@ -159,6 +166,20 @@ impl Resolver<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Versions have columns of their own beside the projection's.
+    fn history(&mut self, place: &Place) {
+        let taken = |column: &&Column| HISTORY_COLUMNS.contains(&column.name.as_str());
+        if let Some(column) = self.relation.columns.iter().find(taken) {
+            let what = format!(
+                "{} has a column `{}`, which its history has of its own",
+                self.projection.title(),
+                column.name
+            );
+            let hint = "give the column another name by AS in a query";
+            self.fault(Diagnostic::new(what).at(place).hint(hint));
         }
     }
 

@@ -190,26 +190,41 @@ impl Reader<'_> {
             let what = "an event's table is a history already";
             let fault = Diagnostic::new(what).at(&node.key_place);
             faults.push(fault.hint("remove `history`, which is for projections"));
-        } else if let Some(node) = section.get("history") {
-            if let Some(text) = section.text("history", faults)
-                && sql_name::parse(text).is_err()
-            {
-                faults.push(Diagnostic::new("`history` is no table's name").at(&node.place));
-            }
-            let what = "`history` is a table that this version does not maintain";
-            let hint = "remove `history`, or leave it to a later version";
-            faults.push(Diagnostic::new(what).at(&node.key_place).hint(hint));
         }
+        let history = self.history(used, faults);
         let (schema, table, _) = table?;
         if schema == RESERVED {
             self.reserved("table", faults);
         }
         self.used(used, "table", format!("{schema}\0{table}"), faults);
-        if has_indexes && indexes.is_none() {
+        let lost_history = section.has("history") && history.is_none();
+        if (has_indexes && indexes.is_none()) || lost_history {
             return None;
         }
         let indexes = indexes.unwrap_or_default();
-        Some(PostgresTarget { schema, table, indexes, place: self.place() })
+        Some(PostgresTarget { schema, table, indexes, history, place: self.place() })
+    }
+
+    /// A table's name, as in SQL.
+    fn history(&self, used: &mut Used, faults: &mut Faults) -> Option<(String, String)> {
+        let node = self.section.get("history")?;
+        match sql_name::parse(self.section.text("history", faults)?) {
+            Ok(name) => {
+                if name.schema == RESERVED {
+                    self.reserved("history", faults);
+                }
+                let what = format!("{}\0{}", name.schema, name.name);
+                self.used(used, "history", what, faults);
+                Some((name.schema, name.name))
+            }
+            Err(error) => {
+                let what = format!("`history` is no table's name: {}", error.what);
+                let place = node.place.within(error.span);
+                let hint = "write it as in SQL: orders_history or shop.orders_history";
+                faults.push(Diagnostic::new(what).at(&place).hint(hint));
+                None
+            }
+        }
     }
 
     /// An index is what follows `CREATE INDEX … ON table`.

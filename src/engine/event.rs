@@ -55,6 +55,23 @@ pub struct EventMaker {
     place: (u64, u64),
 }
 
+/// A row before or after a change.
+#[derive(Debug, Clone)]
+pub enum Version {
+    /// There is none.
+    None,
+    Row(Entry),
+    /// There is one, of which nothing is known.
+    Unknown,
+}
+
+impl Version {
+    /// Of a row that is there.
+    pub fn known(entry: Option<Entry>) -> Self {
+        entry.map_or(Version::Unknown, Version::Row)
+    }
+}
+
 /// What became of a change.
 #[derive(Debug)]
 pub enum Made {
@@ -134,18 +151,23 @@ impl EventMaker {
     }
 
     /// What the expressions run over, of a change of a row.
-    pub fn of_change(&self, old: Option<&Entry>, new: Option<&Entry>) -> Vec<u8> {
+    pub fn of_change(&self, old: &Version, new: &Version) -> Vec<u8> {
         let columns = (self.event.row.len() - self.event.lookups.len()) / 2 - 1;
-        let versions = [old, new].map(|version| version.and_then(Entry::value));
-        let bytes: usize = versions.iter().flatten().map(|row| row.len()).sum();
-        let mut base = Vec::with_capacity(bytes + 2 * columns + 2);
-        for version in versions {
+        let row = |version: &Version| match version {
+            Version::Row(entry) => entry.value().map_or(0, <[u8]>::len),
+            Version::None | Version::Unknown => columns,
+        };
+        let mut base = Vec::with_capacity(row(old) + row(new) + 2);
+        for version in [old, new] {
+            base.push(match version {
+                Version::None => value::NULL,
+                Version::Row(_) | Version::Unknown => 1,
+            });
             match version {
-                Some(row) => {
-                    base.push(1);
-                    base.extend_from_slice(row);
+                Version::Row(entry) => {
+                    base.extend_from_slice(entry.value().unwrap_or_default());
                 }
-                None => base.resize(base.len() + 1 + columns, value::NULL),
+                Version::None | Version::Unknown => base.resize(base.len() + columns, value::NULL),
             }
         }
         base

@@ -11,6 +11,7 @@ mod event;
 mod fill;
 mod follow;
 mod graph;
+mod history;
 mod index;
 mod operator;
 mod passing;
@@ -27,10 +28,11 @@ pub use arrangement::{Arrangement, Forgotten};
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
 pub use event::{
-    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, event_columns,
+    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, Version, event_columns,
     gap_entry, log_from,
 };
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};
+pub use history::{pack_version, unpack_version};
 pub use operator::Notice;
 pub use size::OperatorSize;
 pub use table::{Cell, RowBuffer, RowError, TableLayout};

@@ -5,14 +5,17 @@
 //! way at most once, in the version of the target (P4). A round that fits into one step is one
 //! consistent step; a larger one is a series of unsettled steps closed by a settled one (P1).
 //!
+//! A lane whose sink keeps a history reads the log of its projection's versions in place of the rows, and is
+//! told every one of them; it is filled from the rows.
+//!
 //! Lanes that are being filled stand apart until so little is missing that the next settled step can
 //! take them in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::lane::{Cursor, LaneState, Log, Scan, Stage, Standing, Through, WantedPage, take_log};
 use super::portion::{Amended, amend, has_entries, take};
-use crate::engine::{ArrangementId, Engine, Entry};
+use crate::engine::{ArrangementId, Engine, Entry, unpack_version};
 use crate::lsn::Lsn;
 
 /// Rows of a fill go in larger portions than steps: nobody sees them as a state of any position, so only
@@ -57,6 +60,8 @@ pub struct StepLane {
     pub lane: usize,
     pub generation: u64,
     pub entries: Vec<Entry>,
+    /// Of a history: when each entry was committed. A key may have several then, in their order.
+    pub times: Vec<i64>,
     pub finish_fill: bool,
 }
 
@@ -80,7 +85,10 @@ pub struct Feed {
 }
 
 pub(super) struct Lane {
+    /// What changed: of rows, of an event, or of a history.
     arrangement: ArrangementId,
+    /// What it is filled from; `None`: nothing fills it.
+    rows: Option<ArrangementId>,
     stage: Stage,
     generation: u64,
     /// What the sink's watermark says, as far as is known.
@@ -98,10 +106,15 @@ pub(super) struct Lane {
     rebuild: bool,
     /// Sent again, an entry would be there twice: the lane goes on from exactly where its sink stands.
     once: bool,
+    /// Of a history's fill: the first position at which it can be whole.
+    whole_from: Lsn,
 }
 
 pub struct LaneInit {
+    /// What the lane is told of.
     pub arrangement: ArrangementId,
+    /// What it is filled from: itself, or a history's rows; nothing fills an event's lane.
+    pub rows: Option<ArrangementId>,
     /// The last one that was begun.
     pub generation: u64,
     /// What became of changes before it is known.
@@ -134,8 +147,9 @@ impl Feed {
     pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, generation, told, rebuild, once }| Lane {
+            .map(|LaneInit { arrangement, rows, generation, told, rebuild, once }| Lane {
                 arrangement,
+                rows,
                 told,
                 again: BTreeSet::new(),
                 rebuild,
@@ -145,6 +159,7 @@ impl Feed {
                 delivered: Delivered { lsn: Lsn::ZERO, settled: false },
                 held_until: Lsn::ZERO,
                 filled_from: Lsn::ZERO,
+                whole_from: Lsn::ZERO,
             })
             .collect();
         Self {
@@ -170,7 +185,7 @@ impl Feed {
             let arrangement = &engine.arrangements()[lane.arrangement];
             match *standing {
                 // A log is not filled: what is kept of it follows.
-                Standing::Fresh { generation, reaching } if arrangement.is_log() => {
+                Standing::Fresh { generation, reaching } if lane.rows.is_none() => {
                     lane.generation = generation.max(1);
                     lane.delivered = Delivered { lsn: Lsn::ZERO, settled: false };
                     lane.stage = Stage::Held { lsn: Lsn::ZERO, reaching };
@@ -181,7 +196,7 @@ impl Feed {
                 }
                 Standing::At { lsn, reaching, generation } => {
                     // Which rows its fill refused has been forgotten by a crash.
-                    let fill_is_untold = generation > lane.generation && !arrangement.is_log();
+                    let fill_is_untold = generation > lane.generation && lane.rows.is_some();
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
@@ -336,10 +351,13 @@ impl Feed {
                 continue;
             }
             let arrangement = &engine.arrangements()[lane.arrangement];
+            let Some(rows_of) = lane.rows else { continue };
+            let is_history = rows_of != lane.arrangement;
+            let rows_of = &engine.arrangements()[rows_of];
             match &mut lane.stage {
                 Stage::Fresh if progress.applied < lane.held_until => {}
                 Stage::Fresh => {
-                    let Some(scan) = Scan::begin(arrangement, Lsn::ZERO, progress.applied) else {
+                    let Some(scan) = Scan::begin(rows_of, Lsn::ZERO, progress.applied) else {
                         continue;
                     };
                     lane.filled_from = progress.applied;
@@ -349,10 +367,18 @@ impl Feed {
                 Stage::Filling(scan) => {
                     if !scan.is_through() {
                         let mut rows = Vec::new();
-                        scan.take(arrangement, false, step_rows * FILL_STEPS, &mut rows);
+                        scan.take(rows_of, false, step_rows * FILL_STEPS, &mut rows);
                         return Some(Work::Fill { lane: at, rows });
                     }
-                    lane.stage = Stage::Amending(scan.following(arrangement));
+                    let cursor = if is_history {
+                        let cursor = Cursor::since(arrangement, lane.filled_from, progress.applied);
+                        let Some(cursor) = cursor else { continue };
+                        lane.whole_from = Lsn(rows_of.last_change().0 + 1);
+                        cursor
+                    } else {
+                        scan.following(rows_of)
+                    };
+                    lane.stage = Stage::Amending(cursor);
                     return Some(Work::EndFill { lane: at });
                 }
                 Stage::Amending(cursor) => {
@@ -365,7 +391,12 @@ impl Feed {
                         step_rows,
                         &mut changes,
                     ) {
-                        Amended::Some => return Some(Work::Amend { lane: at, changes }),
+                        Amended::Some => {
+                            if is_history {
+                                changes = last_of_each(versions(&changes).0);
+                            }
+                            return Some(Work::Amend { lane: at, changes });
+                        }
                         Amended::Nothing => {}
                         Amended::Lost => {
                             lane.refill(lane.generation);
@@ -497,10 +528,15 @@ impl Feed {
                 through = Through::No;
             }
             room -= entries.len();
+            let (entries, times) = match lane.is_history() {
+                true => versions(&entries),
+                false => (entries, Vec::new()),
+            };
             parts.push(StepLane {
                 lane: at,
                 generation: lane.generation,
                 entries,
+                times,
                 finish_fill: false,
             });
             cursors.push(cursor);
@@ -533,10 +569,14 @@ impl Feed {
                 take_log(arrangement, log.seq, round.until, usize::MAX, &mut entries)
             {
                 lane.stage = Stage::Live(Cursor::Log(Log { seq: next, ..log }));
+                if lane.is_history() {
+                    entries = last_of_each(versions(&entries).0);
+                }
                 parts.push(StepLane {
                     lane: at,
                     generation: lane.generation,
                     entries,
+                    times: Vec::new(),
                     finish_fill: true,
                 });
             }
@@ -569,7 +609,9 @@ impl Feed {
                 Stage::Amending(Cursor::Log(log)) => {
                     let mut rest = Vec::new();
                     let taken = take_log(arrangement, log.seq, until, self.step_rows, &mut rest);
-                    if log.whole_from <= until && matches!(taken, Some((_, Through::Yes))) {
+                    if log.whole_from.max(lane.whole_from) <= until
+                        && matches!(taken, Some((_, Through::Yes)))
+                    {
                         finishing.push(at);
                         worth = true;
                     }
@@ -660,6 +702,7 @@ impl Feed {
                     arrangement.seq_at(lane.delivered.lsn.min(lane.told)).or(Some(log.seq))
                 }
                 Stage::Live(_) => arrangement.seq_at(lane.delivered.lsn.min(lane.told)),
+                Stage::Filling(_) if lane.is_history() => arrangement.seq_at(lane.filled_from),
                 Stage::Filling(scan) | Stage::Amending(Cursor::Scan(scan)) => Some(scan.log_seq()),
                 Stage::Amending(Cursor::Log(log)) => Some(log.seq),
                 Stage::Held { lsn, .. } => arrangement.seq_at((*lsn).min(lane.told)),
@@ -674,7 +717,9 @@ impl Feed {
     pub fn wanted_page(&self, ready: impl Fn(usize) -> bool) -> Option<WantedPage> {
         self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(
             |(at, lane)| match &lane.stage {
-                Stage::Live(Cursor::Scan(scan)) => scan.wanted_page(at, lane.arrangement),
+                Stage::Live(Cursor::Scan(scan)) | Stage::Amending(Cursor::Scan(scan)) => {
+                    scan.wanted_page(at, lane.arrangement)
+                }
                 _ => None,
             },
         )
@@ -682,7 +727,9 @@ impl Feed {
 
     /// What was read for `wanted_page`; whether it is the last piece.
     pub fn give_page(&mut self, lane: usize, entries: Vec<Entry>, is_last: bool) {
-        if let Stage::Live(Cursor::Scan(scan)) = &mut self.lanes[lane].stage {
+        if let Stage::Live(Cursor::Scan(scan)) | Stage::Amending(Cursor::Scan(scan)) =
+            &mut self.lanes[lane].stage
+        {
             scan.give_page(entries, is_last);
         }
     }
@@ -705,6 +752,10 @@ impl Lane {
     /// Where the entries begin that a sink which has come to `lsn` is sent.
     pub(super) fn from(&self, lsn: Lsn) -> Lsn {
         if self.once { lsn } else { lsn.min(self.told) }
+    }
+
+    fn is_history(&self) -> bool {
+        self.rows.is_some_and(|rows| rows != self.arrangement)
     }
 
     fn refill(&mut self, generation: u64) {
@@ -735,6 +786,20 @@ impl Lane {
     fn is_live(&self) -> bool {
         matches!(self.stage, Stage::Live(_))
     }
+}
+
+/// What entries of a history's log say, and when each was committed.
+fn versions(entries: &[Entry]) -> (Vec<Entry>, Vec<i64>) {
+    entries.iter().filter_map(unpack_version).unzip()
+}
+
+/// A fill takes each key once: what it was meanwhile is no version of its own.
+fn last_of_each(versions: Vec<Entry>) -> Vec<Entry> {
+    let mut seen = HashSet::new();
+    let mut last: Vec<Entry> =
+        versions.into_iter().rev().filter(|entry| seen.insert(entry.key().to_vec())).collect();
+    last.reverse();
+    last
 }
 
 enum Taken {

@@ -74,6 +74,9 @@ pub(super) fn amend(
         Cursor::Scan(scan) => {
             scan.take(from, true, room, out);
             if scan.is_through() {
+                scan.go_on(from, applied);
+            }
+            if scan.is_through() {
                 *cursor = scan.following(from);
             }
             Amended::Some

@@ -59,6 +59,7 @@ impl World {
             .collect();
         let lanes = outputs.iter().map(|&output| LaneInit {
             arrangement: engine.output_arrangement(output),
+            rows: Some(engine.output_arrangement(output)),
             generation: 0,
             told: Lsn::ZERO,
             rebuild: false,
@@ -340,7 +341,14 @@ fn a_log_is_told_from_the_store_and_then_from_memory() {
         let log = engine.add_log(None);
         let mut store: Vec<Entry> = Vec::new();
         let mut stored = 0;
-        let init = LaneInit { arrangement: log, generation: 0, told: Lsn::ZERO, once: true };
+        let init = LaneInit {
+            arrangement: log,
+            rows: None,
+            generation: 0,
+            told: Lsn::ZERO,
+            rebuild: false,
+            once: true,
+        };
         let mut feed = Feed::new([init], 5);
         let fresh = Standing::Fresh { generation: 0, reaching: Lsn::ZERO };
         feed.opened(std::slice::from_ref(&fresh), &engine);

@@ -1,29 +1,22 @@
-//! The machine's part in events: which occurrences a change or a message makes, and how long they are kept.
+//! The machine's part in events: which occurrences a change or a message makes.
 //!
 //! An event's log is an arrangement that only grows. Its entries are made with the changes, in their order;
 //! those with look-ups wait for their transaction's end, since a look-up sees the rows as of the commit, and
 //! for the loads of the tables that they look into. What waits is stored as it is, so that a restart inside
 //! the transaction makes the same of it.
-//!
-//! An entry goes from the store when every sink of the event is durably past it. A sink that cannot say
-//! what is durable gets an hour more.
 
 use std::collections::VecDeque;
 
 use super::letters::Refused;
+use super::log::KeptLog;
 use super::machine::{Fault, Machine};
 use super::table::Stage;
 use super::{EventInit, News};
 use crate::engine::{
-    ArrangementId, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf, log_from,
+    Batch, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf, Version,
 };
 use crate::lsn::Lsn;
 use crate::value::Column;
-
-/// What a sink that cannot say what is durable may have lost.
-const FORGETFUL_SECONDS: u64 = 3600;
-/// Between two notes of where such a sink stands.
-const NOTE_SECONDS: u64 = 60;
 
 /// Of a change: how much of its versions is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +29,7 @@ pub(super) enum Known {
 
 pub(super) struct EventLog {
     pub(super) projection: usize,
-    pub(super) arrangement: ArrangementId,
+    pub(super) log: KeptLog,
     maker: EventMaker,
     table: Option<usize>,
     prefix: Option<String>,
@@ -45,34 +38,12 @@ pub(super) struct EventLog {
     pending: VecDeque<Pending>,
     /// So many of `pending`, the first ones, are in the store.
     stored_pending: usize,
-    /// The first commit of which the store has entries.
-    stored_from: Option<Lsn>,
-    /// All commits below have been passed.
-    passed: Lsn,
 }
 
 /// A change that waits to become an occurrence.
 struct Pending {
     moment: Moment,
     base: Vec<u8>,
-}
-
-/// Where a sink stood, and when.
-#[derive(Default)]
-pub(super) struct Notes(VecDeque<(u64, Lsn)>);
-
-impl Notes {
-    /// Where it stood an hour ago.
-    fn passed(&mut self, now: u64, at: Lsn) -> Lsn {
-        if self.0.back().is_none_or(|(noted, _)| now >= noted + NOTE_SECONDS) {
-            self.0.push_back((now, at));
-        }
-        let is_old = |note: &(u64, Lsn)| now >= note.0 + FORGETFUL_SECONDS;
-        while self.0.get(1).is_some_and(is_old) {
-            self.0.pop_front();
-        }
-        self.0.front().filter(|note| is_old(note)).map_or(Lsn::ZERO, |(_, lsn)| *lsn)
-    }
 }
 
 impl EventLog {
@@ -84,15 +55,13 @@ impl EventLog {
         lookups.dedup();
         let log = Self {
             projection,
-            arrangement: engine.add_log(last.as_ref()),
+            log: KeptLog::new(engine.add_log(last.as_ref()), stored_from),
             maker,
             table,
             prefix,
             lookups,
             stored_pending: pending.len(),
             pending,
-            stored_from,
-            passed: Lsn::ZERO,
         };
         (log, rows_of)
     }
@@ -135,8 +104,8 @@ impl Machine {
     pub(super) fn occurred(
         &mut self,
         table: usize,
-        old: Option<&Entry>,
-        new: Option<&Entry>,
+        old: &Version,
+        new: &Version,
         known: Known,
     ) -> Result<(), RowError> {
         let mut taken = false;
@@ -156,8 +125,8 @@ impl Machine {
         if !taken {
             let unmatched = &mut self.unmatched[table];
             match (old, new) {
-                (None, _) => unmatched.insert += 1,
-                (_, None) => unmatched.delete += 1,
+                (Version::None, _) => unmatched.insert += 1,
+                (_, Version::None) => unmatched.delete += 1,
                 _ => unmatched.update += 1,
             }
         }
@@ -201,7 +170,7 @@ impl Machine {
         let Pending { moment, base } = pending;
         match log.maker.make(&self.engine, base, moment)? {
             Made::Entry(entry) => {
-                self.engine.arrangement_mut(log.arrangement).append(&entry);
+                self.engine.arrangement_mut(log.log.arrangement).append(&entry);
                 Ok(true)
             }
             Made::Nothing => Ok(false),
@@ -221,7 +190,7 @@ impl Machine {
             if log.pending.is_empty() || !log.lookups.iter().all(is_live) {
                 continue;
             }
-            let rows_of = self.rows_of[log.arrangement];
+            let rows_of = self.rows_of[log.log.arrangement];
             while let Some(pending) = self.events[at].pending.pop_front() {
                 let log = &mut self.events[at];
                 if log.stored_pending > 0 {
@@ -257,54 +226,40 @@ impl Machine {
         self.tell(News { projection, key, lsn, notice });
     }
 
-    /// What of the logs the store does not have yet, but for what every sink has already.
-    pub(super) fn store_events(&mut self, batch: &mut crate::engine::Batch) {
-        for log in &mut self.events {
-            let arrangement = &self.engine.arrangements()[log.arrangement];
-            let rows_of = self.rows_of[log.arrangement];
-            let changes = arrangement.changes_from(self.stored[log.arrangement]);
-            let changes = changes.expect("the log is never cut before the store has it");
-            for entry in changes.filter(|entry| entry.lsn() >= log.passed) {
-                log.stored_from.get_or_insert(entry.lsn());
-                batch.entries.push((rows_of, entry.clone()));
+    /// What of the logs the store does not have yet.
+    pub(super) fn store_logs(&mut self, batch: &mut Batch) {
+        for event in &mut self.events {
+            let arrangement = event.log.arrangement;
+            let rows_of = self.rows_of[arrangement];
+            event.log.store(&self.engine, rows_of, &mut self.stored[arrangement], batch);
+            for pending in event.pending.range(event.stored_pending..) {
+                event.log.stored_from.get_or_insert(pending.moment.lsn);
+                batch.entries.push((rows_of, pending.entry(&event.maker)));
             }
-            self.stored[log.arrangement] = arrangement.next_seq();
-            for pending in log.pending.range(log.stored_pending..) {
-                log.stored_from.get_or_insert(pending.moment.lsn);
-                batch.entries.push((rows_of, pending.entry(&log.maker)));
-            }
-            log.stored_pending = log.pending.len();
-            if !log.lookups.is_empty() {
-                let name = pending_fact(&self.projections[log.projection].name);
-                match log.pending.front() {
-                    Some(first) => batch.fact(name, log.maker.key(first.moment)),
+            event.stored_pending = event.pending.len();
+            if !event.lookups.is_empty() {
+                let name = pending_fact(&self.projections[event.projection].name);
+                match event.pending.front() {
+                    Some(first) => batch.fact(name, event.maker.key(first.moment)),
                     None => batch.remove_fact(name),
                 }
             }
         }
+        for history in &mut self.histories {
+            let arrangement = history.log.arrangement;
+            let rows_of = self.rows_of[arrangement];
+            history.log.store(&self.engine, rows_of, &mut self.stored[arrangement], batch);
+        }
     }
 
-    /// Forgets what every sink has, `now` being seconds of any clock.
-    pub(super) fn pass_events(&mut self, now: u64) {
-        for log in &mut self.events {
-            let mut passed = Lsn::MAX;
-            for sink in &mut self.sinks {
-                let Some(at) = sink.feed.passed(log.arrangement) else { continue };
-                let at = match sink.forgetful {
-                    true => sink.notes.entry(log.arrangement).or_default().passed(now, at),
-                    false => at,
-                };
-                passed = passed.min(at);
-            }
-            log.passed = log.passed.max(passed);
-            if let Some(from) = log.stored_from.filter(|from| *from < log.passed) {
-                let rows_of = self.rows_of[log.arrangement];
-                self.batch.passed.push((rows_of, log_from(from)..log_from(log.passed)));
-                let pending = log.pending.front().map(|first| first.moment.lsn);
-                let arrangement = &self.engine.arrangements()[log.arrangement];
-                let newest = arrangement.last_change();
-                log.stored_from = (newest >= log.passed || pending.is_some()).then_some(log.passed);
-            }
+    /// Forgets what every lane has, `now` being seconds of any clock.
+    pub(super) fn pass_logs(&mut self, now: u64) {
+        let events = self.events.iter_mut().map(|of| (&mut of.log, !of.pending.is_empty()));
+        let histories = self.histories.iter_mut().map(|of| (&mut of.log, false));
+        for (log, more) in events.chain(histories) {
+            let keys = log.pass(&self.engine, &mut self.sinks, now, more);
+            let rows_of = self.rows_of[log.arrangement];
+            self.batch.passed.extend(keys.map(|keys| (rows_of, keys)));
         }
     }
 }
@@ -317,17 +272,56 @@ pub fn pending_fact(event: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::KindPart;
+    use crate::lsn::Lsn;
+    use crate::sql::event::{Of, Texts, compile};
+    use crate::sql::query::Schema;
+
+    fn maker(place: (usize, usize)) -> EventMaker {
+        let texts = Texts { when: Some("content <> ''"), data: "content, length(content) AS n" };
+        let event = compile(Of::Message, texts, &Schema::default(), &[]).expect("sound");
+        EventMaker::new(event, vec![KindPart::Text("said:".into()), KindPart::Column(1)], place)
+    }
 
     #[test]
-    fn a_forgetful_sink_has_passed_what_it_had_an_hour_ago() {
-        let mut notes = Notes::default();
-        assert_eq!(notes.passed(0, Lsn(10)), Lsn::ZERO);
-        assert_eq!(notes.passed(30, Lsn(20)), Lsn::ZERO);
-        assert_eq!(notes.passed(60, Lsn(30)), Lsn::ZERO);
-        assert_eq!(notes.passed(3_599, Lsn(40)), Lsn::ZERO);
-        assert_eq!(notes.passed(3_600, Lsn(40)), Lsn(10));
-        assert_eq!(notes.passed(3_660, Lsn(50)), Lsn(30));
-        assert_eq!(notes.passed(20_000, Lsn(60)), Lsn(50));
-        assert!(notes.0.len() < 4);
+    fn what_waits_comes_back_from_the_store_as_it_was() {
+        let maker = maker((0, 1));
+        let moment = Moment { lsn: Lsn(7), committed_at: -5, change: 3 };
+        let base = maker.of_message("p", b"text").expect("text");
+        let waiting = Pending { moment, base };
+        let entry = waiting.entry(&maker);
+        assert_eq!((entry.leaf(), entry.key()), (RAW, maker.key(moment).as_slice()));
+        let back = Pending::read(&entry).expect("it is one");
+        assert_eq!((back.moment, back.base), (waiting.moment, waiting.base));
+        assert!(Pending::read(&Entry::row(Lsn(7), b"k", b"short")).is_none());
+    }
+
+    #[test]
+    fn keys_grow_with_the_changes_and_differ_between_events() {
+        let makers = [maker((0, 2)), maker((1, 2))];
+        let mut keys = Vec::new();
+        for (lsn, change) in [(7, 1), (7, 2), (7, 300), (8, 1)] {
+            let moment = Moment { lsn: Lsn(lsn), committed_at: 0, change };
+            keys.extend(makers.iter().map(|maker| maker.key(moment)));
+        }
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+    }
+
+    #[test]
+    fn a_message_is_made_taken_or_refused() {
+        let (maker, engine) = (maker((0, 1)), Engine::default());
+        let moment = Moment { lsn: Lsn(7), committed_at: 0, change: 1 };
+        let made = |content: &[u8]| {
+            let base = maker.of_message("p", content).expect("text");
+            (maker.is_taken(&base).expect("whole"), maker.make(&engine, base, moment))
+        };
+        assert!(matches!(made(b""), (Some(false), Ok(Made::Nothing))));
+        let (Some(true), Ok(Made::Entry(entry))) = made(b"abc") else { panic!("an occurrence") };
+        let key = crate::value::key_text(
+            maker.columns().iter().map(|c| &c.ty),
+            entry.value().expect("a row"),
+        );
+        assert_eq!(key, "0/7|1|said:3|2000-01-01 00:00:00+00|abc|3");
+        assert!(maker.of_message("p", b"\xff").is_err());
     }
 }

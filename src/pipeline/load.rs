@@ -384,6 +384,7 @@ impl Machine {
         self.engine.wake(&woken, Lsn(self.position.lsn.0 - 1))?;
         self.make_pending()?;
         self.gather_told();
+        self.begin_histories(&loading);
         // From here on the connection's own descriptions count, not the backlog's last ones.
         for route in self.routes.values_mut().filter(|route| loading.contains(&route.table)) {
             route.forget();

@@ -14,13 +14,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::deliver::News;
 use super::doubt::RowKey;
-use super::events::{EventLog, Known, Notes};
+use super::events::{EventLog, Known};
+use super::history::{History, HistoryInit};
 use super::letters::Letters;
 use super::load::{LOAD_FACT, Load};
+use super::log::Notes;
 use super::table::{Route, Routes, Stage, Table};
 use crate::engine::{
     ArrangementId, Batch, Engine, Entry, EventMaker, Leaf, Moment, OutputId, RowBuffer, RowError,
-    RowsOf, TableId, TableLayout, Told,
+    RowsOf, TableId, TableLayout, Told, Version,
 };
 use crate::lsn::Lsn;
 use crate::output::{Feed, LaneInit, Progress};
@@ -104,6 +106,8 @@ pub struct SinkInit {
     pub projections: Vec<usize>,
     /// By lane: a refused row halts the projection there.
     pub halts: Vec<bool>,
+    /// By lane: the sink keeps a history.
+    pub histories: Vec<bool>,
     /// By lane: the last generation that was begun.
     pub generations: Vec<u64>,
     /// By lane: what became of changes before it is known.
@@ -137,6 +141,7 @@ pub struct MachineInit {
     pub tables: Vec<TableInit>,
     pub projections: Vec<ProjectionInit>,
     pub events: Vec<EventInit>,
+    pub histories: Vec<HistoryInit>,
     pub sinks: Vec<SinkInit>,
     pub position: Position,
     pub committed_at: i64,
@@ -187,6 +192,9 @@ pub struct Machine {
     pub(super) xid: u32,
     pub(super) projections: Vec<Projection>,
     pub(super) events: Vec<EventLog>,
+    pub(super) histories: Vec<History>,
+    /// When the newest version was committed.
+    pub(super) versions_at: i64,
     /// The change that is being applied.
     pub(super) moment: Moment,
     pub(super) sinks: Vec<Sink>,
@@ -269,18 +277,31 @@ impl Machine {
             let name = init.name.clone();
             let (log, rows) = EventLog::new(init, &mut engine, projections.len());
             rows_of.push(rows);
-            let (arrangement, tables) = (log.arrangement, log.tables());
+            let (arrangement, tables) = (log.log.arrangement, log.tables());
             projections.push(Projection { name, output: None, arrangement, tables });
             events.push(log);
         }
+        let mut histories = Vec::new();
+        for init in init.histories {
+            let inside = position.inside.map(|inside| inside.commit_lsn);
+            rows_of.push(init.rows_of);
+            histories.push(History::new(&init, &mut engine, inside));
+        }
+        let history_of = |projection: usize| {
+            let of = histories.iter().find(|history| history.projection == projection);
+            of.map(|history| history.log.arrangement)
+        };
         let sinks = init.sinks.into_iter().map(|sink| {
             let of = sink.projections.iter().map(|&at| &projections[at]);
             let lanes = of.enumerate().map(|(lane, projection)| {
                 // A projection that a refused row has halted begins with that row again.
                 let refused = sink.letters.iter().filter(|letter| letter.lane == lane);
                 let refused = refused.map(|letter| letter.lsn).min();
+                let at = sink.projections[lane];
+                let history = history_of(at).filter(|_| sink.histories[lane]);
                 LaneInit {
-                    arrangement: projection.arrangement,
+                    arrangement: history.unwrap_or(projection.arrangement),
+                    rows: projection.output.map(|_| projection.arrangement),
                     once: projection.output.is_none() && sink.forgetful,
                     generation: sink.generations[lane],
                     told: refused
@@ -323,6 +344,8 @@ impl Machine {
             xid: 0,
             projections,
             events,
+            histories,
+            versions_at: init.committed_at,
             moment: Moment { lsn: position.lsn, committed_at: init.committed_at, change: 0 },
             sinks,
             load: init.load.map(Load::new),
@@ -404,6 +427,7 @@ impl Machine {
                 // What a replay has gathered is of other commits.
                 self.commit_of(&live, commit_lsn)?;
                 self.make_pending()?;
+                self.remember_versions(commit_lsn, commit_time);
                 self.position = Position { lsn: end_lsn, inside: None };
                 self.progress = Progress { applied: end_lsn, committed_at: commit_time };
                 self.transactions_total += 1;
@@ -560,9 +584,9 @@ impl Machine {
                     return Err(RowError::Equal);
                 }
                 let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
-                let new = has_events.then(|| entry.clone());
+                let new = Version::known(has_events.then(|| entry.clone()));
                 self.engine.put(id, entry)?;
-                (None, new, Known::Both)
+                (Version::None, new, Known::Both)
             }
             Change::Update { before, new, .. } => {
                 counts.update += 1;
@@ -600,9 +624,9 @@ impl Machine {
                     }
                 }
                 let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
-                let new = has_events.then(|| entry.clone());
+                let new = Version::known(has_events.then(|| entry.clone()));
                 self.engine.put(id, entry)?;
-                (old, new, known)
+                (Version::known(old), new, known)
             }
             Change::Delete { before, .. } => {
                 counts.delete += 1;
@@ -618,11 +642,11 @@ impl Machine {
                     load.forget(&row);
                 }
                 self.engine.delete(id, lsn, &self.old_key)?;
-                (old, None, known)
+                (Version::known(old), Version::None, known)
             }
             Change::Truncate { .. } => unreachable!("a TRUNCATE is not a row's change"),
         };
-        if has_events { self.occurred(at, old.as_ref(), new.as_ref(), known) } else { Ok(()) }
+        if has_events { self.occurred(at, &old, &new, known) } else { Ok(()) }
     }
 
     pub(super) fn tell(&mut self, news: News) {

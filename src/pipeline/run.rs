@@ -18,6 +18,7 @@ mod engine_thread;
 mod events;
 pub(crate) mod explain;
 mod facts;
+mod histories;
 mod link;
 mod load_task;
 mod look;

@@ -150,6 +150,7 @@ fn translate(step: &output::Step) -> Step {
     let parts = step.lanes.iter().map(|part| StepProjection {
         projection: part.lane,
         entries: part.entries.clone(),
+        times: part.times.clone(),
         generation: part.generation,
         finish_fill: part.finish_fill,
     });

@@ -97,8 +97,10 @@ pub struct Step {
 pub struct StepProjection {
     /// Position in the list given to the sink.
     pub projection: usize,
-    /// Each key at most once.
+    /// Each key at most once, but for a history.
     pub entries: Vec<Entry>,
+    /// Of a history: when each entry was committed. Then a key may have several entries, in their order.
+    pub times: Vec<i64>,
     /// The generation to put into the watermark.
     pub generation: u64,
     /// Makes the filled generation the current one.

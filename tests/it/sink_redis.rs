@@ -139,6 +139,7 @@ fn step(position: u64, entries: Vec<Entry>) -> Step {
 /// A settled step of several projections.
 fn steps(position: u64, parts: Vec<Vec<Entry>>) -> Step {
     let part = |(projection, entries)| StepProjection {
+        times: Vec::new(),
         projection,
         entries,
         generation: 1,

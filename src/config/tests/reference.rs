@@ -32,10 +32,10 @@ fn what_is_commented_out_in_the_reference_is_valid_too() {
     let missing = ["ca_file", "password_file", "token_file"].map(|key| {
         format!("the file of `{key}` cannot be read: No such file or directory (os error 2)")
     });
-    let expected = missing.iter().map(String::as_str).chain([
-        "[sink.search.elasticsearch] has both an `api_key` and a user or password",
-        "`history` is a table that this version does not maintain",
-    ]);
+    let expected = missing
+        .iter()
+        .map(String::as_str)
+        .chain(["[sink.search.elasticsearch] has both an `api_key` and a user or password"]);
     assert_eq!(refusals, expected.collect());
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::bind::{Bound, Rows, Unbound};
 use super::facts;
 use super::start::{Kept, StartError};
@@ -14,7 +16,7 @@ use crate::engine::{
     Batch, EVENT_COLUMNS, EVENT_KEY, Entry, EventMaker, KindPart, RowsOf, event_columns, gap_entry,
 };
 use crate::lsn::Lsn;
-use crate::pipeline::{EventInit, pending_fact};
+use crate::pipeline::{EventInit, pending_fact, told_fact};
 use crate::source::catalog::{Catalog, Kind, TableName};
 use crate::sql::event::{self, Event, Of, Part, Texts};
 use crate::sql::query;
@@ -160,12 +162,24 @@ impl Question {
     }
 }
 
+/// Where an event's log lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct EventFact {
+    rows_of: RowsOf,
+    /// Of the data: entries of another are of another event.
+    shape: String,
+    /// It was not followed for a while.
+    missed: bool,
+}
+
 /// What decides where a log goes on.
 pub(super) struct Since<'a> {
     /// Tables, as people name them, of which a load begins: nobody knows what has happened to them.
     pub(super) loaded: &'a [String],
-    /// The slot has not been followed until now.
-    pub(super) is_slot_new: bool,
+    /// The state says nothing: it is new, or was lost, or does not belong to the slot.
+    pub(super) is_state_new: bool,
+    /// The slot was there before.
+    pub(super) is_slot_known: bool,
     pub(super) position: Lsn,
     pub(super) committed_at: i64,
 }
@@ -188,20 +202,33 @@ pub(super) fn inits(
     for (at, (bound, event)) in events.iter().enumerate() {
         let Some(definition) = bound.projection.event() else { continue };
         let name = bound.projection.name.clone();
-        let fact: Option<RowsOf> = facts::read(store, &facts::event(&name))?;
-        let rows_of = fact.unwrap_or_else(|| kept.new_rows_of());
-        facts::set(batch, facts::event(&name), &rows_of);
+        let shape =
+            format!("{:?}", event.columns.iter().map(|c| (&c.name, &c.ty)).collect::<Vec<_>>());
+        let fact: Option<EventFact> = facts::read(store, &facts::event(&name))?;
+        let known = fact.is_some();
+        let missed = fact.as_ref().is_some_and(|fact| fact.missed);
+        let (same, other) = match fact {
+            Some(fact) if fact.shape == shape => (Some(fact.rows_of), None),
+            fact => (None, fact),
+        };
+        let dropped = match &other {
+            Some(fact) => drop_log(bound, fact.rows_of, store, batch)?,
+            None => false,
+        };
+        let rows_of = same.unwrap_or_else(|| kept.new_rows_of());
+        facts::set(batch, facts::event(&name), &EventFact { rows_of, shape, missed: false });
         let (table, prefix) = match (event.of, &definition.of) {
             (Of::Message, EventSource::Message { prefix }) => (None, Some(prefix.clone())),
             (Of::Table(table), _) => (Some(table), None),
             (Of::Message, EventSource::Table { .. }) => continue,
         };
         let mut log = Stored::read(store, &name, rows_of)?;
-        let is_missing = match table {
+        let is_unknown = match table {
             Some(table) => since.loaded.contains(&table_names[table]),
-            None => since.is_slot_new,
+            None => since.is_state_new,
         };
-        if is_missing && fact.is_some() {
+        let had_begun = known || (since.is_state_new && since.is_slot_known);
+        if dropped || missed || (is_unknown && had_begun) {
             tracing::warn!(event = name, at = %since.position, "occurrences may be missing before here");
             let gap = gap_entry(event.columns.len(), since.position, since.committed_at);
             log.add(gap, rows_of, batch);
@@ -220,6 +247,31 @@ pub(super) fn inits(
         });
     }
     Ok(inits)
+}
+
+/// The log of an event whose data has changed goes; whether it had what not every sink has.
+fn drop_log(
+    bound: &Bound<'_>,
+    rows_of: RowsOf,
+    store: &Store,
+    batch: &mut Batch,
+) -> Result<bool, state::Error> {
+    let name = &bound.projection.name;
+    batch.dropped.push(rows_of);
+    batch.remove_fact(pending_fact(name));
+    let Some(last) = store.last_row(rows_of, None)? else { return Ok(false) };
+    for (sink, _) in &bound.projection.targets {
+        let told = store.fact(&told_fact(&format!("{sink}/{name}")))?;
+        if Lsn(facts::number(told.as_deref())) <= last.lsn() {
+            tracing::warn!(
+                event = name,
+                sink,
+                "the event's data has changed: what the sink lacks is dropped"
+            );
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What the store has of a log.
@@ -279,15 +331,22 @@ pub(super) fn unbound<'a>(
 /// What is remembered of events that are no longer configured goes.
 pub(super) fn forget_unused(
     config: &Config,
+    bound: &[Bound<'_>],
     store: &Store,
     batch: &mut Batch,
 ) -> Result<(), state::Error> {
     for (name, _) in store.facts(&facts::event(""))? {
+        let fact: Option<EventFact> = facts::read(store, &facts::event(&name))?;
         if config.projections.iter().any(|of| of.event().is_some() && of.name == name) {
+            // It stands apart, and what happens meanwhile is not told.
+            if let Some(fact) = fact
+                && bound.iter().all(|bound| bound.projection.name != name)
+            {
+                facts::set(batch, facts::event(&name), &EventFact { missed: true, ..fact });
+            }
             continue;
         }
-        let rows_of: Option<RowsOf> = facts::read(store, &facts::event(&name))?;
-        batch.dropped.extend(rows_of);
+        batch.dropped.extend(fact.map(|fact| fact.rows_of));
         batch.remove_fact(facts::event(&name));
         batch.remove_fact(pending_fact(&name));
     }

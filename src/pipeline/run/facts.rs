@@ -7,6 +7,7 @@
 //! table/NAME            how a table was kept
 //! output/PROJECTION     where a projection's own rows lie
 //! event/EVENT           where an event's log lies
+//! history/PROJECTION    where the log of a projection's versions lies
 //! pending/EVENT         from which key on its occurrences wait for the end of their transaction
 //! load                  a load that is not over
 //! chunk/ID              a chunk of it that is durable: the position its snapshot had seen
@@ -185,6 +186,10 @@ pub(super) fn output(projection: &str) -> String {
 
 pub(super) fn event(event: &str) -> String {
     format!("event/{event}")
+}
+
+pub(super) fn history(projection: &str) -> String {
+    format!("history/{projection}")
 }
 
 pub(super) fn chunk(id: u32) -> String {

@@ -12,7 +12,7 @@ use super::bind::{self, Bound};
 use super::events::{self, Since};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::look::{self, Details};
-use super::{check, queries};
+use super::{check, histories, queries};
 use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
@@ -138,7 +138,7 @@ pub(super) async fn prepare(
         tracing::error!(projection, why, "the projection stays as it is");
     }
     distrust_apart(&apart, store)?;
-    let Standing { stored, slot: slot_at } =
+    let Standing { stored, slot: slot_at, is_slot_known } =
         keep_or_forget(config, params, store, &catalog, cancel).await?;
     let used = used_tables(config, &catalog)?;
     forget_unused(config, &bound, store)?;
@@ -183,10 +183,12 @@ pub(super) async fn prepare(
     let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
     let since = Since {
         loaded: &loaded,
-        is_slot_new: stored.is_none(),
+        is_state_new: stored.is_none(),
+        is_slot_known,
         position: load.as_ref().map_or(position.lsn, |(load, _)| load.from.max(position.lsn)),
         committed_at,
     };
+    let histories = histories::inits(&bound, since.position, &mut kept, store, &mut batch)?;
     let events = events::inits(&bound, &table_names, &since, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     for (used, fact) in used.iter().zip(kept.facts.iter().flatten()) {
@@ -201,6 +203,7 @@ pub(super) async fn prepare(
             tables,
             projections,
             events,
+            histories,
             sinks: sinks(config, &bound, store)?,
             position,
             committed_at,
@@ -269,6 +272,8 @@ struct Standing {
     /// `None`: all is to be loaded.
     stored: Option<Stored>,
     slot: Lsn,
+    /// It was there, or had been.
+    is_slot_known: bool,
 }
 
 /// Makes sure that slot and state belong together. Afterwards the slot exists.
@@ -306,7 +311,7 @@ async fn keep_or_forget(
             if ours.is_some_and(|ours| ours < confirmed) {
                 stored = forget(stored, "the slot has been acknowledged beyond the state");
             }
-            return Ok(Standing { stored, slot: confirmed });
+            return Ok(Standing { stored, slot: confirmed, is_slot_known: true });
         }
         slot::State::Foreign(why) => {
             return Err(StartError::SlotForeign { slot: name.clone(), why: why.to_string() });
@@ -314,6 +319,7 @@ async fn keep_or_forget(
         slot::State::Missing => stored.is_some().then(|| "is gone".to_owned()),
         slot::State::Lost(why) => Some(why),
     };
+    let is_slot_known = lost.is_some();
     if let Some(why) = lost {
         if config.source.on_slot_loss == OnSlotLoss::Stop {
             return Err(StartError::SlotLost { slot: name.clone(), why });
@@ -326,7 +332,7 @@ async fn keep_or_forget(
     }
     let created = slot::create(params, APPLICATION_NAME, name, Lifetime::Permanent, cancel).await?;
     tracing::info!(slot = name, at = %created.consistent_point, "slot created");
-    Ok(Standing { stored: None, slot: created.consistent_point })
+    Ok(Standing { stored: None, slot: created.consistent_point, is_slot_known })
 }
 
 fn forget(stored: Option<Stored>, why: &str) -> Option<Stored> {
@@ -382,7 +388,8 @@ fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<
             batch.remove_fact(facts::output(&name));
         }
     }
-    events::forget_unused(config, store, &mut batch)?;
+    events::forget_unused(config, bound, store, &mut batch)?;
+    histories::forget_unused(bound, store, &mut batch)?;
     for rows_of in &batch.dropped {
         batch.facts.push((format!("floor/{rows_of}"), None));
     }
@@ -630,18 +637,21 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             forgetful: sink.kind == SinkKind::Redis,
             projections: Vec::new(),
             halts: Vec::new(),
+            histories: Vec::new(),
             generations: Vec::new(),
             told: Vec::new(),
             rebuilds: Vec::new(),
             letters: Vec::new(),
         };
-        for (at, Bound { projection, .. }) in bound.iter().enumerate() {
+        for (at, of) in bound.iter().enumerate() {
+            let projection = of.projection;
             if !projection.targets.iter().any(|(name, _)| *name == sink.name) {
                 continue;
             }
             let lane = init.projections.len();
             let lane_name = format!("{}/{}", sink.name, projection.name);
             init.projections.push(at);
+            init.histories.push(histories::is_kept(of, &sink.name));
             init.halts.push(projection.on_error == OnError::Halt);
             let generation = store.fact(&format!("generation/{lane_name}"))?;
             init.generations.push(facts::number(generation.as_deref()));

@@ -1,4 +1,4 @@
-//! The table of an event. It is made where it is missing, and only ever grows: no fill takes its place.
+//! The table of an event, or of a history. It is made where it is missing, and only ever grows: no fill takes its place.
 
 use super::connection::Connection;
 use super::error::sink_error;
@@ -12,7 +12,7 @@ pub(super) async fn ensure(
     projection: &SinkProjection,
     owner: &str,
 ) -> Result<(), SinkError> {
-    let failed = |error| sink_error("create the table of an event", error);
+    let failed = |error| sink_error("create a table that grows", error);
     match swap::target(connection, table, projection, owner).await? {
         Some(found) if found.serves(table) => Ok(()),
         Some(found) if found.would_serve_with_more(table) => {

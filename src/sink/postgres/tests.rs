@@ -33,6 +33,7 @@ fn table(columns: &[(&str, Type, &str)], key: Vec<usize>) -> Table {
         schema: "public".into(),
         table: "t".into(),
         indexes: Vec::new(),
+        history: None,
         place: Place::default(),
     };
     Table::new(0, &projection, &target, columns.iter().map(stored).collect(), Nulls::InKeys)

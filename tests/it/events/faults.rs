@@ -155,3 +155,21 @@ async fn a_lost_slot_leaves_a_gap_that_is_told() {
     let ours = world.name("ticked");
     assert_eq!(types, [ours.as_str(), "readside.gap", ours.as_str()]);
 }
+
+#[tokio::test]
+async fn a_transaction_that_a_kill_cuts_is_told_whole_and_once() {
+    let world = World::new(TICKS).await;
+    world.execute("INSERT INTO ticks SELECT i, 0 FROM generate_series(51, 12000) AS i").await;
+    let mut daemon = Daemon::start(&config(&world));
+    daemon.wait_ready().await;
+    for round in 1..=2 {
+        world.execute("UPDATE ticks SET n = n + 1").await;
+        let labels = [("table", "public.ticks"), ("op", "update")];
+        let some = f64::from(round) * 2000.0;
+        until_metric(&daemon, "readside_changes_total", &labels, |count| count >= some).await;
+        daemon.kill9();
+        daemon.restart();
+        daemon.wait_ready().await;
+    }
+    whole(&world, &mut daemon).await;
+}

@@ -2,6 +2,7 @@
 
 mod basics;
 mod faults;
+mod history;
 mod outbox;
 
 use redis::AsyncCommands;

@@ -160,6 +160,7 @@ fn config(url: &str) -> SinkConfig {
 fn step(position: u64, entries: Vec<Entry>) -> Step {
     Step {
         projections: vec![StepProjection {
+            times: Vec::new(),
             projection: 0,
             entries,
             generation: 1,

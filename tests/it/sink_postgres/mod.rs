@@ -123,6 +123,7 @@ fn target(schema: &str, table: &str, indexes: &[&str]) -> Target {
         schema: schema.into(),
         table: table.into(),
         indexes: indexes.iter().map(|text| text.to_string()).collect(),
+        history: None,
         place: Place::default(),
     })
 }
@@ -191,6 +192,7 @@ fn tombstone(projection: &SinkProjection, key: &[&str], lsn: u64) -> Entry {
 /// A settled step at this position.
 fn step(position: u64, projections: Vec<(usize, Vec<Entry>)>) -> Step {
     let part = |(projection, entries)| StepProjection {
+        times: Vec::new(),
         projection,
         entries,
         generation: 1,
