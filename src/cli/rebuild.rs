@@ -117,6 +117,7 @@ fn wait(http: &HttpConfig, projection: &str, ordered: &[OrderedSink]) -> anyhow:
             print(&format!("{projection}: rebuilt, {} rows", of.rows))?;
             return Ok(Outcome::Done);
         }
+        #[expect(clippy::disallowed_methods, reason = "progress is asked for now and then")]
         std::thread::sleep(POLL_PAUSE);
     }
 }

@@ -143,7 +143,7 @@ impl ElasticsearchAudit {
     /// The key of a document's id.
     fn key_of(&self, target: usize, id: &str) -> Option<Vec<u8>> {
         let SinkProjection { columns, key, .. } = &self.projection;
-        let template = self.projection.targets.iter().nth(target).and_then(|target| match target {
+        let template = self.projection.targets.get(target).and_then(|target| match target {
             Target::Elasticsearch(target) => target.id.as_ref(),
             Target::Postgres(_) | Target::Redis(_) => None,
         });

@@ -157,7 +157,7 @@ impl Audit for RedisAudit {
 
     async fn compare(&mut self, subjects: &[Subject]) -> Result<Vec<Difference<Fix>>, SinkError> {
         // By subject and place: what is expected there.
-        let mut wanted: Vec<(usize, Place, Option<Vec<Vec<u8>>>)> = Vec::new();
+        let mut wanted: Vec<(usize, Place, Texts)> = Vec::new();
         for (at, subject) in subjects.iter().enumerate() {
             let expected = match &subject.row {
                 Some(row) => expected(&self.plans[self.at], row).map_err(unreadable)?,
@@ -310,7 +310,9 @@ fn content(answer: Value) -> Option<Content> {
 }
 
 /// Where the row's entries are and what they hold; of a place that is known to hold nothing, `None`.
-type Expected = Vec<(Place, Option<Vec<Vec<u8>>>)>;
+type Expected = Vec<(Place, Texts)>;
+/// What an entry holds, in order; `None` where there is none.
+type Texts = Option<Vec<Vec<u8>>>;
 
 fn expected(plan: &Plan, entry: &Entry) -> Result<Expected, ValueError> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
@@ -329,7 +331,7 @@ fn expected(plan: &Plan, entry: &Entry) -> Result<Expected, ValueError> {
     Ok(all)
 }
 
-fn texts(plan: &Plan, target: &Target, row: &Row<'_>) -> Result<Option<Vec<Vec<u8>>>, ValueError> {
+fn texts(plan: &Plan, target: &Target, row: &Row<'_>) -> Result<Texts, ValueError> {
     Ok(match target.structure {
         Structure::Hash => {
             let mut texts = Vec::new();
