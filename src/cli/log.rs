@@ -24,6 +24,8 @@ pub(super) fn start(format: Format) {
         Err(error) => (EnvFilter::new(DEFAULT), Some(error)),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written (its disk is full) would be told by a panic.
+    let builder = builder.log_internal_errors(false);
     let started = match format {
         Format::Human => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -3,6 +3,7 @@
 //! Sans-I/O: rows in, changed rows out; no task, no clock, no client.
 
 mod arrangement;
+mod arrivals;
 mod batch;
 mod change;
 mod delta;
@@ -25,6 +26,7 @@ mod tests;
 mod view;
 
 pub use arrangement::{Arrangement, Forgotten};
+pub use arrivals::Arrivals;
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
 pub use event::{

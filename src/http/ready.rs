@@ -29,9 +29,11 @@ pub(super) fn reasons(status: &Status, lanes: &[LaneName]) -> Vec<String> {
     reasons
 }
 
-fn of_source(source: &SourceStatus) -> Option<String> {
+fn of_source(source: &SourceStatus) -> impl Iterator<Item = String> {
     let why = source.error.as_deref().unwrap_or("not connected yet");
-    (!source.connected).then(|| format!("source: not streaming: {why}"))
+    let away = (!source.connected).then(|| format!("source: not streaming: {why}"));
+    let alarm = source.wal_alarm.as_ref().map(|alarm| format!("source: {alarm}"));
+    away.into_iter().chain(alarm)
 }
 
 fn of_projection(projection: &ProjectionStatus, load: Option<&LoadStatus>) -> Option<String> {
@@ -68,6 +70,9 @@ fn of_lane(lane: &LaneName, status: &Status) -> Option<String> {
         return None;
     }
     match stands {
+        LaneStatus { error: Some(why), .. } => {
+            Some(format!("sink {sink}: projection {projection} stands still: {why}"))
+        }
         LaneStatus { state: LaneState::Halted, .. } => {
             Some(format!("sink {sink}: projection {projection} is halted by a refused row"))
         }

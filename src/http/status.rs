@@ -42,7 +42,13 @@ pub struct SourceStatus {
     /// Of the last transaction applied.
     pub committed_at: Option<Time>,
     pub lag_bytes: u64,
+    /// WAL that the server keeps for the slot.
     pub retained_bytes: u64,
+    pub wal_budget_bytes: u64,
+    /// Our part of it is near the budget or above.
+    pub wal_alarm: Option<String>,
+    /// The transaction that makes the server keep it, where it is not we.
+    pub wal_held_by: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -85,6 +91,8 @@ pub enum ProjectionState {
 pub struct LaneStatus {
     pub sink: String,
     pub state: LaneState,
+    /// What stands in its way in this sink.
+    pub error: Option<String>,
     #[serde(serialize_with = "text")]
     pub lsn: Lsn,
     pub settled: bool,

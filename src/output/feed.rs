@@ -1,69 +1,27 @@
 //! One sink's feed: what it is told next.
 //!
-//! Work goes in *rounds*. A round has a target, the position applied when it began, and brings every
-//! live lane of the sink from where it stands to exactly that position: each key that changed on the
-//! way at most once, in the version of the target (P4). A round that fits into one step is one
+//! Work goes in *rounds* (`round`). A round has a target, the position applied when it began, and brings
+//! every live lane of the sink from where it stands to exactly that position: each key that changed on
+//! the way at most once, in the version of the target (P4). A round that fits into one step is one
 //! consistent step; a larger one is a series of unsettled steps closed by a settled one (P1).
 //!
 //! A lane whose sink keeps a history reads the log of its projection's versions in place of the rows, and is
 //! told every one of them; it is filled from the rows.
 //!
-//! Lanes that are being filled stand apart until so little is missing that the next settled step can
-//! take them in.
+//! Lanes that are being filled (`fill`) stand apart until so little is missing that the next settled step
+//! can take them in.
+
+mod fill;
+mod round;
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::lane::{Cursor, LaneState, Log, Scan, Stage, Standing, Through, WantedPage, take_log};
-use super::portion::{Amended, amend, has_entries, take};
-use crate::engine::{ArrangementId, Engine, Entry, unpack_version};
+use self::round::{Round, Taken, has_entries};
+use super::lane::{Cursor, LaneState, Stage, Standing, WantedPage};
+use super::work::{Step, Work};
+
+use crate::engine::{ArrangementId, Arrivals, Engine, Entry, unpack_version};
 use crate::lsn::Lsn;
-
-/// Rows of a fill go in larger portions than steps: nobody sees them as a state of any position, so only
-/// other lanes' waiting bounds them.
-const FILL_STEPS: usize = 5;
-
-/// What a sink is to do next. Lanes are named by their position in the feed.
-#[derive(Debug, Clone)]
-pub enum Work {
-    BeginFill {
-        lane: usize,
-        generation: u64,
-    },
-    Fill {
-        lane: usize,
-        rows: Vec<Entry>,
-    },
-    EndFill {
-        lane: usize,
-    },
-    Amend {
-        lane: usize,
-        changes: Vec<Entry>,
-    },
-    Step(Step),
-    /// Break the connection off and open the sink again: what it was told cannot be completed.
-    Reopen,
-}
-
-/// See `sink::Step`, which it becomes.
-#[derive(Debug, Clone)]
-pub struct Step {
-    pub lanes: Vec<StepLane>,
-    pub position: Lsn,
-    pub reaching: Lsn,
-    pub committed_at: i64,
-    pub settled: bool,
-}
-
-#[derive(Debug, Clone)]
-pub struct StepLane {
-    pub lane: usize,
-    pub generation: u64,
-    pub entries: Vec<Entry>,
-    /// Of a history: when each entry was committed. A key may have several then, in their order.
-    pub times: Vec<i64>,
-    pub finish_fill: bool,
-}
 
 /// How far a lane's sink is known to have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +33,8 @@ pub struct Delivered {
 pub struct Feed {
     lanes: Vec<Lane>,
     step_rows: usize,
+    /// Of an unsettled step.
+    backlog_rows: usize,
     round: Option<Round>,
     /// Fills and steps take turns, so that neither waits for the whole of the other.
     fill_next: bool,
@@ -84,7 +44,7 @@ pub struct Feed {
     broken: bool,
 }
 
-pub(super) struct Lane {
+struct Lane {
     /// What changed: of rows, of an event, or of a history.
     arrangement: ArrangementId,
     /// What it is filled from; `None`: nothing fills it.
@@ -92,7 +52,7 @@ pub(super) struct Lane {
     stage: Stage,
     generation: u64,
     /// What the sink's watermark says, as far as is known.
-    pub(super) delivered: Delivered,
+    delivered: Delivered,
     /// No fill begins before the engine has passed what readers may have seen (P3).
     held_until: Lsn,
     /// While it is filled: the position at which the fill's scan began.
@@ -100,6 +60,7 @@ pub(super) struct Lane {
     /// What became of changes before it is known: which were refused, above all. A sink that stands
     /// further on has taken some of which its answer was lost; they are sent once more.
     told: Lsn,
+    hides_fills: bool,
     /// Keys whose rows are to be sent again though they have not changed.
     again: BTreeSet<Vec<u8>>,
     /// It is to be filled anew though nothing is wrong with it.
@@ -121,18 +82,21 @@ pub struct LaneInit {
     pub told: Lsn,
     /// A rebuild was asked for and is not over.
     pub rebuild: bool,
+    /// Readers see nothing of a fill before it is finished.
+    pub hides_fills: bool,
     /// Sent again, an entry would be there twice.
     pub once: bool,
 }
 
-struct Round {
-    until: Lsn,
-    committed_at: i64,
-    /// The lanes it brings forward; all live ones unless they stand at different positions and there
-    /// is too much for one step: then those that stand furthest behind.
-    members: Vec<usize>,
-    /// Lanes whose fill the round's last step finishes.
-    finishing: Vec<usize>,
+/// What there is of a lane's projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Those of the position applied.
+    Live,
+    /// What a load has read so far, of no one position.
+    Loading,
+    /// Its tables are not followed any more: it stays where it is.
+    Stopped,
 }
 
 /// How far the engine is.
@@ -144,15 +108,20 @@ pub struct Progress {
 }
 
 impl Feed {
-    pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
+    pub fn new(
+        lanes: impl IntoIterator<Item = LaneInit>,
+        step_rows: usize,
+        backlog_rows: usize,
+    ) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, rows, generation, told, rebuild, once }| Lane {
+            .map(|LaneInit { arrangement, rows, generation, told, rebuild, hides_fills, once }| Lane {
                 arrangement,
                 rows,
                 told,
                 again: BTreeSet::new(),
                 rebuild,
+                hides_fills,
                 once,
                 stage: Stage::Unknown,
                 generation,
@@ -165,6 +134,7 @@ impl Feed {
         Self {
             lanes,
             step_rows,
+            backlog_rows: backlog_rows.max(step_rows),
             round: None,
             fill_next: true,
             step_under_way: false,
@@ -190,6 +160,7 @@ impl Feed {
                     lane.delivered = Delivered { lsn: Lsn::ZERO, settled: false };
                     lane.stage = Stage::Held { lsn: Lsn::ZERO, reaching };
                 }
+                Standing::Blocked => lane.stage = Stage::Unknown,
                 Standing::Fresh { generation, reaching } => {
                     lane.refill(generation.max(lane.generation) + 1);
                     lane.held_until = reaching;
@@ -260,7 +231,11 @@ impl Feed {
         let of = &mut self.lanes[lane];
         match of.stage {
             // It is being done.
-            Stage::Fresh | Stage::Filling(_) | Stage::Amending(_) => {}
+            Stage::Fresh
+            | Stage::Following(_)
+            | Stage::Repeating(_)
+            | Stage::Filling(_)
+            | Stage::Amending(_) => {}
             _ => of.rebuild = true,
         }
         self.release(lane, None);
@@ -271,28 +246,29 @@ impl Feed {
         self.lanes[lane].rebuild
     }
 
-    /// The next work, or `None` when there is nothing to do before more is applied. `ready` tells
-    /// which lanes' projections are loaded and followed: the others stay where they are. `idle` asks
-    /// for a step even when only the position moved.
+    /// The next work, or `None` when there is nothing to do before more is applied. `rows` tells what
+    /// there is of each lane's projection. `idle` asks for a step even when only the position moved.
     pub fn next(
         &mut self,
         engine: &Engine,
         progress: Progress,
-        ready: impl Fn(usize) -> bool,
+        rows: impl Fn(usize) -> Rows,
         idle: bool,
     ) -> Option<Work> {
+        let ready = |lane| rows(lane) == Rows::Live;
         if self.broken {
             return Some(Work::Reopen);
         }
         if self.round.is_none() {
             self.begin_rebuilds(&ready);
             self.catch_up(engine, progress.applied, &ready);
+            self.follow_to_end(engine, progress.applied, &ready);
         }
         let fill_first = self.fill_next;
         self.fill_next = !fill_first;
         if fill_first
             && self.round.is_none()
-            && let Some(work) = self.next_fill(engine, progress, &ready)
+            && let Some(work) = self.next_fill(engine, progress, &rows)
         {
             return Some(work);
         }
@@ -306,7 +282,7 @@ impl Feed {
         }
         self.fill_next = true;
         // The fills that a round is to finish must not overtake its position.
-        if self.round.is_some() { None } else { self.next_fill(engine, progress, &ready) }
+        if self.round.is_some() { None } else { self.next_fill(engine, progress, &rows) }
     }
 
     /// Between two rounds, when the sink holds nothing unsettled.
@@ -338,292 +314,6 @@ impl Feed {
             }
         }
     }
-
-    fn next_fill(
-        &mut self,
-        engine: &Engine,
-        progress: Progress,
-        ready: &impl Fn(usize) -> bool,
-    ) -> Option<Work> {
-        let step_rows = self.step_rows;
-        for (at, lane) in self.lanes.iter_mut().enumerate() {
-            if !ready(at) {
-                continue;
-            }
-            let arrangement = &engine.arrangements()[lane.arrangement];
-            let Some(rows_of) = lane.rows else { continue };
-            let is_history = rows_of != lane.arrangement;
-            let rows_of = &engine.arrangements()[rows_of];
-            match &mut lane.stage {
-                Stage::Fresh if progress.applied < lane.held_until => {}
-                Stage::Fresh => {
-                    let Some(scan) = Scan::begin(rows_of, Lsn::ZERO, progress.applied) else {
-                        continue;
-                    };
-                    lane.filled_from = progress.applied;
-                    lane.stage = Stage::Filling(scan);
-                    return Some(Work::BeginFill { lane: at, generation: lane.generation });
-                }
-                Stage::Filling(scan) => {
-                    if !scan.is_through() {
-                        let mut rows = Vec::new();
-                        scan.take(rows_of, false, step_rows * FILL_STEPS, &mut rows);
-                        return Some(Work::Fill { lane: at, rows });
-                    }
-                    let cursor = if is_history {
-                        let cursor = Cursor::since(arrangement, lane.filled_from, progress.applied);
-                        let Some(cursor) = cursor else { continue };
-                        lane.whole_from = Lsn(rows_of.last_change().0 + 1);
-                        cursor
-                    } else {
-                        scan.following(rows_of)
-                    };
-                    lane.stage = Stage::Amending(cursor);
-                    return Some(Work::EndFill { lane: at });
-                }
-                Stage::Amending(cursor) => {
-                    let mut changes = Vec::new();
-                    match amend(
-                        cursor,
-                        arrangement,
-                        lane.filled_from,
-                        progress.applied,
-                        step_rows,
-                        &mut changes,
-                    ) {
-                        Amended::Some => {
-                            if is_history {
-                                changes = last_of_each(versions(&changes).0);
-                            }
-                            return Some(Work::Amend { lane: at, changes });
-                        }
-                        Amended::Nothing => {}
-                        Amended::Lost => {
-                            lane.refill(lane.generation);
-                            return self.next_fill(engine, progress, ready);
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        None
-    }
-
-    fn next_step(
-        &mut self,
-        engine: &Engine,
-        progress: Progress,
-        ready: &impl Fn(usize) -> bool,
-        idle: bool,
-    ) -> Taken {
-        if self.round.is_none() {
-            self.round = self.begin_round(engine, progress, ready, idle);
-        }
-        let whole_from = self.lanes.iter().map(Lane::whole_from).max().unwrap_or(Lsn::ZERO);
-        let cut = self.lanes.iter().any(|lane| lane.is_cut(engine));
-        if let Some(round) = self.round.as_mut() {
-            // A scan shows what is current: no position before the present one can be whole.
-            if cut || round.until < whole_from {
-                // One that is no longer followed has no present position.
-                if !round.members.iter().chain(&round.finishing).all(|&at| ready(at)) {
-                    return Taken::Broken;
-                }
-                (round.until, round.committed_at) = (progress.applied, progress.committed_at);
-            }
-            if round.until < whole_from {
-                return Taken::Nothing;
-            }
-        }
-        let Some(round) = &self.round else { return Taken::Nothing };
-        let until = round.until;
-        let committed_at = round.committed_at;
-        let mut taken = self.take_from(&round.members, engine, until);
-        if let Some((_, _, Through::No)) = taken {
-            // The watermarks of an unsettled step stay where they are, so its lanes stand at one position.
-            let members = self.furthest_behind(&round.members);
-            if members.len() < round.members.len() {
-                taken = self.take_from(&members, engine, until);
-                self.round.as_mut().expect("a round is under way").members = members;
-            }
-        }
-        let Some((mut lanes, cursors, through)) = taken else {
-            return if self.is_lost(engine) { Taken::Broken } else { Taken::Nothing };
-        };
-        for (part, cursor) in lanes.iter().zip(cursors) {
-            self.lanes[part.lane].stage = Stage::Live(cursor);
-        }
-        if through == Through::No {
-            // A scan may have looked at many rows and found none that changed; the step is empty then.
-            lanes.retain(|part| !part.entries.is_empty());
-            let position = lanes.first().map_or(until, |part| self.lanes[part.lane].delivered.lsn);
-            return Taken::Step(Step {
-                lanes,
-                position,
-                reaching: until,
-                committed_at,
-                settled: false,
-            });
-        }
-        let round = self.round.take().expect("a round is under way");
-        self.add_again(&mut lanes, engine, until);
-        lanes.extend(self.finish_fills(&round, engine));
-        Taken::Step(Step { lanes, position: until, reaching: until, committed_at, settled: true })
-    }
-
-    /// Rows that are to be sent again go with a settled step that has room for them. Of one that has
-    /// changed since, the newer version comes by itself.
-    fn add_again(&mut self, parts: &mut [StepLane], engine: &Engine, until: Lsn) {
-        let taken: usize = parts.iter().map(|part| part.entries.len()).sum();
-        let mut room = self.step_rows.saturating_sub(taken);
-        for part in parts {
-            let lane = &mut self.lanes[part.lane];
-            if lane.again.is_empty() {
-                continue;
-            }
-            let sent: BTreeSet<Vec<u8>> =
-                part.entries.iter().map(|entry| entry.key().to_vec()).collect();
-            lane.again.retain(|key| !sent.contains(key));
-            let arrangement = &engine.arrangements()[lane.arrangement];
-            if arrangement.is_log() {
-                // An occurrence has no present version.
-                lane.again.clear();
-                continue;
-            }
-            while room > 0
-                && let Some(key) = lane.again.pop_first()
-            {
-                let entry = match arrangement.version(&key) {
-                    Some(version) => version.clone(),
-                    None => Entry::tombstone(Lsn(until.0.saturating_sub(1)), &key),
-                };
-                if entry.lsn() < until {
-                    part.entries.push(entry);
-                    room -= 1;
-                }
-            }
-        }
-    }
-
-    /// One step's entries of the given lanes and where their cursors stand then; `None` when a lane can
-    /// neither read its log any more nor scan yet.
-    fn take_from(
-        &self,
-        lanes: &[usize],
-        engine: &Engine,
-        until: Lsn,
-    ) -> Option<(Vec<StepLane>, Vec<Cursor>, Through)> {
-        let mut parts = Vec::new();
-        let mut cursors = Vec::new();
-        let mut room = self.step_rows;
-        let mut through = Through::Yes;
-        for &at in lanes {
-            let lane = &self.lanes[at];
-            let Stage::Live(cursor) = &lane.stage else { continue };
-            let mut cursor = cursor.clone();
-            let mut entries = Vec::new();
-            let arrangement = &engine.arrangements()[lane.arrangement];
-            let done = take(&mut cursor, arrangement, lane, until, room, &mut entries)?;
-            if done == Through::No {
-                through = Through::No;
-            }
-            room -= entries.len();
-            let (entries, times) = match lane.is_history() {
-                true => versions(&entries),
-                false => (entries, Vec::new()),
-            };
-            parts.push(StepLane {
-                lane: at,
-                generation: lane.generation,
-                entries,
-                times,
-                finish_fill: false,
-            });
-            cursors.push(cursor);
-        }
-        Some((parts, cursors, through))
-    }
-
-    fn furthest_behind(&self, lanes: &[usize]) -> Vec<usize> {
-        let position = lanes.iter().map(|&at| self.lanes[at].delivered.lsn).min();
-        lanes.iter().copied().filter(|&at| Some(self.lanes[at].delivered.lsn) == position).collect()
-    }
-
-    /// Whether a lane misses deletions that are forgotten, so that only a fill helps.
-    fn is_lost(&self, engine: &Engine) -> bool {
-        self.lanes.iter().any(|lane| {
-            lane.is_live()
-                && lane.delivered.lsn < engine.arrangements()[lane.arrangement].tombstone_floor()
-        })
-    }
-
-    fn finish_fills(&mut self, round: &Round, engine: &Engine) -> Vec<StepLane> {
-        let mut parts = Vec::new();
-        for &at in &round.finishing {
-            let lane = &mut self.lanes[at];
-            let Stage::Amending(Cursor::Log(log)) = lane.stage else { continue };
-            let arrangement = &engine.arrangements()[lane.arrangement];
-            let mut entries = Vec::new();
-            // The log may have been cut since; the fill then goes on by a scan.
-            if let Some((next, Through::Yes)) =
-                take_log(arrangement, log.seq, round.until, usize::MAX, &mut entries)
-            {
-                lane.stage = Stage::Live(Cursor::Log(Log { seq: next, ..log }));
-                if lane.is_history() {
-                    entries = last_of_each(versions(&entries).0);
-                }
-                parts.push(StepLane {
-                    lane: at,
-                    generation: lane.generation,
-                    entries,
-                    times: Vec::new(),
-                    finish_fill: true,
-                });
-            }
-        }
-        parts
-    }
-
-    fn begin_round(
-        &self,
-        engine: &Engine,
-        progress: Progress,
-        ready: &impl Fn(usize) -> bool,
-        idle: bool,
-    ) -> Option<Round> {
-        let until = progress.applied;
-        let mut finishing = Vec::new();
-        let mut worth = false;
-        for (at, lane) in self.lanes.iter().enumerate() {
-            if !ready(at) {
-                continue;
-            }
-            let arrangement = &engine.arrangements()[lane.arrangement];
-            match &lane.stage {
-                Stage::Live(cursor) => {
-                    worth |= !lane.delivered.settled
-                        || !lane.again.is_empty()
-                        || has_entries(cursor, arrangement, until)
-                        || (idle && lane.delivered.lsn < until);
-                }
-                Stage::Amending(Cursor::Log(log)) => {
-                    let mut rest = Vec::new();
-                    let taken = take_log(arrangement, log.seq, until, self.step_rows, &mut rest);
-                    if log.whole_from.max(lane.whole_from) <= until
-                        && matches!(taken, Some((_, Through::Yes)))
-                    {
-                        finishing.push(at);
-                        worth = true;
-                    }
-                }
-                _ => {}
-            }
-        }
-        let is_member = |&at: &usize| self.lanes[at].is_live() && ready(at);
-        let members = (0..self.lanes.len()).filter(is_member).collect();
-        worth.then_some(Round { until, committed_at: progress.committed_at, members, finishing })
-    }
-
     /// The sink has done a step: its lanes stand there now.
     pub fn done(&mut self, step: &Step) {
         self.step_under_way = false;
@@ -672,7 +362,11 @@ impl Feed {
             Stage::Unknown => LaneState::Unknown,
             _ if !ready => LaneState::Loading,
             Stage::Held { .. } => LaneState::Held,
-            Stage::Fresh | Stage::Filling(_) | Stage::Amending(_) => LaneState::Filling,
+            Stage::Fresh
+            | Stage::Following(_)
+            | Stage::Repeating(_)
+            | Stage::Filling(_)
+            | Stage::Amending(_) => LaneState::Filling,
             Stage::Live(_) => LaneState::Live,
         }
     }
@@ -680,7 +374,7 @@ impl Feed {
     /// While it is filled: rows that were handed out so far.
     pub fn filled(&self, lane: usize) -> Option<u64> {
         match &self.lanes[lane].stage {
-            Stage::Fresh => Some(0),
+            Stage::Fresh | Stage::Following(_) | Stage::Repeating(_) => Some(0),
             Stage::Filling(scan) => Some(scan.taken()),
             _ => None,
         }
@@ -705,12 +399,30 @@ impl Feed {
                 Stage::Filling(_) if lane.is_history() => arrangement.seq_at(lane.filled_from),
                 Stage::Filling(scan) | Stage::Amending(Cursor::Scan(scan)) => Some(scan.log_seq()),
                 Stage::Amending(Cursor::Log(log)) => Some(log.seq),
+                Stage::Following(_) | Stage::Repeating(_) => {
+                    arrangement.arrivals().map(Arrivals::log_seq)
+                }
                 Stage::Held { lsn, .. } => arrangement.seq_at((*lsn).min(lane.told)),
                 _ => None,
             };
             from.extend(seq.map(|seq| (lane.arrangement, seq)));
         }
         from
+    }
+
+    /// The first of a load's arrivals in the arrangement that this sink has yet to take; `None`: it takes
+    /// none. With `waits` also for a lane that has not begun.
+    pub fn takes_from(&self, arrangement: ArrangementId, waits: bool) -> Option<u64> {
+        let lanes = self.lanes.iter().filter(|lane| lane.arrangement == arrangement);
+        lanes
+            .filter_map(|lane| match lane.stage {
+                Stage::Following(next) => Some(next),
+                // Of those there are none left; what came again it has yet to take.
+                Stage::Repeating(_) => Some(u64::MAX),
+                Stage::Unknown | Stage::Fresh => (waits && lane.hides_fills).then_some(0),
+                _ => None,
+            })
+            .min()
     }
 
     /// The next piece of a log that one of the lanes has to read from the store.
@@ -739,7 +451,10 @@ impl Feed {
         let lanes = self.lanes.iter().filter(|lane| lane.arrangement == arrangement);
         lanes
             .map(|lane| match lane.stage {
-                Stage::Filling(_) | Stage::Amending(_) => lane.filled_from,
+                Stage::Following(_)
+                | Stage::Repeating(_)
+                | Stage::Filling(_)
+                | Stage::Amending(_) => lane.filled_from,
                 // It will be filled from a later position than any deletion so far.
                 Stage::Fresh => Lsn::MAX,
                 _ => lane.delivered.lsn.min(lane.told),
@@ -750,7 +465,7 @@ impl Feed {
 
 impl Lane {
     /// Where the entries begin that a sink which has come to `lsn` is sent.
-    pub(super) fn from(&self, lsn: Lsn) -> Lsn {
+    fn from(&self, lsn: Lsn) -> Lsn {
         if self.once { lsn } else { lsn.min(self.told) }
     }
 
@@ -800,10 +515,4 @@ fn last_of_each(versions: Vec<Entry>) -> Vec<Entry> {
         versions.into_iter().rev().filter(|entry| seen.insert(entry.key().to_vec())).collect();
     last.reverse();
     last
-}
-
-enum Taken {
-    Step(Step),
-    Nothing,
-    Broken,
 }

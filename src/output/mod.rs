@@ -5,12 +5,13 @@
 
 mod feed;
 mod lane;
-mod portion;
 mod reader;
+mod work;
 
-pub use feed::{Delivered, Feed, LaneInit, Progress, Step, StepLane, Work};
+pub use feed::{Delivered, Feed, LaneInit, Progress, Rows};
 pub use lane::{LaneState, PageFrom, Standing, WantedPage};
 pub use reader::{Reader, Reading, TooOld};
+pub use work::{Step, StepLane, Work};
 
 #[cfg(test)]
 mod tests;

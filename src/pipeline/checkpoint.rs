@@ -13,6 +13,8 @@ const RECENT_BYTES_MAX: usize = 64 << 20;
 const READERS_MICROS: i64 = 300_000_000;
 /// Between two positions that are remembered for it.
 const MARK_MICROS: i64 = 10_000_000;
+/// So many of a load's rows wait for sinks that have not come yet.
+const ARRIVALS_WAITING_MAX: u64 = 1 << 20;
 
 /// What is to become durable, and the position that may be acknowledged then.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Checkpoint {
     pub batch: Batch,
     pub position: Position,
     pub committed_at: i64,
+    /// The greatest transaction that the stream has brought; 0: none.
+    pub xid: u32,
 }
 
 /// Where it is remembered up to which position a lane's outcomes are known, letters included.
@@ -94,8 +98,8 @@ impl Machine {
         }
         // A chunk's row that has changed since must not cover its newer version.
         batch.entries.retain(|(_, entry)| entry.superseded_at() == Lsn::MAX);
-        for chunk in &mut batch.chunks {
-            chunk.rows.retain(|entry| entry.superseded_at() == Lsn::MAX);
+        for rows in batch.chunks.iter_mut().flat_map(|chunk| &mut chunk.rows) {
+            rows.retain(|entry| entry.superseded_at() == Lsn::MAX);
         }
         if let Some(load) = &mut self.load
             && !load.pending.is_empty()
@@ -104,7 +108,7 @@ impl Machine {
             load.backlog_end += 1;
         }
         let committed_at = self.progress.committed_at;
-        Checkpoint { batch, position: self.position, committed_at }
+        Checkpoint { batch, position: self.position, committed_at, xid: self.xid_max }
     }
 
     /// A reader that stood here or further on finds all deletions since.
@@ -144,6 +148,7 @@ impl Machine {
                 self.engine.arrangement_mut(id).trim(seq);
             }
         }
+        self.forget_arrivals();
         let budget = self.tombstone_bytes_max / self.engine.arrangements().len().max(1);
         let kept = self.kept_for_readers();
         for id in 0..self.rows_of.len() {
@@ -155,6 +160,17 @@ impl Machine {
             let gone: Vec<Entry> = self.engine.arrangement_mut(id).drop_tombstones(passed, budget);
             let rows_of = self.rows_of[id];
             self.batch.forgotten.extend(gone.into_iter().map(|entry| (rows_of, entry)));
+        }
+    }
+
+    /// A load's rows are kept in their order for the slowest of the sinks that take them as they come.
+    fn forget_arrivals(&mut self) {
+        let loads = self.load.is_some();
+        for id in 0..self.rows_of.len() {
+            let Some(arrivals) = self.engine.arrangements()[id].arrivals() else { continue };
+            let waits = loads && arrivals.has_all() && arrivals.end() <= ARRIVALS_WAITING_MAX;
+            let next = self.sinks.iter().filter_map(|sink| sink.feed.takes_from(id, waits)).min();
+            self.engine.arrangement_mut(id).trim_arrivals(next);
         }
     }
 }

@@ -100,12 +100,16 @@ pub struct EventInit {
 pub struct SinkInit {
     pub name: String,
     pub step_rows: usize,
+    /// Of an unsettled step.
+    pub backlog_rows: usize,
     /// What it has answered it may lose; what it has not lost it would have twice.
     pub forgetful: bool,
     /// Positions in `MachineInit::projections`, those of events behind them.
     pub projections: Vec<usize>,
     /// By lane: a refused row halts the projection there.
     pub halts: Vec<bool>,
+    /// Readers see nothing of a fill before it is finished.
+    pub hides_fills: bool,
     /// By lane: the sink keeps a history.
     pub histories: Vec<bool>,
     /// By lane: the last generation that was begun.
@@ -145,6 +149,8 @@ pub struct MachineInit {
     pub sinks: Vec<SinkInit>,
     pub position: Position,
     pub committed_at: i64,
+    /// The greatest transaction that the stream has brought; 0: none.
+    pub xid_max: u32,
     pub load: Option<LoadInit>,
     pub tombstone_bytes_max: usize,
 }
@@ -190,6 +196,8 @@ pub struct Machine {
     pub(super) progress: Progress,
     pub(super) transactions_total: u64,
     pub(super) xid: u32,
+    /// The greatest one so far, by their order, which wraps around; 0: none.
+    pub(super) xid_max: u32,
     pub(super) projections: Vec<Projection>,
     pub(super) events: Vec<EventLog>,
     pub(super) histories: Vec<History>,
@@ -308,9 +316,13 @@ impl Machine {
                         .filter(|_| sink.halts[lane])
                         .map_or(sink.told[lane], |lsn| lsn.min(sink.told[lane])),
                     rebuild: sink.rebuilds[lane],
+                    hides_fills: sink.hides_fills,
                 }
             });
-            let feed = Feed::new(lanes, sink.step_rows);
+            // Events go with their watermark, so never in more than a script takes.
+            let has_events = sink.projections.iter().any(|&at| projections[at].output.is_none());
+            let backlog_rows = if has_events { sink.step_rows } else { sink.backlog_rows };
+            let feed = Feed::new(lanes, sink.step_rows, backlog_rows);
             let names = sink
                 .projections
                 .iter()
@@ -329,6 +341,18 @@ impl Machine {
             }
         });
         let sinks = sinks.collect();
+        if let Some(load) = &init.load {
+            for (at, table) in tables.iter().enumerate() {
+                if table.stage == Stage::Loading {
+                    let arrangement = engine.table_arrangement(table.id);
+                    let arrangement = engine.arrangement_mut(arrangement);
+                    arrangement.expect_load(load.from);
+                    if !load.chunks_left.values().any(|&of| of == at) {
+                        arrangement.load_is_whole();
+                    }
+                }
+            }
+        }
         let stored = engine.arrangements().iter().map(|_| 0).collect();
         let floors = engine.arrangements().iter().map(|a| a.tombstone_floor()).collect();
         Ok(Self {
@@ -342,6 +366,7 @@ impl Machine {
             progress: Progress { applied: position.lsn, committed_at: init.committed_at },
             transactions_total: 0,
             xid: 0,
+            xid_max: init.xid_max,
             projections,
             events,
             histories,
@@ -399,7 +424,7 @@ impl Machine {
         match self.transactions.step(message)? {
             None => {}
             Some(Event::Begin { commit_lsn, commit_time, xid }) => {
-                self.xid = xid;
+                self.begin(xid);
                 self.moment = Moment { lsn: commit_lsn, committed_at: commit_time, change: 0 };
             }
             Some(Event::Relation(relation)) => {
@@ -434,6 +459,18 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    fn begin(&mut self, xid: u32) {
+        self.xid = xid;
+        if self.xid_max == 0 || xid.wrapping_sub(self.xid_max) < 1 << 31 {
+            self.xid_max = xid;
+        }
+    }
+
+    /// The greatest transaction that the stream has brought; 0: none.
+    pub fn xid_max(&self) -> u32 {
+        self.xid_max
     }
 
     pub(super) fn tables_that(&self, are: impl Fn(&Stage) -> bool) -> Vec<TableId> {

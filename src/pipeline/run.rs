@@ -19,17 +19,22 @@ mod events;
 pub(crate) mod explain;
 mod facts;
 mod histories;
+mod history;
 mod link;
 mod load_task;
 mod look;
 mod operator;
+mod plan_load;
 mod queries;
 mod questions;
 mod report;
 mod schema;
 mod shared;
+mod standing;
 mod start;
 mod stream_task;
+mod uses;
+mod wal_budget;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +49,7 @@ use self::operator::Running;
 use self::report::Report;
 use self::shared::Shared;
 use self::start::{StartError, Started};
+use self::uses::Seen;
 use crate::config::{Config, SinkConfig, SinkKind};
 use crate::lsn::Durable;
 use crate::memory::{self, Spilling};
@@ -53,7 +59,7 @@ use crate::sink::delivery::{chain, deliver};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::redis::RedisSink;
-use crate::sink::{Backoff, Sink, SinkError, SinkProjection};
+use crate::sink::{Backoff, Origin, Sink, SinkError, SinkProjection};
 use crate::source::stream::gulp_queue;
 use crate::state::Store;
 
@@ -86,7 +92,10 @@ fn signals(cancel: CancellationToken) -> anyhow::Result<impl Future<Output = ()>
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // A file beyond the limit of its size is an error of whoever writes it, not our end.
+    let too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     Ok(async move {
+        let _too_large = too_large;
         for round in 0..2 {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -107,11 +116,21 @@ async fn daemon(config: Arc<Config>, cancel: CancellationToken) -> anyhow::Resul
     let tasks = TaskTracker::new();
     tasks.spawn(shared.serve(&config, cancel.clone()).await?);
     tasks.spawn(shared.push(params.clone(), cancel.clone()));
+    tasks.spawn(wal_budget::guard(
+        Arc::clone(&config),
+        params.clone(),
+        Arc::clone(&shared),
+        cancel.clone(),
+    ));
     introduce(&config, &params);
     let mut backoff = Backoff::default();
+    let mut seen = Seen::default();
     let ended = loop {
-        let why = match pipeline(&config, &params, &shared, &cancel, &mut backoff).await {
-            Ok(()) => break Ok(()),
+        let built = undisturbed(&config, &params, &shared, &cancel, &mut seen, &mut backoff);
+        let why = match built.await {
+            Ok(()) if cancel.is_cancelled() => break Ok(()),
+            // The slot was dropped meanwhile.
+            Ok(()) => continue,
             Err(error) if error.is_final() => break Err(error.into()),
             Err(error) => error,
         };
@@ -184,24 +203,52 @@ impl PipelineError {
     }
 }
 
+/// One pipeline, unless the slot is about to be dropped: it ends then, and none begins before that is
+/// done.
+async fn undisturbed(
+    config: &Arc<Config>,
+    params: &Params,
+    shared: &Arc<Shared>,
+    cancel: &CancellationToken,
+    seen: &mut Seen,
+    backoff: &mut Backoff,
+) -> Result<(), PipelineError> {
+    let mut dropping = shared.dropping_slot().subscribe();
+    let free = async { dropping.wait_for(|dropping| !dropping).await.is_ok() };
+    cancel.run_until_cancelled(free).await;
+    let stop = cancel.child_token();
+    let pipeline = pipeline(config, params, shared, &stop, seen, backoff);
+    tokio::pin!(pipeline);
+    let mut dropping = shared.dropping_slot().subscribe();
+    tokio::select! {
+        ended = &mut pipeline => ended,
+        _ = dropping.wait_for(|dropping| *dropping) => {
+            stop.cancel();
+            pipeline.await
+        }
+    }
+}
+
 /// Builds one pipeline and waits for its end. `Ok`: it was told to stop.
 async fn pipeline(
     config: &Arc<Config>,
     params: &Params,
     shared: &Arc<Shared>,
     cancel: &CancellationToken,
+    seen: &mut Seen,
     backoff: &mut Backoff,
 ) -> Result<(), PipelineError> {
     // Whatever the store keeps in memory counts, too.
     let store = Store::open(&config.state.dir, config.state.memory / 8)?;
     memory::bound(&config.state.dir, config.state.memory).map_err(PipelineError::Memory)?;
+    let waits = |blocker: Option<&_>| shared.load_waits(blocker);
     let started = tokio::select! {
-        started = start::prepare(config, params, &store, cancel) => started?,
+        started = start::prepare(config, params, &store, seen, &waits, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
     };
     let begun = std::time::Instant::now();
     let mut pipeline = Pipeline::new(config, params, shared, store, cancel.child_token())?;
-    let ended = pipeline.run(started).await;
+    let ended = pipeline.run(started, seen.clone()).await;
     pipeline.take_down().await;
     if begun.elapsed() >= LONG_LIFE {
         backoff.reset();
@@ -240,9 +287,20 @@ impl Pipeline {
         })
     }
 
-    async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
-        let Started { init, load, sinks, owner, scope, catalog, divided, apart, details, .. } =
-            started;
+    async fn run(&mut self, started: Started, seen: Seen) -> Result<(), PipelineError> {
+        let Started {
+            init,
+            load,
+            sinks,
+            origin,
+            scope,
+            catalog,
+            divided,
+            apart,
+            uses,
+            details,
+            ..
+        } = started;
         self.shared.details(details);
         let (fallen, fallen_seen) = watch::channel(Vec::new());
         let report = Report::new(
@@ -288,7 +346,7 @@ impl Pipeline {
         };
         self.start_engine(thread, sinks.len(), ended.clone())?;
         for (at, (sink, projections)) in self.config.sinks.clone().iter().zip(sinks).enumerate() {
-            self.start_delivery(at, sink, &owner, projections, &commands);
+            self.start_delivery(at, sink, &origin, projections, &commands);
         }
         if let Some(load) = load {
             let tables = started.table_names.clone();
@@ -310,13 +368,19 @@ impl Pipeline {
                 }
             });
         }
+        let source = stream_task::Source {
+            params: self.params.clone(),
+            slot: self.config.source.slot.clone(),
+            publication: self.config.source.publication.clone(),
+            system_id: catalog.server.system_id.clone(),
+            timeline: origin.history.timeline,
+        };
         self.tasks.spawn(stream_task::run(
-            self.params.clone(),
-            self.config.source.slot.clone(),
-            self.config.source.publication.clone(),
+            source,
             gulp_sender,
             durable_seen,
             commands.clone(),
+            ended.clone(),
             Arc::clone(&self.shared),
             self.cancel.clone(),
         ));
@@ -326,6 +390,8 @@ impl Pipeline {
             scope,
             catalog,
             divided,
+            seen,
+            uses,
             started.table_names.clone(),
             fallen_seen,
             self.store.clone(),
@@ -384,27 +450,24 @@ impl Pipeline {
         &self,
         at: usize,
         config: &SinkConfig,
-        owner: &str,
+        origin: &Origin,
         projections: Vec<SinkProjection>,
         commands: &Commands,
     ) {
         let link = Link::new(at, commands.clone(), self.shared.sink(at));
-        let owner = owner.to_owned();
+        let origin = origin.clone();
         let (config, cancel) = (config.clone(), self.cancel.clone());
-        if projections.is_empty() {
-            return;
-        }
         match config.kind {
             SinkKind::Postgres => {
-                let sink = Ok(PostgresSink::new(&config, owner, projections.clone()));
+                let sink = Ok(PostgresSink::new(&config, origin, projections.clone()));
                 self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
             }
             SinkKind::Redis => {
-                let sink = RedisSink::new(&config, owner, projections.clone());
+                let sink = RedisSink::new(&config, origin, projections.clone());
                 self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
             }
             SinkKind::Elasticsearch => {
-                let sink = ElasticsearchSink::new(&config, owner, projections.clone());
+                let sink = ElasticsearchSink::new(&config, origin, projections.clone());
                 if let Ok(sink) = &sink {
                     self.shared.refresher(&config.name, sink.refresher());
                 }

@@ -12,11 +12,12 @@ use super::retry::Backoff;
 use super::{
     Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
 };
+use crate::failpoint;
 use crate::lsn::Lsn;
 use crate::output::{self, Standing, Work};
 use crate::value::key_text;
 
-/// A fatal error needs a human; the sink is looked at again after this pause.
+/// A fatal error needs a human; the sink, or the projection in it, is looked at again after this pause.
 const FATAL_PAUSE: Duration = Duration::from_secs(30);
 /// The first pause after which an idle sink's watermark follows the source's position; it doubles up to
 /// the second while nothing else happens, so that a watermark written to the source's own server does
@@ -32,6 +33,12 @@ pub trait Upstream: Send {
     fn opened(&mut self, standings: Vec<Standing>) -> impl Future<Output = ()> + Send;
     /// The sink is away; why, for people.
     fn closed(&mut self, why: &SinkError) -> impl Future<Output = ()> + Send;
+    /// A projection stands still in the sink; why, for people. `None`: it is tried again.
+    fn blocked(
+        &mut self,
+        projection: &str,
+        why: Option<&SinkError>,
+    ) -> impl Future<Output = ()> + Send;
     /// The next work; waits for it. With `idle` also what moves watermarks alone. `None`: nothing came
     /// within `patience`.
     fn pull(&mut self, idle: bool, patience: Duration)
@@ -54,14 +61,31 @@ pub async fn deliver<S: Sink, U: Upstream>(
     cancel: CancellationToken,
 ) {
     let mut backoff = Backoff::default();
+    let mut blocked = Blocked(vec![None; projections.len()]);
     loop {
-        let error = tokio::select! {
+        let ended = tokio::select! {
             () = cancel.cancelled() => return,
-            error = session(name, &mut sink, projections, &mut upstream, &mut backoff) => error,
+            ended = session(name, &mut sink, projections, &mut upstream, &blocked, &mut backoff) => ended,
         };
+        let error = match ended {
+            Ended::Unblocks => {
+                for at in blocked.release() {
+                    upstream.blocked(&projections[at].name, None).await;
+                }
+                continue;
+            }
+            Ended::Failed(error) => error,
+        };
+        if let SinkError::Blocked { projection, .. } = error {
+            let name_of = &projections[projection].name;
+            tracing::error!(sink = name, projection = name_of, error = %chain(&error), "the projection stands still in this sink");
+            blocked.0[projection] = Some(Instant::now() + FATAL_PAUSE);
+            upstream.blocked(name_of, Some(&error)).await;
+            continue;
+        }
         let pause = match &error {
             SinkError::Retryable { .. } => backoff.pause(),
-            SinkError::Fatal { .. } => FATAL_PAUSE,
+            SinkError::Fatal { .. } | SinkError::Blocked { .. } => FATAL_PAUSE,
         };
         tracing::warn!(sink = name, retry_in_ms = pause.as_millis(), error = %chain(&error), "the sink is away");
         upstream.closed(&error).await;
@@ -72,22 +96,57 @@ pub async fn deliver<S: Sink, U: Upstream>(
     }
 }
 
+/// By projection: until when it is left alone.
+struct Blocked(Vec<Option<Instant>>);
+
+impl Blocked {
+    fn is_over(&self) -> bool {
+        let now = Instant::now();
+        self.0.iter().flatten().any(|until| *until <= now)
+    }
+
+    /// Those that are to be tried again.
+    fn release(&mut self) -> Vec<usize> {
+        let now = Instant::now();
+        let over = |at: &usize| self.0[*at].is_some_and(|until| until <= now);
+        let over: Vec<usize> = (0..self.0.len()).filter(over).collect();
+        over.iter().for_each(|&at| self.0[at] = None);
+        over
+    }
+}
+
+enum Ended {
+    Failed(SinkError),
+    /// A projection that was left alone is to be tried again.
+    Unblocks,
+}
+
 /// From opening the sink to its next failure.
 async fn session<S: Sink, U: Upstream>(
     name: &str,
     sink: &mut S,
     projections: &[SinkProjection],
     upstream: &mut U,
+    blocked: &Blocked,
     backoff: &mut Backoff,
-) -> SinkError {
+) -> Ended {
     let watermarks = match sink.open().await {
         Ok(watermarks) => watermarks,
-        Err(error) => return error,
+        Err(error) => return Ended::Failed(error),
     };
-    upstream.opened(standings(&watermarks, projections)).await;
+    let mut standings = standings(&watermarks, projections);
+    for (standing, blocked) in standings.iter_mut().zip(&blocked.0) {
+        if blocked.is_some() {
+            *standing = Standing::Blocked;
+        }
+    }
+    upstream.opened(standings).await;
     let mut idle_pause = IDLE_MIN;
     let mut idle = false;
     loop {
+        if blocked.is_over() {
+            return Ended::Unblocks;
+        }
         let Some(work) = upstream.pull(idle, idle_pause).await else {
             idle = true;
             continue;
@@ -97,11 +156,14 @@ async fn session<S: Sink, U: Upstream>(
         let begun = Instant::now();
         match execute(sink, &work).await {
             Ok(outcome) => {
+                if matches!(&work, Work::Step(step) if step.settled) {
+                    failpoint::reached_in("watermark", name);
+                }
                 backoff.reset();
                 tell_refused(name, projections, &outcome.poison);
                 upstream.done(work, outcome, begun.elapsed()).await;
             }
-            Err(error) => return error,
+            Err(error) => return Ended::Failed(error),
         }
     }
 }

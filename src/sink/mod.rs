@@ -6,7 +6,9 @@
 //!   `SinkError::Retryable` has had an unknown effect and is repeated after `open`; so each call is
 //!   idempotent.
 //! * `open` connects, checks or creates what the sink needs for itself (the watermark's table, key
-//!   or index), and reads each projection's watermark. Another owner's target is `Fatal`.
+//!   or index), and reads each projection's watermark. Another owner's target is `Fatal`; one that a
+//!   system before the source's has left to it is taken over. A watermark of another history of the
+//!   source says nothing, and holds nothing back.
 //! * A projection without a usable watermark is *filled*: `begin_fill`, any number of `fill` calls
 //!   whose entries are rows with each key at most once, `end_fill`, any number of `amend` calls with
 //!   what changed meanwhile (rows and tombstones), and then the first `apply` whose
@@ -25,10 +27,12 @@ pub mod audit;
 pub mod delivery;
 pub mod elasticsearch;
 mod event;
+mod origin;
 pub mod postgres;
 pub mod redis;
 mod retry;
 
+pub use origin::{History, Origin, Owner};
 pub use retry::Backoff;
 
 use std::sync::Arc;
@@ -76,6 +80,8 @@ pub struct Watermark {
     pub settled: bool,
     pub generation: u64,
     pub fingerprint: String,
+    /// In which its positions mean something; see [`History`].
+    pub history: String,
 }
 
 /// What changed between two positions, for the projections of one sink that are filled.
@@ -137,6 +143,19 @@ pub enum SinkError {
     /// Something that only a human can change: another owner, a table with other columns.
     #[error("{what}\nhint: {hint}")]
     Fatal { what: String, hint: String },
+    /// As `Fatal`, of one projection: it stays where it is in this sink, and the others go on.
+    #[error("{what}\nhint: {hint}")]
+    Blocked { projection: usize, what: String, hint: String },
+}
+
+impl SinkError {
+    /// What only a human can change is about this projection alone.
+    fn of_projection(self, projection: usize) -> Self {
+        match self {
+            SinkError::Fatal { what, hint } => SinkError::Blocked { projection, what, hint },
+            other => other,
+        }
+    }
 }
 
 /// See the module's contract. Owned by one delivery task.

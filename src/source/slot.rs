@@ -20,6 +20,10 @@ use crate::pg::{self, Params, Session};
 /// How often a creation that waits says for whom.
 const WAITING_INTERVAL: Duration = Duration::from_secs(3);
 
+/// A walsender that is told to end may take some time to do so.
+const DROPS_MAX: u32 = 100;
+const DROP_PAUSE: Duration = Duration::from_millis(100);
+
 /// Leaves room for what `open_window` appends.
 const NAME_STEM_MAX: usize = 63 - "_load_00000000".len();
 
@@ -97,6 +101,10 @@ pub enum Error {
     Cancelled(String),
 }
 
+/// Told for which transaction a creation waits, again and again while it does, and `None` when it no
+/// longer does.
+pub type Waits<'a> = &'a (dyn Fn(Option<&Blocker>) + Sync);
+
 /// A starting point for a load.
 #[derive(Debug)]
 pub struct Created {
@@ -114,6 +122,7 @@ pub async fn create(
     application_name: &str,
     name: &str,
     lifetime: Lifetime,
+    waits: Waits<'_>,
     cancel: &CancellationToken,
 ) -> Result<Created, Error> {
     let mut connection = ReplicationConnection::connect(params, application_name).await?;
@@ -127,15 +136,17 @@ pub async fn create(
         connection.query("COMMIT").await?;
         Ok::<_, Error>((slot.consistent_point, window))
     };
-    let watch = watch_creation(params, application_name, name, process_id, cancel);
-    let (consistent_point, window) = tokio::select! {
+    let watch = watch_creation(params, application_name, name, process_id, waits, cancel);
+    let created = tokio::select! {
         created = creation => match created {
             // The cancelled statement may be heard of before our own request has returned.
-            Err(_) if cancel.is_cancelled() => return Err(Error::Cancelled(name.to_owned())),
-            created => created?,
+            Err(_) if cancel.is_cancelled() => Err(Error::Cancelled(name.to_owned())),
+            created => created,
         },
-        error = watch => return Err(error),
+        error = watch => Err(error),
     };
+    waits(None);
+    let (consistent_point, window) = created?;
     Ok(Created { connection, consistent_point, window })
 }
 
@@ -144,12 +155,37 @@ pub async fn open_window(
     params: &Params,
     application_name: &str,
     slot: &str,
+    waits: Waits<'_>,
     cancel: &CancellationToken,
 ) -> Result<Created, Error> {
     // A slot's name has at most 63 bytes, all ASCII; an earlier one of ours may still be going away.
     let stem = slot.get(..NAME_STEM_MAX).unwrap_or(slot);
     let name = format!("{stem}_load_{:08x}", fastrand::u32(..));
-    create(params, application_name, &name, Lifetime::Temporary, cancel).await
+    create(params, application_name, &name, Lifetime::Temporary, waits, cancel).await
+}
+
+/// Drops the slot, whoever reads it: our own walsender may not have noticed yet that we are gone.
+pub async fn drop_by_force(session: &Session, name: &str) -> Result<(), pg::Error> {
+    const OBJECT_IN_USE: &str = "55006";
+    const UNDEFINED_OBJECT: &str = "42704";
+    let name = quote::literal(name);
+    let end = format!(
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+         WHERE slot_name = {name} AND active_pid IS NOT NULL"
+    );
+    let mut attempt = 0;
+    loop {
+        session.rows(&end).await?;
+        match session.rows(&format!("SELECT pg_drop_replication_slot({name})")).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.code() == Some(UNDEFINED_OBJECT) => return Ok(()),
+            Err(error) if error.code() == Some(OBJECT_IN_USE) && attempt < DROPS_MAX => {
+                attempt += 1;
+                tokio::time::sleep(DROP_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Tells for whom the creation waits, for as long as it does; resolves when it is to be given up.
@@ -158,14 +194,25 @@ async fn watch_creation(
     application_name: &str,
     slot: &str,
     process_id: i32,
+    waits: Waits<'_>,
     cancel: &CancellationToken,
 ) -> Error {
     let mut session = None;
     while cancel.run_until_cancelled(tokio::time::sleep(WAITING_INTERVAL)).await.is_some() {
-        if let Err(error) = tell(&mut session, params, application_name, slot, process_id).await {
+        match ask(&mut session, params, application_name, process_id).await {
+            Ok(Some(blocker)) => {
+                tracing::info!(slot, "creating the slot waits for {blocker}");
+                waits(Some(&blocker));
+            }
+            Ok(None) => {
+                tracing::info!(slot, "creating the slot");
+                waits(None);
+            }
             // The creation itself is not touched by it.
-            tracing::debug!(slot, %error, "cannot ask for whom the slot's creation waits");
-            session = None;
+            Err(error) => {
+                tracing::debug!(slot, %error, "cannot ask for whom the slot's creation waits");
+                session = None;
+            }
         }
     }
     // A walsender that waits for a transaction does not notice that its client has gone: it would
@@ -183,22 +230,17 @@ async fn watch_creation(
     Error::Cancelled(slot.to_owned())
 }
 
-async fn tell(
+async fn ask(
     session: &mut Option<Session>,
     params: &Params,
     application_name: &str,
-    slot: &str,
     process_id: i32,
-) -> Result<(), pg::Error> {
+) -> Result<Option<Blocker>, pg::Error> {
     let session = match session {
         Some(session) => session,
         None => session.insert(pg::connect(params, application_name).await?),
     };
-    match blocker(session, process_id).await? {
-        Some(blocker) => tracing::info!(slot, "creating the slot waits for {blocker}"),
-        None => tracing::info!(slot, "creating the slot"),
-    }
-    Ok(())
+    blocker(session, process_id).await
 }
 
 /// A transaction that the creation of a slot waits for.
@@ -251,17 +293,36 @@ impl fmt::Display for Blocker {
 
 /// The transaction that this walsender waits for just now.
 pub async fn blocker(session: &Session, process_id: i32) -> Result<Option<Blocker>, pg::Error> {
+    let waits = format!(
+        "(SELECT transactionid FROM pg_locks
+          WHERE locktype = 'transactionid' AND NOT granted AND pid = {process_id}
+          LIMIT 1)"
+    );
+    holder(session, &waits).await
+}
+
+/// The transaction that has been open for longest, in whatever database: the slot still has to decode
+/// all WAL from its first record on, and the server keeps it.
+pub async fn oldest_transaction(session: &Session) -> Result<Option<Blocker>, pg::Error> {
+    const OLDEST: &str = "(SELECT transactionid FROM pg_locks
+                           WHERE locktype = 'transactionid' AND granted AND mode = 'ExclusiveLock'
+                           ORDER BY age(transactionid) DESC
+                           LIMIT 1)";
+    holder(session, OLDEST).await
+}
+
+/// Who runs the one transaction of `w`, a query of `transactionid`.
+async fn holder(session: &Session, w: &str) -> Result<Option<Blocker>, pg::Error> {
     let sql = format!(
         "SELECT w.transactionid, a.pid, a.usename, a.application_name,
                 concat_ws(', ', a.state, a.wait_event_type || ' ' || a.wait_event),
                 p.gid, p.owner,
                 date_trunc('second', now() - coalesce(a.xact_start, p.prepared))
-         FROM pg_locks w
+         FROM {w} AS w
          LEFT JOIN pg_locks h ON h.locktype = 'transactionid' AND h.granted
                              AND h.transactionid = w.transactionid
          LEFT JOIN pg_stat_activity a ON a.pid = h.pid
          LEFT JOIN pg_prepared_xacts p ON p.transaction = w.transactionid
-         WHERE w.locktype = 'transactionid' AND NOT w.granted AND w.pid = {process_id}
          LIMIT 1"
     );
     let rows = session.rows(&sql).await?;

@@ -130,6 +130,7 @@ impl Answer {
 pub(crate) fn live() -> Status {
     let lane = |sink: &str| LaneStatus {
         sink: sink.to_owned(),
+        error: None,
         state: LaneState::Live,
         lsn: Lsn(0x16_0000_0A00),
         settled: true,
@@ -168,6 +169,9 @@ pub(crate) fn live() -> Status {
             committed_at: Some(Time(0)),
             lag_bytes: 256,
             retained_bytes: 4096,
+            wal_budget_bytes: 1 << 20,
+            wal_alarm: None,
+            wal_held_by: None,
         },
         projections: vec![
             projection("orders", &["cache", "search"]),

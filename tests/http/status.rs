@@ -174,6 +174,9 @@ async fn status_is_the_whole_document() {
                 "committed_at": "2000-01-01T00:00:00.000000Z",
                 "lag_bytes": 256,
                 "retained_bytes": 4096,
+                "wal_budget_bytes": 1048576,
+                "wal_alarm": null,
+                "wal_held_by": null,
             },
             "load": {
                 "tables": [{
@@ -193,6 +196,7 @@ async fn status_is_the_whole_document() {
                 "sinks": [{
                     "sink": "cache",
                     "state": "live",
+                    "error": null,
                     "lsn": "16/A00",
                     "settled": true,
                     "generation": 2,

@@ -43,6 +43,7 @@ async fn postgres_survives_a_kill() {
 async fn postgres_takes_options() {
     let certificates = Certificates::make();
     let mut postgres = Postgres::start(&PostgresOptions {
+        own_system: true,
         settings: &[("search_path", "'it''s', public")],
         hba: Some("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"),
         tls: Some(&certificates),

@@ -1,6 +1,6 @@
 //! The initial load, and those of tables that come later, while everything goes on.
 
-use crate::harness::{Daemon, wait};
+use crate::harness::{Daemon, PostgresOptions, wait};
 use crate::world::{World, one, until_logged, until_metric};
 
 const ROWS: &str = "
@@ -161,6 +161,18 @@ async fn an_old_transaction_is_named_and_waited_for() {
     let mut daemon = Daemon::start(&world.config(&all(&world)));
     until_logged(&daemon, &format!("of pid {pid}")).await;
     until_logged(&daemon, "open for").await;
+    let waits_for = async |text: &str| {
+        wait::until("the status to name it", async || {
+            let waiting = daemon.status().await["load"]["waiting_for"].take();
+            let told = waiting.as_str().is_some_and(|told| told.contains(text));
+            if told { Ok(()) } else { Err(waiting) }
+        })
+        .await;
+    };
+    waits_for(&format!("of pid {pid} (role postgres, idle in transaction, Client ClientRead)"))
+        .await;
+    let (status, reasons) = daemon.get("/readyz").await;
+    assert!(status == 503 && reasons.contains("load: waiting for transaction"), "{reasons}");
     // It can be stopped meanwhile, and leaves nothing behind that would hold WAL for nobody.
     let status = daemon.terminate().await;
     assert!(status.success(), "{status} {}", daemon.log());
@@ -179,6 +191,90 @@ async fn an_old_transaction_is_named_and_waited_for() {
     assert_eq!(status, 503, "{reasons}");
     other.batch_execute("COMMIT").await.unwrap();
     world.same(&mut daemon, "others", "others", &["id"]).await;
+    assert_eq!(daemon.status().await["load"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_is_named_and_waited_for() {
+    let options = PostgresOptions {
+        settings: &[("max_prepared_transactions", "5")],
+        ..PostgresOptions::default()
+    };
+    let world = World::with(&options, ROWS).await;
+    let prepare = "BEGIN; UPDATE others SET v = 'prepared' WHERE id = 1; PREPARE TRANSACTION 'p 7'";
+    world.execute(prepare).await;
+    let mut daemon = Daemon::start(&world.config(&all(&world)));
+    wait::until("the status to name it", async || {
+        let waiting = match daemon.try_get("/v1/status").await {
+            Ok((_, text)) => text,
+            Err(error) => error,
+        };
+        if waiting.contains("prepared by role postgres as 'p 7'") { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    world.execute("COMMIT PREPARED 'p 7'").await;
+    for table in TABLES {
+        world.same(&mut daemon, table, table, &["id"]).await;
+    }
+}
+
+/// What is durable of a load is not read again.
+#[tokio::test]
+async fn a_killed_load_goes_on_where_it_was() {
+    const ROWS: f64 = 14000.0;
+    let world = World::new(
+        "CREATE TABLE wide (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, pad text)
+             WITH (autovacuum_enabled = false);
+         ALTER TABLE wide ALTER COLUMN pad SET STORAGE PLAIN;
+         INSERT INTO wide SELECT g, 0, repeat('x', 3000) FROM generate_series(1, 14000) g;",
+    )
+    .await;
+    let name = world.name("wide");
+    let wide =
+        format!("[projection.{name}]\ntable = \"wide\"\nto.reporting = {{ table = \"wide\" }}");
+    let mut daemon = Daemon::start(&world.config_with("load_rows_per_second = 1500", &wide));
+    let loaded = async |daemon: &Daemon| {
+        let rows = daemon.metrics().await;
+        rows.get("readside_load_rows_total", &[("table", "public.wide")]).unwrap_or(0.0)
+    };
+    is_loading(&daemon).await;
+    wait::until("a chunk to be over", async || {
+        let load = daemon.status().await["load"].take();
+        let table = &load["tables"][0];
+        assert!(table["chunks"].as_u64() > Some(2), "{load}");
+        if table["chunks_done"].as_u64() > Some(0) { Ok(()) } else { Err(load) }
+    })
+    .await;
+    // It is in the state when a later position is.
+    world.execute("UPDATE wide SET n = 2 WHERE id = 14000").await;
+    let end = one(&world.client, "SELECT (pg_current_wal_lsn() - '0/0')::bigint::text").await;
+    let end: f64 = end.parse().unwrap();
+    until_metric(&daemon, "readside_durable_lsn", &[], |lsn| lsn >= end).await;
+    daemon.kill9();
+    world.execute("UPDATE wide SET n = 1 WHERE id % 10 = 0; DELETE FROM wide WHERE id < 100").await;
+    daemon.set_config(&world.config(&wide));
+    daemon.restart();
+    let lsn = world.lsn().await;
+    daemon.wait_for(&name, "reporting", &lsn).await;
+    let rows = world.rows(&world.client, "wide", &["id"]).await;
+    assert!(world.rows(&world.reporting, "wide", &["id"]).await == rows);
+    let log = daemon.log_of_this_start();
+    assert!(log.contains("the load goes on") && !log.contains("chunks_done=0"), "{log}");
+    // Every row once, and those twice whose chunks were on their way.
+    let rows = loaded(&daemon).await;
+    assert!((ROWS - 100.0..2.0 * ROWS - 3000.0).contains(&rows), "{rows}");
+}
+
+/// Rows are read no faster than the source can spare.
+#[tokio::test]
+async fn a_throttled_load_takes_its_time() {
+    let world = World::new(ROWS).await;
+    let items = world.projection("items", "items", &["id"]);
+    let begun = std::time::Instant::now();
+    let mut daemon = Daemon::start(&world.config_with("load_rows_per_second = 1500", &items));
+    daemon.wait_ready().await;
+    // 6000 rows, less what the first portions of each worker are let through with.
+    assert!(begun.elapsed().as_secs_f64() > 2.0, "{:?}", begun.elapsed());
 }
 
 /// A commit is in the WAL, and may reach us, while nobody can see it yet.

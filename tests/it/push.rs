@@ -10,6 +10,7 @@ use crate::harness::{Postgres, PostgresOptions, wait};
 
 /// Nothing but a commit flushes for some seconds.
 const LAZY: PostgresOptions<'_> = PostgresOptions {
+    own_system: false,
     settings: &[("wal_writer_delay", "10s"), ("autovacuum", "off")],
     hba: None,
     tls: None,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{Daemon, PostgresOptions, wait};
-use crate::world::{World, one, until_logged};
+use crate::world::{World, one, until_logged, until_metric};
 
 const SHOP: &str = "
     CREATE TABLE products (id int PRIMARY KEY, name text NOT NULL, price numeric);
@@ -210,4 +210,45 @@ async fn a_table_that_was_not_published_meanwhile_is_loaded_again() {
     world.soon_same("products", "products", &["id"]).await;
     let log = daemon.log_of_this_start();
     assert!(log.matches("the source is away").count() < 20, "{log}");
+}
+
+/// Between two looks at the catalog, or while nobody looks.
+#[tokio::test]
+async fn a_publication_that_hid_changes_for_a_moment_costs_a_reload() {
+    let world = World::new(SHOP).await;
+    let mut daemon =
+        Daemon::start(&world.config(&world.projection("products", "products", &["id"])));
+    daemon.wait_ready().await;
+    for (round, running) in [true, false].into_iter().enumerate() {
+        if !running {
+            daemon.terminate().await;
+        }
+        for sql in [
+            "ALTER PUBLICATION readside SET (publish = 'insert')",
+            &format!("DELETE FROM products WHERE id % 100 = {round}"),
+            "ALTER PUBLICATION readside SET (publish = 'insert, update, delete, truncate')",
+        ] {
+            world.execute(sql).await;
+        }
+        if !running {
+            daemon.restart();
+        }
+        world.soon_same("products", "products", &["id"]).await;
+    }
+    world.execute("UPDATE products SET name = 'on' WHERE id < 5").await;
+    world.same(&mut daemon, "products", "products", &["id"]).await;
+}
+
+/// A sink that nothing goes to is up when it is there.
+#[tokio::test]
+async fn a_sink_without_projections_is_looked_at_too() {
+    let world = World::new(SHOP).await;
+    let name = world.name("products");
+    let mut daemon = Daemon::start(&world.config(&format!(
+        "[projection.{name}]\ntable = \"products\"\nto.cache = {{ json = \"p:{{id}}\" }}"
+    )));
+    daemon.wait_ready().await;
+    for sink in ["reporting", "search", "cache"] {
+        until_metric(&daemon, "readside_sink_up", &[("sink", sink)], |up| up == 1.0).await;
+    }
 }

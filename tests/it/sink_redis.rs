@@ -1,5 +1,7 @@
 //! The Redis sink against a real server: every structure, moves, fences, poison, fills, crashes.
 
+mod backlog;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -257,7 +259,9 @@ async fn set_user(redis: &Redis, name: &str, rules: &[&str]) {
 fn why(error: SinkError) -> String {
     match error {
         SinkError::Retryable { what, .. } => format!("retryable: {what}"),
-        SinkError::Fatal { what, hint } => format!("fatal: {what} / {hint}"),
+        SinkError::Fatal { what, hint } | SinkError::Blocked { what, hint, .. } => {
+            format!("fatal: {what} / {hint}")
+        }
     }
 }
 
@@ -603,11 +607,21 @@ async fn the_watermark_says_what_the_step_said() {
     let found = watermark(&mut client, "orders").await;
     let field = |name: &str| found[name].as_str();
     assert_eq!(
-        ["lsn", "committed_at", "settled", "generation", "owner", "reaching", "fingerprint"]
-            .map(field),
-        ["0/64", "2000-02-29 00:00:00.5+00", "false", "1", OWNER, "0/6F", "orders-1"]
+        [
+            "lsn",
+            "committed_at",
+            "settled",
+            "generation",
+            "owner",
+            "reaching",
+            "fingerprint",
+            "history"
+        ]
+        .map(field),
+        ["0/64", "2000-02-29 00:00:00.5+00", "false", "1", OWNER, "0/6F", "orders-1", "0.1"]
     );
     let expected = Watermark {
+        history: "0.1".into(),
         lsn: Lsn(100),
         reaching: Lsn(111),
         committed_at: 5_097_600_500_000,
@@ -640,6 +654,7 @@ async fn the_watermark_says_what_the_step_said() {
     reshaped.begin_fill(0, 5).await.unwrap();
     reshaped.fill(0, &[row(&orders, 150, &[Some("1"), None, None, None])]).await.unwrap();
     let filling = Watermark {
+        history: "0.1".into(),
         lsn: Lsn::ZERO,
         reaching: Lsn(151),
         committed_at: old.committed_at,
@@ -837,10 +852,13 @@ async fn a_full_memory_and_a_replica_are_waited_for() {
         };
         command(break_it).exec_async(&mut client).await.unwrap();
         let before = everything(&mut client).await;
-        let refused = why(sink.apply(&change).await.unwrap_err());
-        assert!(refused.starts_with("retryable") && refused.contains(expected), "{refused}");
-        assert_eq!(everything(&mut client).await, before, "nothing was written");
-        sink.open().await.unwrap();
+        for settled in [true, false] {
+            let change = Step { settled, ..change.clone() };
+            let refused = why(sink.apply(&change).await.unwrap_err());
+            assert!(refused.starts_with("retryable") && refused.contains(expected), "{refused}");
+            assert_eq!(everything(&mut client).await, before, "nothing was written");
+            sink.open().await.unwrap();
+        }
         command(mend_it).exec_async(&mut client).await.unwrap();
     }
     sink.apply(&change).await.unwrap();
@@ -1262,7 +1280,7 @@ async fn check_finds_what_would_fail_and_creates_nothing() {
           ZADD customer:0:orders, ZREM customer:0:orders, ZSCAN customer:0:orders, \
           PERSIST customer:0:orders\n\
           grant the keys of your templates and readside:*, and the commands, such as\n\
-          ACL SETUSER app ~readside:* ~order:* +@read +@write +@scripting +@connection +info"
+          ACL SETUSER app ~readside:* ~order:* +@read +@write +@scripting +@transaction +@connection +info"
         ]
     );
     // Without MULTI nothing can be queued; what only reads tells enough.

@@ -109,7 +109,7 @@ async fn a_zoo_of_tables_is_described() {
             let marks = [
                 c.column.not_null.then_some(" NOT NULL"),
                 (!c.deterministic).then_some(" folded"),
-                c.generated.map(|_| " generated"),
+                c.generated.as_ref().map(|_| " generated"),
             ];
             let marks: String = marks.into_iter().flatten().collect();
             format!("{} {} {:?}{marks}", c.column.name, c.column.sql_type, c.column.ty)
@@ -454,7 +454,7 @@ async fn the_watch_tells_changes_and_survives_the_server() {
     wait::until("the slot to retain what was written", async || {
         let reading = readings.recv().await.unwrap();
         assert_eq!(reading.changes, []);
-        let retained = reading.catalog.slot.as_ref().unwrap().retained_bytes;
+        let retained = reading.catalog.slot.as_ref().unwrap().wal.retained_bytes;
         if retained > 500_000 { Ok(()) } else { Err(retained) }
     })
     .await;

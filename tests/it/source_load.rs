@@ -54,7 +54,7 @@ impl Source {
 
     async fn window(&self) -> slot::Created {
         let cancel = CancellationToken::new();
-        slot::open_window(&params(&self.postgres), "readside", "s", &cancel).await.unwrap()
+        slot::open_window(&params(&self.postgres), "readside", "s", &|_| {}, &cancel).await.unwrap()
     }
 
     async fn job(&self, names: &[&str]) -> LoadJob {
@@ -403,7 +403,8 @@ async fn a_commit_that_the_new_slot_leaves_out_is_loaded() {
     let first = open(1).await;
     let params = params(&source.postgres);
     let cancel = CancellationToken::new();
-    let creation = slot::create(&params, "readside", "readside", Lifetime::Permanent, &cancel);
+    let creation =
+        slot::create(&params, "readside", "readside", Lifetime::Permanent, &|_| {}, &cancel);
     tokio::pin!(creation);
     let meanwhile = async {
         let xid = waits("the creation to wait for the first", locked).await;

@@ -46,7 +46,8 @@ impl Source {
 
     async fn create(&self) -> Result<slot::Created, slot::Error> {
         let cancel = CancellationToken::new();
-        slot::create(&self.params, "readside", "readside", Lifetime::Permanent, &cancel).await
+        slot::create(&self.params, "readside", "readside", Lifetime::Permanent, &|_| {}, &cancel)
+            .await
     }
 }
 
@@ -160,7 +161,7 @@ async fn a_creation_that_is_stopped_leaves_no_slot() {
     open.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
     let cancel = CancellationToken::new();
     let creation =
-        slot::create(&source.params, "readside", "readside", Lifetime::Permanent, &cancel);
+        slot::create(&source.params, "readside", "readside", Lifetime::Permanent, &|_| {}, &cancel);
     tokio::pin!(creation);
     let slots =
         async || source.session.rows("SELECT FROM pg_replication_slots").await.unwrap().len();

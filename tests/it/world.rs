@@ -67,6 +67,13 @@ impl World {
         self.reporting = self.postgres.client(&self.sink).await;
     }
 
+    /// The source's name leads to another server from now on, which has a database of the same name.
+    pub(crate) async fn move_source(&mut self, to: &Postgres) {
+        self.client = to.client(&self.source).await;
+        self.source_net.lead_to(to.port());
+        self.source_net.heal();
+    }
+
     /// Source, sinks, and the projections.
     pub(crate) fn config(&self, projections: &str) -> String {
         self.config_with("", projections)
@@ -100,6 +107,12 @@ impl World {
             template.join("|"),
             full = self.name(name)
         )
+    }
+
+    /// The same of a query.
+    pub(crate) fn query(&self, name: &str, query: &str, key: &[&str]) -> String {
+        let table = self.projection(name, "", key);
+        table.replacen("table = ''", &format!("query = '''\n{query}'''"), 1)
     }
 
     /// A projection's full name, and that of its index: others use the same search server, which knows

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use super::{bind, queries};
 use crate::config::{self, Config, Diagnostic, SinkConfig, SinkKind, Target};
 use crate::pg::Params;
-use crate::sink::{self, SinkProjection};
+use crate::sink::{self, Owner, SinkProjection};
 use crate::source;
 use crate::source::catalog::{Catalog, Table, TableName};
 
@@ -30,8 +30,10 @@ pub(crate) async fn everything(config: &Config) -> Vec<Diagnostic> {
     let source = check_source(config).await;
     let sinks = bind::of_sinks(config, &source.bound);
     let owner = source.catalog.as_ref().map(|catalog| owner(config, catalog));
+    // What the system before has left is taken over: whoever holds it may be us.
+    let named = owner.as_ref().filter(|owner| !owner.is_heir()).map(Owner::name);
     let asked = config.sinks.iter().zip(&sinks);
-    let asked = asked.map(|(sink, projections)| check_sink(sink, owner.as_deref(), projections));
+    let asked = asked.map(|(sink, projections)| check_sink(sink, named, projections));
     let (stores, sink_faults) = tokio::join!(stores(&config.sinks), join_all(asked));
     let mut faults = source.faults;
     let shared = shared_stores(config, source.catalog.as_ref(), &stores);
@@ -67,7 +69,10 @@ async fn check_source(config: &Config) -> SourceChecked<'_> {
     let checked = source::check::check(config, &params).await;
     let mut faults = checked.faults;
     let (mut bound, found) = match &checked.catalog {
-        Some(catalog) => bind::bind(config, catalog),
+        Some(catalog) => {
+            let binding = bind::bind(config, catalog);
+            (binding.bound, binding.unbound)
+        }
         None => (Vec::new(), Vec::new()),
     };
     let mut found: Vec<Diagnostic> = found.into_iter().map(|unbound| unbound.fault).collect();
@@ -94,8 +99,10 @@ pub(super) fn params(config: &Config) -> Result<Params, Diagnostic> {
 }
 
 /// Whom the watermarks name.
-pub(super) fn owner(config: &Config, catalog: &Catalog) -> String {
-    format!("{}/{}", catalog.server.system_id, config.source.slot)
+pub(super) fn owner(config: &Config, catalog: &Catalog) -> Owner {
+    let system = &catalog.server.system_id;
+    let heir = config.source.accept_system.as_ref() == Some(system);
+    Owner::new(system, &config.source.slot, heir)
 }
 
 async fn check_sink(

@@ -15,6 +15,7 @@ use super::facts;
 use super::questions::{Question, Try};
 use super::report::Report;
 use crate::engine::{Entry, Notice};
+use crate::failpoint;
 use crate::lsn::{Durable, Lsn};
 use crate::memory::{self, Spilling};
 use crate::output::{PageFrom, Standing, Work};
@@ -46,7 +47,7 @@ const ROW_BYTES_SHOWN: usize = 256 << 10;
 pub(super) enum Command {
     /// A new stream begins: every gulp of the one before is in the queue. Answers where to begin.
     Connected {
-        reply: oneshot::Sender<Lsn>,
+        reply: oneshot::Sender<Stands>,
     },
     Opened {
         sink: usize,
@@ -114,6 +115,14 @@ pub(super) enum Command {
     },
     Asked(Question),
     Stop,
+}
+
+/// How far the machine is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stands {
+    pub lsn: Lsn,
+    /// The greatest transaction that the stream has brought; 0: none.
+    pub xid: u32,
 }
 
 pub(super) type Facts = Vec<(String, Option<Vec<u8>>)>;
@@ -219,7 +228,14 @@ fn turn(
     let patience = checkpoints.patience(&thread.machine);
     select! {
         recv(gulps) -> gulp => match gulp {
-            Ok(gulp) => thread.machine.gulp(&gulp.bytes)?,
+            Ok(gulp) => {
+                failpoint::reached("received");
+                thread.machine.gulp(&gulp.bytes)?;
+                failpoint::reached("applied");
+                if thread.machine.position().inside.is_some() {
+                    failpoint::reached("within-transaction");
+                }
+            }
             // The stream's task only ends with the pipeline, which may not have said so yet.
             Err(_) => return Ok(Turn::Stop),
         },
@@ -288,7 +304,8 @@ impl EngineThread {
                     self.machine.gulp(&gulp.bytes)?;
                 }
                 // The task that asked may be gone: then nobody needs the answer.
-                let _ = reply.send(self.machine.connected());
+                let lsn = self.machine.connected();
+                let _ = reply.send(Stands { lsn, xid: self.machine.xid_max() });
             }
             Command::Opened { sink, standings } => {
                 places[sink] = Place::default();
@@ -320,6 +337,7 @@ impl EngineThread {
                 let name = facts::loaded(&self.machine.tables()[table].name);
                 facts.push((name, Some(total.to_be_bytes().to_vec())));
                 self.machine.loaded(table, chunk, spilled(entries), ended, facts)?;
+                failpoint::reached("chunk-loaded");
             }
             Command::Replanned { table, dropped, planned, facts, room } => {
                 self.load_room.push(room);
@@ -478,7 +496,9 @@ pub(super) fn run_store(
         let position = checkpoint.position;
         let fact = facts::Stored::of(&checkpoint).to_bytes();
         checkpoint.batch.fact(facts::POSITION, fact);
+        failpoint::reached("store-before");
         let answer = store.write(&checkpoint.batch).map(|()| position);
+        failpoint::reached("store-after");
         let failed = answer.is_err();
         if answers.send(answer).is_err() || failed {
             return;

@@ -180,6 +180,8 @@ pub(super) struct Since<'a> {
     pub(super) is_state_new: bool,
     /// The slot was there before.
     pub(super) is_slot_known: bool,
+    /// Positions of before mean nothing: a log begins anew.
+    pub(super) other_history: bool,
     pub(super) position: Lsn,
     pub(super) committed_at: i64,
 }
@@ -195,7 +197,7 @@ pub(super) fn inits(
 ) -> Result<Vec<EventInit>, StartError> {
     let events = bound.iter().filter_map(|bound| match &bound.rows {
         Rows::Event(event) => Some((bound, event)),
-        Rows::Table(_) | Rows::Query(_) => None,
+        Rows::Table(_) | Rows::Query { .. } => None,
     });
     let events: Vec<_> = events.collect();
     let mut inits = Vec::new();
@@ -208,7 +210,7 @@ pub(super) fn inits(
         let known = fact.is_some();
         let missed = fact.as_ref().is_some_and(|fact| fact.missed);
         let (same, other) = match fact {
-            Some(fact) if fact.shape == shape => (Some(fact.rows_of), None),
+            Some(fact) if fact.shape == shape && !since.other_history => (Some(fact.rows_of), None),
             fact => (None, fact),
         };
         let dropped = match &other {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::bind::{self, Bound, Rows};
+use super::bind::{self, Binding, Bound, Rows};
 use super::{check, queries, schema};
 use crate::config::{Config, Diagnostic, suggest};
 use crate::source;
@@ -20,7 +20,7 @@ pub(crate) async fn explain(config: &Config, name: &str) -> Result<String, Vec<D
     let params = check::params(config).map_err(|fault| vec![fault])?;
     let source = source::check::check(config, &params).await;
     let Some(catalog) = source.catalog else { return Err(source.faults) };
-    let (mut bound, unbound) = bind::bind(config, &catalog);
+    let Binding { mut bound, unbound, .. } = bind::bind(config, &catalog);
     let mut faults: Vec<Diagnostic> = unbound.into_iter().map(|unbound| unbound.fault).collect();
     faults.extend(queries::checked(config, &params, &catalog, &mut bound).await);
     match bound.iter().find(|bound| bound.projection.name == name) {
@@ -49,9 +49,9 @@ pub(super) fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) ->
             let _ = writeln!(text, "rows of {table}, as they are");
             vec![table.clone()]
         }
-        Rows::Query(planned) => {
+        Rows::Query { planned, .. } => {
             text.push_str(&query::explain(planned, &schema));
-            let used = planned.used.iter().zip(&schema.tables).filter(|(used, _)| !used.is_empty());
+            let used = planned.used.iter().zip(&schema.tables).filter(|(used, _)| used.is_some());
             used.map(|(_, table)| TableName::new(&table.schema, &table.name)).collect()
         }
         Rows::Event(event) => {

@@ -40,16 +40,19 @@ pub(super) struct Stored {
     /// A transaction of which the first changes are applied: its commit record, and how many.
     inside: Option<(u64, u64)>,
     pub committed_at: i64,
+    /// The greatest transaction that the stream has brought; 0: none.
+    #[serde(default)]
+    pub xid: u32,
 }
 
 impl Stored {
     pub(super) fn of(checkpoint: &Checkpoint) -> Self {
-        Self::at(checkpoint.position, checkpoint.committed_at)
+        Self::at(checkpoint.position, checkpoint.committed_at, checkpoint.xid)
     }
 
-    pub(super) fn at(position: Position, committed_at: i64) -> Self {
+    pub(super) fn at(position: Position, committed_at: i64, xid: u32) -> Self {
         let inside = position.inside.map(|inside| (inside.commit_lsn.0, inside.changes));
-        Self { lsn: position.lsn.0, inside, committed_at }
+        Self { lsn: position.lsn.0, inside, committed_at, xid }
     }
 
     pub(super) fn position(&self) -> Position {
@@ -69,6 +72,9 @@ pub(super) struct SourceFact {
     pub slot: String,
     pub publication: String,
     pub database: String,
+    pub timeline: u32,
+    /// Another one after positions have lost their meaning; see `sink::History`.
+    pub epoch: u64,
 }
 
 /// How a table was kept.
@@ -88,9 +94,13 @@ pub(super) struct TableShape {
     pub layout: String,
     pub leaves: Vec<LeafShape>,
     /// The labels of its columns' enums. `ALTER TYPE … RENAME VALUE` changes rows and leaves no trace in
-    /// them; an added label costs a load, too, at the next start.
+    /// them.
     #[serde(default)]
     pub labels: Vec<(u32, String)>,
+    /// Oid of the publication and which transaction has altered it last: what it hid for a time was not
+    /// sent.
+    #[serde(default)]
+    pub publication: (u32, u32),
 }
 
 /// A relation that holds rows of the table.
@@ -120,7 +130,8 @@ impl TableShape {
         };
         self.oid == now.oid
             && self.layout == now.layout
-            && self.labels == now.labels
+            && self.labels.iter().all(|label| now.labels.contains(label))
+            && self.publication == now.publication
             && self.leaves.len() == now.leaves.len()
             && self.leaves.iter().zip(&now.leaves).all(|(before, now)| same(before, now))
     }

@@ -45,6 +45,10 @@ impl Upstream for Link {
         self.send(Command::Closed { sink: self.sink }).await;
     }
 
+    async fn blocked(&mut self, projection: &str, why: Option<&SinkError>) {
+        self.shared.blocked(projection, why.map(|error| chain(error)));
+    }
+
     async fn pull(&mut self, idle: bool, patience: Duration) -> Option<Work> {
         // A pull that is parked may have got its work in the very moment its patience ended: it is
         // kept, and only replaced when idle work is welcome now and was not before.

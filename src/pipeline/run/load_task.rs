@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine_thread::{Command, Commands, Wanted};
 use super::facts::{self, LoadFact};
+use super::plan_load::{LoadedTable, StartedLoad};
 use super::shared::Shared;
-use super::start::{LoadedTable, StartedLoad};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params};
 use crate::pipeline::rows_lsn;

@@ -23,8 +23,10 @@ use crate::output::Work;
 use crate::pg::Params;
 use crate::sink::delivery::chain;
 use crate::sink::elasticsearch::Refresher;
+use crate::source::catalog::SlotWal;
 use crate::source::load::LoadPlan;
 use crate::source::replication::System;
+use crate::source::slot::Blocker;
 
 /// Somebody who looks at metrics or status waits for so long at most.
 pub(super) const TELL_PATIENCE: Duration = Duration::from_millis(250);
@@ -49,6 +51,8 @@ pub(super) struct Shared {
     changed: HashMap<String, watch::Sender<()>>,
     /// What is known of the projections but for their rows.
     details: Mutex<Details>,
+    slot_wal: watch::Sender<SlotWal>,
+    dropping_slot: watch::Sender<bool>,
 }
 
 /// One sink's part.
@@ -58,6 +62,8 @@ pub(super) struct SinkShared {
     metrics: SinkMetrics,
     pub(super) lanes: Vec<Lane>,
     health: Mutex<Health>,
+    /// Projections that stand still in it, and why.
+    blocked: Mutex<HashMap<String, String>>,
 }
 
 pub(super) struct Lane {
@@ -109,11 +115,13 @@ impl Shared {
                 metrics: metrics.sink(&sink.name),
                 lanes,
                 health: Mutex::new(Health { up: false, error: None, since: started_at }),
+                blocked: Mutex::new(HashMap::new()),
             }));
         }
         let source = SourceStatus {
             slot: config.source.slot.clone(),
             publication: config.source.publication.clone(),
+            wal_budget_bytes: config.source.wal_budget,
             ..SourceStatus::default()
         };
         let this = Self {
@@ -135,6 +143,8 @@ impl Shared {
                 .map(|projection| (projection.name.clone(), watch::channel(()).0))
                 .collect(),
             details: Mutex::new(look::details(config, None, &[])),
+            slot_wal: watch::channel(SlotWal::default()).0,
+            dropping_slot: watch::channel(false).0,
         };
         this.publish(this.document(config, Vec::new(), Vec::new(), StateStatus::default()));
         Ok(Arc::new(this))
@@ -290,9 +300,42 @@ impl Shared {
         self.board.set_source_end(system.xlogpos);
     }
 
-    pub(super) fn retained(&self, bytes: u64) {
+    /// What the server keeps for the slot; nothing where there is none.
+    pub(super) fn retained(&self, wal: SlotWal) {
+        let bytes = wal.retained_bytes;
         lock(&self.source).retained_bytes = bytes;
         self.metrics.slot_retained_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.slot_wal.send_replace(wal);
+    }
+
+    /// Each look at what the server keeps for the slot, whoever looks.
+    pub(super) fn slot_wal(&self) -> watch::Receiver<SlotWal> {
+        self.slot_wal.subscribe()
+    }
+
+    pub(super) fn wal_budget(&self, alarm: Option<String>, held_by: Option<String>) {
+        let mut source = lock(&self.source);
+        (source.wal_alarm, source.wal_held_by) = (alarm, held_by);
+        drop(source);
+        self.refresh();
+    }
+
+    /// While it is true the slot is being dropped and no pipeline may use it.
+    pub(super) fn dropping_slot(&self) -> &watch::Sender<bool> {
+        &self.dropping_slot
+    }
+
+    /// The load cannot begin before this transaction has ended; `None`: it can.
+    pub(super) fn load_waits(&self, blocker: Option<&Blocker>) {
+        let mut load = lock(&self.load);
+        match blocker {
+            Some(blocker) => {
+                load.get_or_insert_default().waiting_for = Some(blocker.to_string());
+            }
+            None => *load = None,
+        }
+        drop(load);
+        self.refresh();
     }
 
     pub(super) fn load_begins<'a>(
@@ -347,6 +390,7 @@ impl Shared {
     fn refresh(&self) {
         let mut status = Status::clone(&self.status.borrow());
         status.source = lock(&self.source).clone();
+        status.load = lock(&self.load).clone();
         status.sinks = self.sinks.iter().map(|sink| sink.status()).collect();
         self.publish(status);
     }
@@ -380,6 +424,19 @@ impl SinkShared {
         }
         health.up = false;
         health.error = Some(why.to_owned());
+    }
+
+    pub(super) fn blocked(&self, projection: &str, why: Option<String>) {
+        let mut blocked = lock(&self.blocked);
+        match why {
+            Some(why) => blocked.insert(projection.to_owned(), why),
+            None => blocked.remove(projection),
+        };
+    }
+
+    /// Why a projection stands still in it.
+    pub(super) fn blocked_by(&self, projection: &str) -> Option<String> {
+        lock(&self.blocked).get(projection).cloned()
     }
 
     pub(super) fn done(&self, work: &Work, took: Duration) {

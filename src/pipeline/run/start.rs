@@ -10,23 +10,26 @@ use tokio_util::sync::CancellationToken;
 use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
 use super::events::{self, Since};
-use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
+use super::facts::{self, OutputFact, SourceFact, Stored, TableFact, TableShape};
+use super::history::{self, Identity};
 use super::look::{self, Details};
+use super::plan_load::{self, StartedLoad};
+use super::standing::{self, Standing};
+use super::uses::{Seen, Uses};
 use super::{check, histories, queries};
-use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkKind};
+use crate::config::{Config, Diagnostic, OnError, ProjectionConfig, SinkConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
 use crate::memory::Spilling;
 use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
 use crate::pipeline::{
-    Letter, LoadInit, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit,
-    letter_key, rebuild_fact, told_fact,
+    Letter, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit, letter_key,
+    rebuild_fact, told_fact,
 };
-use crate::sink::SinkProjection;
-use crate::source::catalog::{Catalog, Scope, Table};
-use crate::source::load::{LoadLeaf, LoadPlan, LoadTable, Window};
-use crate::source::replication::{Lifetime, ReplicationConnection};
+use crate::sink::{Origin, SinkProjection};
+use crate::source::catalog::{Catalog, Scope, Table, TableColumn};
+use crate::source::replication::ReplicationConnection;
 use crate::source::{APPLICATION_NAME, check as source_check, publication, slot};
 use crate::sql::plan::Plan;
 use crate::state::{self, Store};
@@ -55,6 +58,10 @@ pub(super) enum StartError {
     /// What `check` tells; they have come up since the start, or the source was away then.
     #[error("{}", .0.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; "))]
     Faults(Vec<Diagnostic>),
+    #[error(
+        "the state is damaged: it stands at {position} and holds a row of {table} from {row}; stop Readside and remove state.dir: a deleted directory costs a reload, no more"
+    )]
+    TwoMoments { table: String, row: Lsn, position: Lsn },
     #[error("table {0} does not exist or cannot be followed")]
     Table(String),
 }
@@ -64,6 +71,7 @@ impl StartError {
     pub(super) fn is_final(&self) -> bool {
         match self {
             StartError::OtherSystem { .. }
+            | StartError::TwoMoments { .. }
             | StartError::SlotLost { .. }
             | StartError::SlotForeign { .. } => true,
             StartError::State(error) => error.is_final(),
@@ -80,77 +88,66 @@ pub(super) struct Started {
     pub scope: Scope,
     /// By sink of the configuration.
     pub sinks: Vec<Vec<SinkProjection>>,
-    pub owner: String,
+    pub origin: Origin,
     pub table_names: Vec<String>,
     /// By the catalog alone.
     pub divided: Apart,
+    pub uses: Uses,
     pub apart: Apart,
     pub details: Details,
 }
 
-/// A load that begins or goes on.
-pub(super) struct StartedLoad {
-    pub plan: LoadPlan,
-    pub done: BTreeSet<u32>,
-    pub window: Window,
-    pub from: Lsn,
-    /// The machine's tables that it loads, in the order of the plan's numbers.
-    pub tables: Vec<LoadedTable>,
-}
-
-pub(super) struct LoadedTable {
-    /// Position in `MachineInit::tables`.
-    pub machine: usize,
-    pub of_source: LoadTable,
-}
-
 /// A table in use, from the catalog.
-struct Used<'a> {
-    name: String,
-    table: &'a Table,
-    layout: TableLayout,
-    shape: TableShape,
+pub(super) struct Used<'a> {
+    pub name: String,
+    pub table: &'a Table,
+    pub layout: TableLayout,
+    pub shape: TableShape,
 }
 
 pub(super) async fn prepare(
     config: &Config,
     params: &Params,
     store: &Store,
+    seen: &mut Seen,
+    waits: slot::Waits<'_>,
     cancel: &CancellationToken,
 ) -> Result<Started, StartError> {
     let session = pg::connect(params, APPLICATION_NAME).await?;
     let scope = source_check::scope(config);
     let mut whole = Catalog::read(&session, &scope).await?;
     // Publishing a table that has no identity would make the application's own changes fail.
-    let mut usable = apart::divide(config, params, &whole).map_err(StartError::Faults)?;
+    let mut usable = apart::divide(config, params, &whole, seen).map_err(StartError::Faults)?;
     distrust_unpublished(&usable.catalog, store)?;
     let ensured = publication::ensure(&session, &usable.catalog, &scope).await?;
     if ensured.created || !ensured.added.is_empty() {
         let added: Vec<String> = ensured.added.iter().map(ToString::to_string).collect();
         tracing::info!(publication = scope.publication, tables = added.join(", "), "published");
         whole = Catalog::read(&session, &scope).await?;
-        usable = apart::divide(config, params, &whole).map_err(StartError::Faults)?;
+        usable = apart::divide(config, params, &whole, seen).map_err(StartError::Faults)?;
     }
-    let Usable { catalog, mut bound, apart: divided } = usable;
+    let Usable { catalog, mut bound, uses, apart: divided } = usable;
     let refused = queries::ask(&session, &catalog, &mut bound).await?;
     let apart = divided.clone().and(refused);
     for (projection, why) in &apart.projections {
         tracing::error!(projection, why, "the projection stays as it is");
     }
     distrust_apart(&apart, store)?;
-    let Standing { stored, slot: slot_at, is_slot_known } =
-        keep_or_forget(config, params, store, &catalog, cancel).await?;
-    let used = used_tables(config, &catalog)?;
+    let identity = identify(params).await?;
+    let Standing { stored, slot: slot_at, epoch, other_history, is_slot_known } =
+        standing::keep_or_forget(config, params, store, &catalog, &identity, waits, cancel).await?;
+    let used = used_tables(config, &catalog, &uses)?;
     forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
     let mut loaded = Vec::new();
-    let load = match kept.unfinished_load(store, &used)? {
+    let load = match plan_load::unfinished(&kept, store, &used)? {
         Some(load) => Some(load),
         None if kept.to_load(&used).is_empty() => None,
         None => {
             let slot = &scope.slot;
             loaded.extend(kept.to_load(&used).iter().map(|&at| used[at].name.clone()));
-            Some(begin_load(params, &session, store, &mut kept, &used, slot, cancel).await?)
+            let opened = slot::open_window(params, APPLICATION_NAME, slot, waits, cancel).await?;
+            Some(plan_load::begin(&session, store, &mut kept, &used, opened).await?)
         }
     };
     let position = match (&load, stored) {
@@ -169,15 +166,18 @@ pub(super) async fn prepare(
         slot: scope.slot.clone(),
         publication: scope.publication.clone(),
         database: catalog.server.database.clone(),
+        timeline: identity.system.timeline,
+        epoch,
     };
     let owner = check::owner(config, &catalog);
+    let origin = Origin { owner, history: identity.history(epoch) };
     let mut batch = Batch::default();
     facts::set(&mut batch, facts::SOURCE, &source);
-    let committed_at = match stored {
-        Some(stored) => stored.committed_at,
-        None => now(&session).await?,
+    let (committed_at, xid_max) = match stored {
+        Some(stored) => (stored.committed_at, stored.xid),
+        None => (now(&session).await?, 0),
     };
-    batch.fact(facts::POSITION, Stored::at(position, committed_at).to_bytes());
+    batch.fact(facts::POSITION, Stored::at(position, committed_at, xid_max).to_bytes());
     let (projections, sink_projections) =
         projections(config, &bound, &used, position, &mut kept, store, &mut batch)?;
     let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
@@ -185,6 +185,7 @@ pub(super) async fn prepare(
         loaded: &loaded,
         is_state_new: stored.is_none(),
         is_slot_known,
+        other_history,
         position: load.as_ref().map_or(position.lsn, |(load, _)| load.from.max(position.lsn)),
         committed_at,
     };
@@ -195,7 +196,8 @@ pub(super) async fn prepare(
         facts::set(&mut batch, facts::table(&used.name), fact);
     }
     store.write(&batch)?;
-    let tables = tables(&used, &kept, store)?;
+    seen.follow(bound.iter().map(|bound| bound.projection.name.as_str()), &uses, &catalog);
+    let tables = tables(&used, &kept, position, store)?;
     let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), Some(init)));
     Ok(Started {
         table_names,
@@ -207,6 +209,7 @@ pub(super) async fn prepare(
             sinks: sinks(config, &bound, store)?,
             position,
             committed_at,
+            xid_max,
             load: load_init,
             tombstone_bytes_max: usize::try_from(config.state.tombstones).unwrap_or(usize::MAX),
         },
@@ -214,11 +217,18 @@ pub(super) async fn prepare(
         catalog: whole,
         scope,
         sinks: sink_projections,
-        owner,
+        origin,
         divided,
+        uses,
         apart,
         details: look::details(config, Some(&catalog), &bound),
     })
+}
+
+/// Who the source is, and where its WAL comes from.
+async fn identify(params: &Params) -> Result<Identity, StartError> {
+    let mut connection = ReplicationConnection::connect(params, APPLICATION_NAME).await?;
+    Ok(history::identify(&mut connection).await?)
 }
 
 /// The source's clock, in microseconds since 2000-01-01 UTC: all that a first load begins with was
@@ -267,88 +277,19 @@ fn distrust_apart(apart: &Apart, store: &Store) -> Result<(), StartError> {
     if batch.is_empty() { Ok(()) } else { Ok(store.write(&batch)?) }
 }
 
-/// Where state and slot stand.
-struct Standing {
-    /// `None`: all is to be loaded.
-    stored: Option<Stored>,
-    slot: Lsn,
-    /// It was there, or had been.
-    is_slot_known: bool,
-}
-
-/// Makes sure that slot and state belong together. Afterwards the slot exists.
-async fn keep_or_forget(
+fn used_tables<'a>(
     config: &Config,
-    params: &Params,
-    store: &Store,
-    catalog: &Catalog,
-    cancel: &CancellationToken,
-) -> Result<Standing, StartError> {
-    let name = &config.source.slot;
-    let mut stored: Option<Stored> = facts::read(store, facts::POSITION)?;
-    let source: Option<SourceFact> = facts::read(store, facts::SOURCE)?;
-    if let Some(source) = &source
-        && source.system_id != catalog.server.system_id
-    {
-        let found = &catalog.server.system_id;
-        if config.source.accept_system.as_ref() != Some(found) {
-            return Err(StartError::OtherSystem {
-                stored: source.system_id.clone(),
-                slot: source.slot.clone(),
-                found: found.clone(),
-            });
-        }
-        stored = forget(stored, "the source is another system, which source.accept_system accepts");
-    }
-    if source
-        .is_some_and(|source| source.slot != *name || source.database != catalog.server.database)
-    {
-        stored = forget(stored, "the state belongs to another slot or database");
-    }
-    let lost = match slot::state(catalog) {
-        slot::State::Usable(confirmed) => {
-            let ours = stored.map(|stored| stored.position().lsn);
-            if ours.is_some_and(|ours| ours < confirmed) {
-                stored = forget(stored, "the slot has been acknowledged beyond the state");
-            }
-            return Ok(Standing { stored, slot: confirmed, is_slot_known: true });
-        }
-        slot::State::Foreign(why) => {
-            return Err(StartError::SlotForeign { slot: name.clone(), why: why.to_string() });
-        }
-        slot::State::Missing => stored.is_some().then(|| "is gone".to_owned()),
-        slot::State::Lost(why) => Some(why),
-    };
-    let is_slot_known = lost.is_some();
-    if let Some(why) = lost {
-        if config.source.on_slot_loss == OnSlotLoss::Stop {
-            return Err(StartError::SlotLost { slot: name.clone(), why });
-        }
-        tracing::warn!(slot = name, why, "the slot is lost: everything is loaded anew");
-        if catalog.slot.is_some() {
-            let mut connection = ReplicationConnection::connect(params, APPLICATION_NAME).await?;
-            connection.drop_slot(name).await?;
-        }
-    }
-    let created = slot::create(params, APPLICATION_NAME, name, Lifetime::Permanent, cancel).await?;
-    tracing::info!(slot = name, at = %created.consistent_point, "slot created");
-    Ok(Standing { stored: None, slot: created.consistent_point, is_slot_known })
-}
-
-fn forget(stored: Option<Stored>, why: &str) -> Option<Stored> {
-    if stored.is_some() {
-        tracing::warn!(why, "the state is not used: everything is loaded anew");
-    }
-    None
-}
-
-fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>>, StartError> {
+    catalog: &'a Catalog,
+    uses: &Uses,
+) -> Result<Vec<Used<'a>>, StartError> {
     let mut used = Vec::new();
     for name in source_check::scope(config).tables {
         // Others stand apart.
         let Some(table) = catalog.table(&name) else { continue };
         let missing = || StartError::Table(name.to_string());
-        let columns: Vec<Column> = table.columns.iter().map(|c| c.column.clone()).collect();
+        let kept: Vec<&TableColumn> =
+            table.stored().filter(|column| uses.keep(table, &column.column.name)).collect();
+        let columns: Vec<Column> = kept.iter().map(|c| c.column.clone()).collect();
         let key = table.row_key().ok_or_else(missing)?;
         let place = |key: &String| columns.iter().position(|column| column.name == *key);
         let identity: Option<Vec<usize>> = key.iter().map(place).collect();
@@ -356,13 +297,15 @@ fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>
         let leaves = table.leaves.iter().zip(0..);
         let leaves = leaves.map(|(leaf, number)| facts::leaf_shape(leaf, number));
         let enums: BTreeSet<u32> =
-            table.columns.iter().flat_map(|column| column.enums.iter().copied()).collect();
+            kept.iter().flat_map(|column| column.enums.iter().copied()).collect();
         let labels = enums.iter().filter_map(|oid| catalog.enums.get(oid));
+        let publication = catalog.publication.as_ref();
         let shape = TableShape {
             oid: table.oid,
             layout: describe(&layout),
             leaves: leaves.collect(),
             labels: labels.flat_map(|found| found.labels.iter().cloned()).collect(),
+            publication: publication.map_or((0, 0), |found| (found.oid, found.touched)),
         };
         used.push(Used { name: facts::table_name(&name), table, layout, shape });
     }
@@ -407,8 +350,10 @@ fn describe(layout: &TableLayout) -> String {
 /// What of the state is used.
 pub(super) struct Kept {
     /// By position in the used tables.
-    facts: Vec<Option<TableFact>>,
-    next_rows_of: RowsOf,
+    pub facts: Vec<Option<TableFact>>,
+    /// Rows of outputs, too.
+    outputs: bool,
+    pub next_rows_of: RowsOf,
 }
 
 impl Kept {
@@ -420,14 +365,14 @@ impl Kept {
             table_facts.push(fact.map(|fact| TableFact { shape: used.shape.clone(), ..fact }));
         }
         let next_rows_of = facts::read(store, facts::ROWS_OF)?.unwrap_or(0);
-        Ok(Self { facts: table_facts, next_rows_of })
+        Ok(Self { facts: table_facts, outputs: any, next_rows_of })
     }
 
     fn any_live(&self) -> bool {
         self.facts.iter().flatten().any(|fact| fact.live)
     }
 
-    fn to_load(&self, used: &[Used<'_>]) -> Vec<usize> {
+    pub(super) fn to_load(&self, used: &[Used<'_>]) -> Vec<usize> {
         let live = |at: &usize| self.facts[*at].as_ref().is_some_and(|fact| fact.live);
         (0..used.len()).filter(|at| !live(at)).collect()
     }
@@ -436,108 +381,20 @@ impl Kept {
         self.next_rows_of += 1;
         self.next_rows_of
     }
-
-    /// The load that a restart interrupted, if it still loads what has to be loaded.
-    fn unfinished_load(
-        &self,
-        store: &Store,
-        used: &[Used<'_>],
-    ) -> Result<Option<(StartedLoad, LoadInit)>, StartError> {
-        let Some(fact) = facts::read::<LoadFact>(store, facts::LOAD)? else { return Ok(None) };
-        let to_load = self.to_load(used);
-        let names: Vec<&String> = to_load.iter().map(|&at| &used[at].name).collect();
-        let known = to_load.iter().all(|&at| self.facts[at].is_some());
-        let (true, Ok(window)) =
-            (known && names.iter().copied().eq(&fact.tables), fact.window.parse())
-        else {
-            return Ok(None);
-        };
-        let mut done = BTreeSet::new();
-        let mut bound = Lsn::ZERO;
-        for (id, bytes) in store.facts("chunk/")? {
-            done.extend(id.parse::<u32>().ok());
-            bound = bound.max(Lsn(facts::number(Some(&bytes))));
-        }
-        let tables = loaded_tables(used, &to_load);
-        let mut chunks_left = chunks_of(&fact.plan, &tables);
-        chunks_left.retain(|chunk, _| !done.contains(chunk));
-        tracing::info!(
-            chunks_done = done.len(),
-            chunks_left = chunks_left.len(),
-            "the load goes on"
-        );
-        let from = Lsn(fact.from);
-        let init = LoadInit { from, bound, chunks_left, backlog_end: store.backlog_end()? };
-        Ok(Some((StartedLoad { plan: fact.plan, done, window, from, tables }, init)))
-    }
 }
 
-fn loaded_tables(used: &[Used<'_>], to_load: &[usize]) -> Vec<LoadedTable> {
-    let table = |&at: &usize| LoadedTable {
-        machine: at,
-        of_source: LoadTable {
-            name: used[at].table.name.clone(),
-            layout: used[at].layout.clone(),
-            leaves: (used[at].table.leaves.iter().zip(0..))
-                .map(|(leaf, number)| LoadLeaf { oid: leaf.oid, name: leaf.name.clone(), number })
-                .collect(),
-        },
-    };
-    to_load.iter().map(table).collect()
-}
-
-/// The plan's chunks, each with the machine's number of its table.
-fn chunks_of(plan: &LoadPlan, tables: &[LoadedTable]) -> BTreeMap<u32, usize> {
-    let of = |at: usize| tables.get(at).map(|table| table.machine);
-    plan.chunks.iter().filter_map(|chunk| Some((chunk.id, of(chunk.table)?))).collect()
-}
-
-/// Plans a load of every table that the state does not have, from a starting point of its own.
-async fn begin_load(
-    params: &Params,
-    session: &Session,
-    store: &Store,
-    kept: &mut Kept,
+fn tables(
     used: &[Used<'_>],
-    slot_name: &str,
-    cancel: &CancellationToken,
-) -> Result<(StartedLoad, LoadInit), StartError> {
-    let to_load = kept.to_load(used);
-    let opened = slot::open_window(params, APPLICATION_NAME, slot_name, cancel).await?;
-    let (from, window) = (opened.consistent_point, opened.window.clone());
-    drop(opened);
-    let loaded = loaded_tables(used, &to_load);
-    let of_source: Vec<LoadTable> = loaded.iter().map(|table| table.of_source.clone()).collect();
-    let plan = LoadPlan::make(session, &of_source).await?;
-    let mut batch = Batch { backlog_dropped: true, ..Batch::default() };
-    for (name, _) in store.facts("chunk/")? {
-        batch.remove_fact(format!("chunk/{name}"));
-    }
-    for &at in &to_load {
-        let old: Option<TableFact> = facts::read(store, &facts::table(&used[at].name))?;
-        batch.dropped.extend(old.map(|fact| fact.rows_of));
-        let fact =
-            TableFact { rows_of: kept.new_rows_of(), live: false, shape: used[at].shape.clone() };
-        facts::set(&mut batch, facts::table(&used[at].name), &fact);
-        kept.facts[at] = Some(fact);
-    }
-    let tables: Vec<String> = to_load.iter().map(|&at| used[at].name.clone()).collect();
-    tracing::info!(tables = tables.join(", "), chunks = plan.chunks.len(), from = %from, "a load begins");
-    let fact = LoadFact { from: from.0, window: window.to_string(), tables, plan: plan.clone() };
-    facts::set(&mut batch, facts::LOAD, &fact);
-    facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
-    store.write(&batch)?;
-    let chunks_left = chunks_of(&plan, &loaded);
-    let init = LoadInit { from, bound: from, chunks_left, backlog_end: 0 };
-    let load = StartedLoad { plan, done: BTreeSet::new(), window, from, tables: loaded };
-    Ok((load, init))
-}
-
-fn tables(used: &[Used<'_>], kept: &Kept, store: &Store) -> Result<Vec<TableInit>, StartError> {
+    kept: &Kept,
+    position: Position,
+    store: &Store,
+) -> Result<Vec<TableInit>, StartError> {
     let _spilling = Spilling::begin();
     let mut tables = Vec::new();
     for (used, fact) in used.iter().zip(&kept.facts) {
         let fact = fact.as_ref().expect("kept or about to be loaded");
+        let rows = store.rows(fact.rows_of).collect::<Result<Vec<Entry>, _>>()?;
+        of_its_position(&rows, position, &used.name)?;
         let floor = store.fact(&format!("floor/{}", fact.rows_of))?;
         tables.push(TableInit {
             name: used.name.clone(),
@@ -546,7 +403,7 @@ fn tables(used: &[Used<'_>], kept: &Kept, store: &Store) -> Result<Vec<TableInit
             partitioned: used.shape.leaves.iter().any(|leaf| leaf.oid != used.shape.oid),
             rows_of: fact.rows_of,
             stage: if fact.live { Stage::Live } else { Stage::Loading },
-            rows: store.rows(fact.rows_of).collect::<Result<Vec<Entry>, _>>()?,
+            rows,
             tombstone_floor: Lsn(facts::number(floor.as_deref())),
             facts: TableFacts {
                 name: facts::table(&used.name),
@@ -556,6 +413,21 @@ fn tables(used: &[Used<'_>], kept: &Kept, store: &Store) -> Result<Vec<TableInit
         });
     }
     Ok(tables)
+}
+
+/// Rows and position are written together. A store that was damaged can lose its newest position and keep
+/// the rows: the stream would then change what has changed already.
+fn of_its_position(rows: &[Entry], position: Position, table: &str) -> Result<(), StartError> {
+    let inside = position.inside.map(|inside| inside.commit_lsn);
+    let beyond = |row: &Entry| row.lsn() >= position.lsn && Some(row.lsn()) != inside;
+    match rows.iter().find(|row| beyond(row)) {
+        None => Ok(()),
+        Some(row) => Err(StartError::TwoMoments {
+            table: table.to_owned(),
+            row: row.lsn(),
+            position: position.lsn,
+        }),
+    }
 }
 
 type Projections = (Vec<ProjectionInit>, Vec<Vec<SinkProjection>>);
@@ -578,7 +450,7 @@ fn projections(
                 let own = used[at].layout.identity != bound.key;
                 (Plan::table(at, bound.key.clone()), own)
             }
-            bind::Rows::Query(planned) => (planned.plan.clone(), true),
+            bind::Rows::Query { planned, .. } => (planned.plan.clone(), true),
             // They come behind, as in the configuration.
             bind::Rows::Event(_) => continue,
         };
@@ -610,7 +482,7 @@ fn output_init(
     let described = format!("{plan:?}");
     let fact: Option<OutputFact> = facts::read(store, &facts::output(&name))?;
     let (rows_of, tombstone_floor) = match fact {
-        Some(fact) if fact.plan == described => {
+        Some(fact) if fact.plan == described && kept.outputs => {
             let floor = store.fact(&format!("floor/{}", fact.rows_of))?;
             (fact.rows_of, Lsn(facts::number(floor.as_deref())))
         }
@@ -628,12 +500,23 @@ fn output_init(
     Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor })
 }
 
+/// A settled step is one script in Redis, where rows of a backlog are cheaper and need not be one.
+fn backlog_rows(sink: &SinkConfig) -> usize {
+    match sink.kind {
+        SinkKind::Redis => sink.step_rows.saturating_mul(crate::sink::redis::BACKLOG_STEPS),
+        SinkKind::Postgres | SinkKind::Elasticsearch => sink.step_rows,
+    }
+}
+
 fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<SinkInit>, StartError> {
     let mut sinks = Vec::new();
     for sink in &config.sinks {
         let mut init = SinkInit {
             name: sink.name.clone(),
             step_rows: sink.step_rows,
+            // Redis keys are the user's own names: each is overwritten in place.
+            hides_fills: sink.kind != SinkKind::Redis,
+            backlog_rows: backlog_rows(sink),
             forgetful: sink.kind == SinkKind::Redis,
             projections: Vec::new(),
             halts: Vec::new(),

@@ -9,17 +9,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
 use super::apart::{self, Apart};
-use super::engine_thread::{Command, Commands};
+use super::engine_thread::{Command, Commands, Stands};
 use super::facts;
+use super::history::{self, Identity, Known};
 use super::shared::Shared;
+use super::uses::{Seen, Users, Uses};
 use crate::config::Config;
 use crate::lsn::Durable;
 use crate::pg::{self, Params};
 use crate::sink::Backoff;
 use crate::sink::delivery::chain;
 use crate::source::APPLICATION_NAME;
-use crate::source::catalog::{Catalog, CatalogChange, Scope, Table, TableName};
-use crate::source::replication::ReplicationConnection;
+use crate::source::catalog::{Catalog, CatalogChange, Scope, SlotWal, Table, TableName};
+use crate::source::replication::{ReplicationConnection, ReplicationStream};
 use crate::source::slot;
 use crate::source::stream::{GulpSender, StreamConfig, run_stream};
 use crate::source::watch as catalog_watch;
@@ -29,39 +31,51 @@ use crate::state::Store;
 /// well, and fails at its first change.
 const LONG_LIFE: Duration = Duration::from_secs(5);
 
-#[expect(clippy::too_many_arguments, reason = "the ends of every line that meets in this task")]
+/// A source that is not where it was ends the pipeline: the next one finds out what that means.
+#[derive(Debug, thiserror::Error)]
+enum Unconnected {
+    #[error(transparent)]
+    Away(#[from] pg::Error),
+    #[error("{0}")]
+    Moved(String),
+}
+
 pub(super) async fn run(
-    params: Params,
-    slot: String,
-    publication: String,
+    source: Source,
     gulps: GulpSender,
     durable: watch::Receiver<Durable>,
     commands: Commands,
+    ended: mpsc::Sender<PipelineError>,
     shared: Arc<Shared>,
     cancel: CancellationToken,
 ) {
     let mut backoff = Backoff::default();
     while !cancel.is_cancelled() {
-        let stream = connect(&params, &slot, &publication, &commands, &shared);
+        let stream = connect(&source, &commands, &shared);
         let stream = tokio::select! {
             stream = stream => stream,
             () = cancel.cancelled() => return,
         };
-        let ended = match stream {
+        let over = match stream {
             Ok(stream) => {
                 let begun = Instant::now();
                 shared.streaming();
                 let config = StreamConfig::default();
                 let (gulps, durable) = (gulps.clone(), durable.clone());
-                let ended = run_stream(stream, gulps, durable, config, cancel.clone()).await;
+                let over = run_stream(stream, gulps, durable, config, cancel.clone()).await;
                 if begun.elapsed() >= LONG_LIFE {
                     backoff.reset();
                 }
-                ended
+                over
             }
-            Err(error) => Err(error),
+            Err(Unconnected::Away(error)) => Err(error),
+            Err(Unconnected::Moved(why)) => {
+                // Another end may have come first.
+                let _ = ended.send(PipelineError::Changed(why)).await;
+                return;
+            }
         };
-        let Err(error) = ended else { return };
+        let Err(error) = over else { return };
         let pause = backoff.pause();
         shared.source_error(&chain(&error));
         tracing::warn!(retry_in_ms = pause.as_millis(), error = %chain(&error), "the source is away");
@@ -72,23 +86,48 @@ pub(super) async fn run(
     }
 }
 
+/// Which stream of which source.
+pub(super) struct Source {
+    pub params: Params,
+    pub slot: String,
+    pub publication: String,
+    /// As the pipeline has found it.
+    pub system_id: String,
+    pub timeline: u32,
+}
+
 async fn connect(
-    params: &Params,
-    slot: &str,
-    publication: &str,
+    source: &Source,
     commands: &Commands,
     shared: &Shared,
-) -> Result<crate::source::replication::ReplicationStream, pg::Error> {
+) -> Result<ReplicationStream, Unconnected> {
+    let Source { params, slot, publication, .. } = source;
     let mut connection = ReplicationConnection::connect(params, APPLICATION_NAME).await?;
-    let system = connection.identify_system().await?;
-    shared.system(&system);
+    let identity = history::identify(&mut connection).await?;
     let (reply, answer) = oneshot::channel();
     let gone = |_| pg::Error::new(pg::Kind::Closed, params.place(), "the pipeline is ending");
     commands.send(Command::Connected { reply }).await.map_err(|error| gone(error.to_string()))?;
-    let from = answer.await.map_err(|error| gone(error.to_string()))?;
-    let stream = connection.start(slot, publication, from).await?;
-    tracing::info!(from = %from, slot, "streaming");
+    let stands = answer.await.map_err(|error| gone(error.to_string()))?;
+    if let Some(why) = moved(source, &identity, stands) {
+        return Err(Unconnected::Moved(why));
+    }
+    shared.system(&identity.system);
+    let stream = connection.start(slot, publication, stands.lsn).await?;
+    tracing::info!(from = %stands.lsn, slot, "streaming");
     Ok(stream)
+}
+
+fn moved(source: &Source, now: &Identity, stands: Stands) -> Option<String> {
+    if source.system_id != now.system.system_id {
+        return Some(format!("the source is system {} now", now.system.system_id));
+    }
+    let Stands { lsn, xid } = stands;
+    let refuted = now.refutes(Known { timeline: source.timeline, lsn, xid });
+    let switched = || {
+        let timeline = now.system.timeline;
+        (source.timeline != timeline).then(|| format!("the source is on timeline {timeline} now"))
+    };
+    refuted.map(|why| format!("the source is not where it was: {why}")).or_else(switched)
 }
 
 /// Acts on what the catalog tells and the stream does not.
@@ -99,6 +138,8 @@ pub(super) async fn watch_catalog(
     scope: Scope,
     catalog: Catalog,
     apart: Apart,
+    seen: Seen,
+    uses: Uses,
     tables: Vec<String>,
     fallen: watch::Receiver<Vec<usize>>,
     store: Store,
@@ -122,9 +163,8 @@ pub(super) async fn watch_catalog(
     );
     let act = async {
         while let Some(reading) = readings.recv().await {
-            if let Some(slot) = &reading.catalog.slot {
-                shared.retained(slot.retained_bytes);
-            }
+            let slot = reading.catalog.slot.as_ref();
+            shared.retained(slot.map_or_else(SlotWal::default, |slot| slot.wal));
             let mut restart = Vec::new();
             match slot::state(&reading.catalog) {
                 slot::State::Usable(_) => {}
@@ -132,11 +172,11 @@ pub(super) async fn watch_catalog(
                 slot::State::Lost(why) => restart.push(format!("the slot is lost: {why}")),
                 slot::State::Foreign(why) => restart.push(format!("the slot {why}")),
             }
-            if let Ok(now) = apart::divide(&config, &params, &reading.catalog)
-                && apart.is_healed_in(&now.apart)
-            {
+            let now = apart::divide(&config, &params, &reading.catalog, &seen).ok();
+            if now.as_ref().is_some_and(|now| apart.is_healed_in(&now.apart)) {
                 restart.push("what stood apart can be followed again".to_owned());
             }
+            let wanted = Wanted { before: &at_start, uses: &uses, now: now.map(|now| now.uses) };
             for &table in fallen.borrow().iter() {
                 let name = |known: &&Table| facts::table_name(&known.name) == tables[table];
                 let before = at_start.tables.iter().find(name);
@@ -151,7 +191,8 @@ pub(super) async fn watch_catalog(
                     let name = facts::table_name(name);
                     tables.iter().position(|table| *table == name)
                 });
-                let command = match (action(change), table) {
+                let command = match (wanted.action(change, &reading.catalog), table) {
+                    (Action::Nothing, _) => continue,
                     (Action::Reshape(name), Some(table)) => {
                         let Some(now) = reading.catalog.table(name) else { continue };
                         match facts::reshaped(&store, &tables[table], now) {
@@ -200,8 +241,18 @@ pub(super) async fn watch_catalog(
     tokio::join!(watch, act);
 }
 
+/// What the projections want of the tables.
+struct Wanted<'w> {
+    before: &'w Catalog,
+    uses: &'w Uses,
+    /// By the catalog as it is now, where one can tell.
+    now: Option<Uses>,
+}
+
 /// What a change of the catalog asks for.
 enum Action<'a> {
+    /// It is of no concern to any projection.
+    Nothing,
     /// The table's rows are the same, in another file.
     Reshape(&'a TableName),
     /// What is needed of the table is gone; its last good state stays.
@@ -212,36 +263,60 @@ enum Action<'a> {
     Restart,
 }
 
-fn action(change: &CatalogChange) -> Action<'_> {
-    match change {
-        CatalogChange::TableGone { .. } => Action::Quarantine("it is gone".to_owned()),
-        CatalogChange::ColumnDropped { column, .. } => {
-            Action::Quarantine(format!("column {column} is gone"))
+impl Wanted<'_> {
+    fn action<'c>(&self, change: &'c CatalogChange, catalog: &Catalog) -> Action<'c> {
+        match change {
+            CatalogChange::TableGone { .. } => Action::Quarantine("it is gone".to_owned()),
+            CatalogChange::ColumnDropped { table, column } => {
+                self.lost(table, column, || format!("column {column} is gone"))
+            }
+            CatalogChange::ColumnRenamed { table, from, to } => {
+                self.lost(table, from, || format!("column {from} is called {to} now"))
+            }
+            CatalogChange::ColumnRetyped { table, column, from, to } => {
+                self.lost(table, column, || format!("column {column} was {from} and is {to}"))
+            }
+            CatalogChange::ColumnAdded { table, column, .. } => {
+                let Some((uses, table)) = self.now.as_ref().zip(catalog.table(table)) else {
+                    return Action::Restart;
+                };
+                match table.column(column).is_some_and(|column| column.generated.is_some()) {
+                    true => Action::Restart,
+                    false if uses.keep(table, column) => Action::Reload,
+                    false => Action::Nothing,
+                }
+            }
+            // TRUNCATE, which the stream tells; VACUUM FULL and CLUSTER, which change no value.
+            CatalogChange::LeafRewritten { table, values_may_differ: false, .. } => {
+                Action::Reshape(table)
+            }
+            CatalogChange::LeafRewritten { .. }
+            | CatalogChange::LeafUnpublished { .. }
+            | CatalogChange::LeafAttached { .. }
+            | CatalogChange::LeafGone { .. }
+            | CatalogChange::TableReplaced { .. }
+            | CatalogChange::IdentityChanged { .. } => Action::Reload,
+            CatalogChange::TableAppeared { .. }
+            | CatalogChange::ColumnGenerated { .. }
+            | CatalogChange::EnumLabelRenamed { .. }
+            | CatalogChange::PublicationGone
+            | CatalogChange::PublicationAltered
+            | CatalogChange::PublicationNarrowed => Action::Restart,
         }
-        CatalogChange::ColumnRenamed { from, to, .. } => {
-            Action::Quarantine(format!("column {from} is called {to} now"))
+    }
+
+    /// A column is no more what it was. Who does not look at it goes on without it.
+    fn lost<'c>(&self, name: &TableName, column: &str, why: impl Fn() -> String) -> Action<'c> {
+        let Some(table) = self.before.table(name) else { return Action::Restart };
+        // A generated one is part of the plans of those who look at it, not of the rows.
+        if table.column(column).is_some_and(|column| column.generated.is_some()) {
+            return Action::Restart;
         }
-        CatalogChange::ColumnRetyped { column, from, to, .. } => {
-            Action::Quarantine(format!("column {column} was {from} and is {to}"))
+        match (self.uses.keep(table, column), self.uses.users(name, column)) {
+            (false, _) => Action::Nothing,
+            (true, Users::All) => Action::Quarantine(why()),
+            (true, Users::Some | Users::None) => Action::Reload,
         }
-        CatalogChange::ColumnGenerated { column, .. } => {
-            Action::Quarantine(format!("column {column} is generated now"))
-        }
-        // TRUNCATE, which the stream tells; VACUUM FULL and CLUSTER, which change no value.
-        CatalogChange::LeafRewritten { table, values_may_differ: false, .. } => {
-            Action::Reshape(table)
-        }
-        CatalogChange::LeafRewritten { .. }
-        | CatalogChange::LeafUnpublished { .. }
-        | CatalogChange::LeafAttached { .. }
-        | CatalogChange::LeafGone { .. }
-        | CatalogChange::ColumnAdded { .. }
-        | CatalogChange::TableReplaced { .. }
-        | CatalogChange::IdentityChanged { .. } => Action::Reload,
-        CatalogChange::TableAppeared { .. }
-        | CatalogChange::EnumLabelRenamed { .. }
-        | CatalogChange::PublicationGone
-        | CatalogChange::PublicationNarrowed => Action::Restart,
     }
 }
 
@@ -262,6 +337,7 @@ fn table_of(change: &CatalogChange) -> Option<&TableName> {
         | CatalogChange::LeafUnpublished { table, .. } => Some(table),
         CatalogChange::EnumLabelRenamed { .. }
         | CatalogChange::PublicationGone
+        | CatalogChange::PublicationAltered
         | CatalogChange::PublicationNarrowed => None,
     }
 }

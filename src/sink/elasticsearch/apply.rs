@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::bulk::{self, Refusal, Request};
 use super::client::{Client, segment};
-use super::encode::{self, Action, Id, Versions};
+use super::encode::{self, Action, Id};
 use super::places;
 use super::target::CompiledTarget;
 use crate::engine::Entry;
@@ -54,7 +54,6 @@ pub(super) struct Refused {
 
 pub(super) struct Writer<'a> {
     pub(super) client: &'a Client,
-    pub(super) versions: Versions,
     pub(super) limits: Limits,
 }
 
@@ -167,7 +166,7 @@ impl Writer<'_> {
     ) -> Result<Id, ValueError> {
         let found = job.target.ids.write(entry, id)?;
         if found == Id::Some {
-            let action = Action { index, id, version: self.versions.of(entry) };
+            let action = Action { index, id, version: encode::version(entry) };
             match entry.value() {
                 Some(row) => {
                     let start = out.len();
@@ -196,7 +195,7 @@ impl Writer<'_> {
             id.clear();
             if job.target.ids.write(entry, &mut id).map_err(|error| unreadable(&error))? == Id::Some
             {
-                let version = self.versions.of(entry);
+                let version = encode::version(entry);
                 let index = Some(job.destination.as_str());
                 Action { index, id: &id, version }.write("delete", &mut request.body);
                 request.end_item(refusal.tag);

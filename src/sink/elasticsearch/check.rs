@@ -130,7 +130,9 @@ fn unsuitable(opensearch: bool, version: &str) -> Option<(String, &'static str)>
 fn away(error: &SinkError) -> (String, String) {
     let mut why = match error {
         SinkError::Retryable { what, .. } => what.clone(),
-        SinkError::Fatal { what, hint } => return (what.clone(), hint.clone()),
+        SinkError::Fatal { what, hint } | SinkError::Blocked { what, hint, .. } => {
+            return (what.clone(), hint.clone());
+        }
     };
     let mut innermost: &dyn Error = error;
     while let Some(source) = innermost.source() {
@@ -168,8 +170,8 @@ async fn check_target(
     let found = prepare::find(client, &target.index).await?;
     // A source that cannot be asked has no name yet; then any pipeline's mark will do.
     let marked = found.iter().find_map(|index| index.mark.as_ref());
-    let owner = owner.or(marked.map(|mark| mark.owner.as_str())).unwrap_or_default().to_owned();
-    if let Err(fault) = prepare::ownership(&owner, &target.index, found) {
+    let owner = owner.or(marked.map(|mark| mark.owner.as_str())).unwrap_or_default();
+    if let Err(fault) = prepare::ownership(&owner.into(), &target.index, found) {
         return Ok(Some(fault));
     }
     refused_mapping(client, projection, target).await

@@ -178,19 +178,13 @@ fn first_datum<'a>(ty: &Type, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), V
         .ok_or_else(|| ValueError { ty: ty.to_string(), text: "a value cut short".into() })
 }
 
-/// External versions: the commit's position under an epoch, which rises when the source goes back
-/// in time. The server's versions have 63 bits; 56 bits of LSN are 64 PiB of WAL.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Versions {
-    pub(super) epoch: u8,
-}
-
-impl Versions {
-    pub(super) fn of(self, entry: &Entry) -> u64 {
-        let lsn = entry.lsn().0;
-        assert!(self.epoch < 128 && lsn < 1 << 56, "a version has 63 bits");
-        u64::from(self.epoch) << 56 | lsn
-    }
+/// A document's external version: its row's commit. A source that goes back in time is another history,
+/// and that is written into indices of its own, so no versions of two histories ever meet. The server's
+/// have 63 bits, which are 8 EiB of WAL.
+pub(super) fn version(entry: &Entry) -> u64 {
+    let lsn = entry.lsn().0;
+    assert!(lsn < 1 << 63, "a version has 63 bits");
+    lsn
 }
 
 /// Appends the action and the document of a row.

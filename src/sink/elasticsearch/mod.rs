@@ -37,7 +37,6 @@ use tokio::time::Instant;
 
 use apply::{Limits, Refused, Writer};
 use client::{Client, Content, Method};
-use encode::Versions;
 use projection::Projection;
 use swap::Names;
 use target::CompiledTarget;
@@ -48,34 +47,37 @@ pub use check::{check, store};
 
 use crate::config::SinkConfig;
 use crate::engine::Entry;
+use crate::failpoint;
 use crate::lsn::Lsn;
-use crate::sink::{Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, Watermark};
+use crate::sink::{
+    Origin, Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, Watermark,
+};
 
 /// How long an index that was replaced behind our back (restored from a snapshot, made anew) may go
 /// unnoticed while we write. One that is gone is noticed at once: all writes require the alias.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 pub struct ElasticsearchSink {
+    name: String,
     client: Client,
-    owner: String,
-    versions: Versions,
+    origin: Origin,
     limits: Limits,
     projections: Vec<Projection>,
     confirmed_at: Instant,
 }
 
 impl ElasticsearchSink {
-    /// `owner` names the pipeline in watermarks and indices; `projections` have targets in this sink.
+    /// `origin` names the pipeline in watermarks and indices; `projections` have targets in this sink.
     pub fn new(
         config: &SinkConfig,
-        owner: String,
+        origin: Origin,
         projections: Vec<SinkProjection>,
     ) -> Result<Self, SinkError> {
         let projections = projections.iter().map(Projection::new).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
+            name: config.name.clone(),
             client: Client::new(config),
-            owner,
-            versions: Versions { epoch: 0 },
+            origin,
             limits: Limits::default(),
             projections,
             confirmed_at: Instant::now(),
@@ -95,7 +97,7 @@ impl ElasticsearchSink {
     }
 
     fn writer(&self) -> Writer<'_> {
-        Writer { client: &self.client, versions: self.versions, limits: self.limits }
+        Writer { client: &self.client, limits: self.limits }
     }
 
     async fn open_projection(
@@ -105,7 +107,7 @@ impl ElasticsearchSink {
     ) -> Result<Option<Watermark>, SinkError> {
         let projection = &mut self.projections[at];
         if let Some(record) = &record
-            && record.document.owner != self.owner
+            && !self.origin.owner.is(&record.document.owner)
         {
             return Err(SinkError::Fatal {
                 what: format!(
@@ -125,11 +127,11 @@ impl ElasticsearchSink {
         {
             projection.filling = None;
         }
-        projection.record = record;
+        projection.record = record.map(|record| record.judged(&self.origin)).transpose()?;
         if projection.role == Role::Events {
-            projection.make_missing(&self.client, &self.owner).await?;
+            projection.make_missing(&self.client, &self.origin.owner).await?;
         }
-        projection.live = projection.find_live(&self.client, &self.owner).await?;
+        projection.live = projection.find_live(&self.client, &self.origin.owner).await?;
         projection.watermark()
     }
 
@@ -146,7 +148,7 @@ impl ElasticsearchSink {
             let settled = recorded.is_some_and(|document| document.settled);
             if (removes && reaching < step.reaching) || (settled && !step.settled) {
                 let mut document =
-                    recorded.cloned().unwrap_or_else(|| Document::blank(&self.owner));
+                    recorded.cloned().unwrap_or_else(|| Document::blank(&self.origin));
                 document.reaching = reaching.max(step.reaching).to_string();
                 document.settled = settled && step.settled;
                 writes.push((part.projection, document));
@@ -174,7 +176,7 @@ impl ElasticsearchSink {
             if projection.finishes(part)
                 && let Some(filling) = &projection.filling
             {
-                swap::swap(&self.client, &self.owner, filling).await?;
+                swap::swap(&self.client, &self.origin.owner, filling).await?;
             }
         }
         Ok(())
@@ -200,9 +202,10 @@ impl ElasticsearchSink {
                 committed_at: Some(watermark::time::format(step.committed_at)),
                 settled: step.settled,
                 generation: part.generation,
-                owner: self.owner.clone(),
+                owner: self.origin.owner.name().to_owned(),
                 reaching: reaching.max(step.reaching).to_string(),
                 fingerprint: projection.fingerprint.clone(),
+                history: self.origin.history.tag(),
                 targets,
             };
             writes.push((part.projection, document));
@@ -222,7 +225,8 @@ impl ElasticsearchSink {
             projection.live = filling.indices.into_iter().map(|index| index.place).collect();
             for place in &projection.live {
                 let cleaned =
-                    swap::clean(&self.client, &self.owner, &place.alias, &place.index, None).await;
+                    swap::clean(&self.client, &self.origin.owner, &place.alias, &place.index, None)
+                        .await;
                 if let Err(error) = cleaned {
                     tracing::warn!(
                         projection = projection.name,
@@ -268,7 +272,7 @@ impl ElasticsearchSink {
         for part in &step.projections {
             let projection = &self.projections[part.projection];
             if !projection.finishes(part)
-                && projection.find_live(&self.client, &self.owner).await? != projection.live
+                && projection.find_live(&self.client, &self.origin.owner).await? != projection.live
             {
                 return Err(error::trouble(format!(
                     "an index of {} was removed or replaced by somebody else",
@@ -313,7 +317,7 @@ impl Sink for ElasticsearchSink {
             self.write_watermarks(vec![(projection, document)]).await?;
         }
         let filled = &mut self.projections[projection];
-        let names = Names { owner: &self.owner, projection: &filled.name };
+        let names = Names { owner: &self.origin.owner, projection: &filled.name };
         let filling = swap::begin(&self.client, &names, &filled.targets, generation).await?;
         filled.filling = Some(filling);
         Ok(())
@@ -335,7 +339,11 @@ impl Sink for ElasticsearchSink {
         self.confirm(step).await?;
         self.announce(step).await?;
         let refused = self.write_documents(step).await?;
+        failpoint::reached_in("delivered", &self.name);
         self.swap(step).await?;
+        if step.projections.iter().any(|part| part.finish_fill) {
+            failpoint::reached_in("swap", &self.name);
+        }
         self.settle(step).await?;
         self.clean(step).await;
         let parts = step.projections.iter().map(|part| (part.projection, part.entries.as_slice()));

@@ -73,7 +73,7 @@ pub(super) async fn write(
         let first = chunk * CHUNK_ROWS;
         let mut moves = Vec::with_capacity(entries.len());
         for row in first..first + entries.len() {
-            moves.push(plan(writer, job, row, refused)?);
+            moves.push(plan(job, row, refused)?);
         }
         let places = read(writer, index, &moves).await?;
         for (one, place) in moves.iter_mut().zip(places) {
@@ -87,12 +87,7 @@ pub(super) async fn write(
     Ok(())
 }
 
-fn plan(
-    writer: &Writer<'_>,
-    job: &Job<'_>,
-    row: usize,
-    refused: &mut Vec<Refused>,
-) -> Result<Move, SinkError> {
+fn plan(job: &Job<'_>, row: usize, refused: &mut Vec<Refused>) -> Result<Move, SinkError> {
     let entry = &job.entries[row];
     let ids = &job.target.ids;
     let mut key = Vec::new();
@@ -112,7 +107,7 @@ fn plan(
     Ok(Move {
         row,
         place_id: place_id(&text(key)?),
-        version: writer.versions.of(entry),
+        version: encode::version(entry),
         id: if found == Id::Some { Some(text(id)?) } else { None },
         place: Place::default(),
     })

@@ -11,7 +11,7 @@ use super::client::{Client, Content, Method, segment};
 use super::error::{self, ServerError};
 use super::mapping;
 use super::target::CompiledTarget;
-use crate::sink::SinkError;
+use crate::sink::{Owner, SinkError};
 
 /// Suffixes tried when a generation's name is taken.
 const NAMES_MAX: usize = 16;
@@ -112,7 +112,7 @@ fn pattern(expression: &str) -> String {
 /// The index behind a target's alias, `None` when nothing has the name. What is not ours is fatal.
 pub(super) async fn live(
     client: &Client,
-    owner: &str,
+    owner: &Owner,
     alias: &str,
 ) -> Result<Option<Index>, SinkError> {
     match ownership(owner, alias, find(client, alias).await?) {
@@ -123,7 +123,7 @@ pub(super) async fn live(
 
 /// The decision of [`live`]; the fault is what is there instead and what to do.
 pub(super) fn ownership(
-    owner: &str,
+    owner: &Owner,
     alias: &str,
     mut found: Vec<Index>,
 ) -> Result<Option<Index>, (String, String)> {
@@ -144,7 +144,7 @@ pub(super) fn ownership(
             format!("the alias {alias} points to {}, which Readside did not make", index.name),
             elsewhere(),
         )),
-        Some(mark) if mark.owner != owner => Err((
+        Some(mark) if !owner.is(&mark.owner) => Err((
             format!("the index {} behind {alias} belongs to pipeline {}", index.name, mark.owner),
             "give this target another index name, or stop that pipeline and remove its index"
                 .into(),
@@ -198,7 +198,7 @@ pub(super) async fn create_places(
 ) -> Result<Index, SinkError> {
     let name = places_index(index);
     let body = json!({ "mappings": { "dynamic": false, "_meta": { "readside": mark } } });
-    remove_ours(client, &mark.owner, &name).await?;
+    remove_ours(client, &mark.owner.as_str().into(), &name).await?;
     if put_index(client, &name, &body).await? {
         return described(client, &name).await;
     }
@@ -250,9 +250,13 @@ pub(super) async fn put_index(
 }
 
 /// Removes the index when its mark says that it is this pipeline's.
-pub(super) async fn remove_ours(client: &Client, owner: &str, name: &str) -> Result<(), SinkError> {
+pub(super) async fn remove_ours(
+    client: &Client,
+    owner: &Owner,
+    name: &str,
+) -> Result<(), SinkError> {
     for index in find(client, name).await? {
-        if index.name == name && index.mark.is_some_and(|mark| mark.owner == owner) {
+        if index.name == name && index.mark.is_some_and(|mark| owner.is(&mark.owner)) {
             remove(client, name).await?;
         }
     }
@@ -270,12 +274,12 @@ async fn remove(client: &Client, name: &str) -> Result<(), SinkError> {
 /// Removes this pipeline's indices for `alias`, with their places, but for those in `keep`.
 pub(super) async fn remove_leftovers(
     client: &Client,
-    owner: &str,
+    owner: &Owner,
     alias: &str,
     keep: &[&str],
 ) -> Result<(), SinkError> {
     for index in find(client, &format!("{alias}-*")).await? {
-        let ours = index.mark.is_some_and(|mark| mark.owner == owner && mark.alias == alias);
+        let ours = index.mark.is_some_and(|mark| owner.is(&mark.owner) && mark.alias == alias);
         // An index that has the alias is what readers see, whatever we were told to keep.
         let seen = index.aliases.iter().any(|name| name == alias);
         if ours && !seen && !keep.contains(&index.name.as_str()) {
@@ -347,7 +351,8 @@ mod tests {
 
     #[test]
     fn only_what_carries_our_mark_is_ours() {
-        let decide = |found| ownership("me", "products", found).map(|index| index.map(|i| i.name));
+        let decide =
+            |found| ownership(&"me".into(), "products", found).map(|index| index.map(|i| i.name));
         assert_eq!(decide(vec![]), Ok(None));
         let ours = index("products-000001", &["products"], Some("me"));
         assert_eq!(decide(vec![ours.clone()]), Ok(Some("products-000001".into())));

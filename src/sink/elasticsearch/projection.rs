@@ -9,7 +9,7 @@ use super::watermark::{Place, Record};
 use super::{error, prepare};
 use crate::config::Target;
 use crate::engine::Entry;
-use crate::sink::{Role, SinkError, SinkProjection, StepProjection, Watermark};
+use crate::sink::{Owner, Role, SinkError, SinkProjection, StepProjection, Watermark};
 
 pub(super) struct Projection {
     pub(super) name: String,
@@ -56,7 +56,7 @@ impl Projection {
     pub(super) async fn find_live(
         &self,
         client: &Client,
-        owner: &str,
+        owner: &Owner,
     ) -> Result<Vec<Place>, SinkError> {
         let mut live = Vec::with_capacity(self.targets.len());
         for target in &self.targets {
@@ -80,7 +80,11 @@ impl Projection {
     }
 
     /// Makes the indices of an event that are missing: what fills them are steps.
-    pub(super) async fn make_missing(&self, client: &Client, owner: &str) -> Result<(), SinkError> {
+    pub(super) async fn make_missing(
+        &self,
+        client: &Client,
+        owner: &Owner,
+    ) -> Result<(), SinkError> {
         let generation = self.record.as_ref().map_or(0, |record| record.document.generation) + 1;
         for target in &self.targets {
             if prepare::live(client, owner, &target.alias).await?.is_some() {

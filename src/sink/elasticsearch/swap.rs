@@ -12,7 +12,7 @@ use super::client::Client;
 use super::prepare::{self, Index, Mark};
 use super::target::CompiledTarget;
 use super::watermark::Place;
-use crate::sink::SinkError;
+use crate::sink::{Owner, SinkError};
 
 /// A generation on its way, one index for each target.
 pub(super) struct Filling {
@@ -33,7 +33,7 @@ impl Filling {
 
 /// Whose generation it is.
 pub(super) struct Names<'a> {
-    pub(super) owner: &'a str,
+    pub(super) owner: &'a Owner,
     pub(super) projection: &'a str,
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn begin(
         prepare::live(client, names.owner, alias).await?;
         prepare::remove_leftovers(client, names.owner, alias, &[]).await?;
         let mark = Mark {
-            owner: names.owner.into(),
+            owner: names.owner.name().into(),
             projection: names.projection.into(),
             alias: alias.clone(),
             generation,
@@ -82,7 +82,11 @@ pub(super) async fn end(client: &Client, filling: &Filling) -> Result<(), SinkEr
 }
 
 /// Puts the filled indices behind their aliases, all at once. Done again it changes nothing.
-pub(super) async fn swap(client: &Client, owner: &str, filling: &Filling) -> Result<(), SinkError> {
+pub(super) async fn swap(
+    client: &Client,
+    owner: &Owner,
+    filling: &Filling,
+) -> Result<(), SinkError> {
     let mut actions = Vec::new();
     for FillingIndex { place, .. } in &filling.indices {
         match prepare::live(client, owner, &place.alias).await? {
@@ -103,7 +107,7 @@ pub(super) async fn swap(client: &Client, owner: &str, filling: &Filling) -> Res
 /// way, and the filling alias.
 pub(super) async fn clean(
     client: &Client,
-    owner: &str,
+    owner: &Owner,
     alias: &str,
     index: &str,
     next: Option<&Filling>,

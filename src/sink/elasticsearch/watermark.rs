@@ -9,7 +9,7 @@ use super::client::{Client, Content, Method};
 use super::error::{self, ServerError};
 use super::prepare;
 use crate::lsn::Lsn;
-use crate::sink::{SinkError, Watermark};
+use crate::sink::{Origin, SinkError, Watermark};
 
 const INDEX: &str = "readside-watermark";
 const ATTEMPTS_MAX: u32 = 6;
@@ -27,6 +27,8 @@ pub(super) struct Document {
     /// versions of removed documents, so it could not refuse an older one.
     pub(super) reaching: String,
     pub(super) fingerprint: String,
+    #[serde(default)]
+    pub(super) history: String,
     pub(super) targets: Vec<Place>,
 }
 
@@ -51,17 +53,32 @@ pub(super) struct Record {
 
 impl Document {
     /// Says nothing but whose it is.
-    pub(super) fn blank(owner: &str) -> Self {
+    pub(super) fn blank(origin: &Origin) -> Self {
         Self {
             lsn: Lsn::ZERO.to_string(),
             committed_at: None,
             settled: false,
             generation: 0,
-            owner: owner.into(),
+            owner: origin.owner.name().into(),
             reaching: Lsn::ZERO.to_string(),
             fingerprint: String::new(),
+            history: origin.history.tag(),
             targets: Vec::new(),
         }
+    }
+
+    /// What is left of it in the pipeline of `origin`: whose it is now, and in which history.
+    pub(super) fn judged(self, origin: &Origin) -> Result<Self, SinkError> {
+        let judged = origin.history.judge(self.watermark()?);
+        Ok(Self {
+            lsn: judged.lsn.to_string(),
+            reaching: judged.reaching.to_string(),
+            settled: judged.settled,
+            fingerprint: judged.fingerprint,
+            history: judged.history,
+            owner: origin.owner.name().into(),
+            ..self
+        })
     }
 
     pub(super) fn reaching(&self) -> Lsn {
@@ -84,6 +101,7 @@ impl Document {
             settled: self.settled,
             generation: self.generation,
             fingerprint: self.fingerprint.clone(),
+            history: self.history.clone(),
         })
     }
 }
@@ -91,6 +109,10 @@ impl Document {
 impl Record {
     pub(super) fn new(document: Document) -> Self {
         Self { document, version: None }
+    }
+
+    pub(super) fn judged(self, origin: &Origin) -> Result<Self, SinkError> {
+        Ok(Self { document: self.document.judged(origin)?, ..self })
     }
 }
 

@@ -65,7 +65,9 @@ pub(super) fn sink_error(doing: &str, error: Error) -> SinkError {
     if let Some(column) = error.as_db_error().and_then(of_watermark) {
         return match column {
             "owner" => other_owner(doing),
-            "target" => retryable(format!("cannot {doing}: a target table was replaced meanwhile")),
+            "target" => retryable(format!(
+                "cannot {doing}: a target table was replaced or truncated meanwhile"
+            )),
             _ => retryable(format!("cannot {doing}: the watermark is already further")),
         };
     }

@@ -6,9 +6,10 @@
 //! | `target` | a table and every statement about it |
 //! | `prepare` | what is there: types, tables, whose they are |
 //! | `watermark` | `readside.watermark` |
-//! | `encode` | rows as arrays and as lines of COPY |
+//! | `encode`, `binary` | rows as arrays and as COPY takes them |
 //! | `apply` | rows into tables; the refused ones found |
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
+//! | `indexes` | the configured indexes |
 //! | `log` | the table of an event, or of a history |
 //! | `history` | versions of rows |
 //! | `check` | faults found without touching anything |
@@ -18,12 +19,14 @@
 
 mod apply;
 mod audit;
+mod binary;
 mod check;
 mod connection;
 mod encode;
 mod error;
 mod fill;
 mod history;
+mod indexes;
 mod log;
 mod prepare;
 mod sift;
@@ -40,29 +43,30 @@ use apply::{Frame, Part, Verb};
 use connection::{Connection, Pipeline};
 use error::{Error, retryable, sink_error};
 use fill::Fill;
-use prepare::Holder;
+use prepare::{Found, Holder};
 use target::Table;
-use watermark::Watermarks;
+use watermark::{Relation, Watermarks};
 
 use super::{
-    Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+    Origin, Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
 };
 use crate::config::SinkConfig;
 use crate::engine::Entry;
+use crate::failpoint;
 
 /// Ours in the sink's database.
 const SCHEMA: &str = "readside";
 
 pub struct PostgresSink {
     config: SinkConfig,
-    owner: String,
+    origin: Origin,
     projections: Vec<SinkProjection>,
     /// Known once `open` has asked this database for the columns' types.
     tables: Vec<Table>,
-    /// The oid of each table when it has a watermark.
-    oids: Vec<Option<u32>>,
-    /// Of each table's history.
-    history_oids: Vec<Option<u32>>,
+    /// Each table when it has a watermark.
+    relations: Vec<Option<Relation>>,
+    /// Each table's history.
+    histories: Vec<Option<Relation>>,
     /// What was there when the sink was opened, by projection.
     before: Vec<Option<Watermark>>,
     steps: Option<Connection>,
@@ -85,17 +89,17 @@ struct Filling<'a> {
 }
 
 impl PostgresSink {
-    /// `owner` names the source and its slot, in every watermark.
-    pub fn new(config: &SinkConfig, owner: String, projections: Vec<SinkProjection>) -> Self {
+    /// `origin` names the source and its slot, in every watermark.
+    pub fn new(config: &SinkConfig, origin: Origin, projections: Vec<SinkProjection>) -> Self {
         let fills = projections.iter().map(|_| None).collect();
         let generations = vec![None; projections.len()];
         Self {
             config: config.clone(),
-            owner,
+            origin,
             projections,
             tables: Vec::new(),
-            oids: Vec::new(),
-            history_oids: Vec::new(),
+            relations: Vec::new(),
+            histories: Vec::new(),
             before: Vec::new(),
             steps: None,
             filler: None,
@@ -116,17 +120,17 @@ impl PostgresSink {
         connection: &Connection,
     ) -> Result<Vec<Option<Watermark>>, SinkError> {
         let failed = |error| sink_error("read the watermarks", error);
-        self.history_oids.clear();
+        self.histories.clear();
         for table in &self.tables {
-            let oid = match &table.history {
+            let found = match &table.history {
                 Some(history) => {
                     let Table { schema, name, .. } = &history.table;
                     let found = prepare::find(connection, schema, name).await.map_err(failed)?;
-                    found.map(|found| found.oid)
+                    relation(&found)
                 }
                 None => None,
             };
-            self.history_oids.push(oid);
+            self.histories.push(found);
         }
         let mut found = Vec::with_capacity(self.tables.len());
         for table in &self.tables {
@@ -136,29 +140,38 @@ impl PostgresSink {
         let names: Vec<&str> = self.projections.iter().map(|p| p.name.as_str()).collect();
         let oids: Vec<u32> = found.iter().flatten().map(|found| found.oid).collect();
         let stored = watermark::read(connection, &names, &oids).await.map_err(failed)?;
-        self.oids = vec![None; self.tables.len()];
+        self.relations = vec![None; self.tables.len()];
         self.before.clear();
         let mut watermarks = Vec::with_capacity(self.projections.len());
         for (projection, SinkProjection { name, .. }) in self.projections.iter().enumerate() {
             let own = stored.iter().find(|stored| stored.projection == *name);
-            let mut usable = true;
+            let (mut usable, mut whole) = (true, true);
             for (position, table) in self.tables_of(projection) {
                 let oid = found[position].as_ref().map(|found| found.oid);
                 if let Holder::Other { projection, owner } =
-                    prepare::holder(&stored, &self.owner, name, oid)
+                    prepare::holder(&stored, self.origin.owner.name(), name, oid)
                 {
                     let (what, hint) = prepare::conflict(table, &projection, &owner);
                     return Err(SinkError::Fatal { what, hint });
                 }
-                let named = own.is_some_and(|own| oid.is_some_and(|oid| own.target.contains(&oid)));
+                let named = relation(&found[position]).and_then(|table| own?.names(table));
                 let serves = found[position].as_ref().is_some_and(|found| found.serves(table));
-                let history = self.history_oids[position];
+                let history = self.histories[position];
                 let has_history = table.history.is_none()
-                    || own.is_some_and(|own| history.is_some_and(|oid| own.target.contains(&oid)));
-                usable &= named && serves && has_history;
+                    || history
+                        .is_some_and(|table| own.is_some_and(|own| own.names(table).is_some()));
+                usable &= named.is_some() && serves && has_history;
+                whole &= named == Some(true);
             }
-            self.before.push(own.map(|own| own.watermark.clone()));
-            watermarks.push(own.filter(|_| usable).map(|own| own.watermark.clone()));
+            let judged = own.map(|own| self.origin.history.judge(own.watermark.clone()));
+            self.before.push(judged.clone());
+            let mut own = judged.filter(|_| usable);
+            // Truncated, or its rows were written anew: what is in it is not known, but readers may have
+            // seen what it says.
+            if let Some(own) = own.as_mut().filter(|_| !whole) {
+                own.fingerprint.clear();
+            }
+            watermarks.push(own);
         }
         self.generations = std::iter::zip(&watermarks, &self.projections)
             .map(|(watermark, projection)| {
@@ -170,7 +183,7 @@ impl PostgresSink {
         for (position, table) in self.tables.iter().enumerate() {
             let is_log = self.projections[table.projection].role == Role::Events;
             if watermarks[table.projection].is_some() || is_log {
-                self.oids[position] = found[position].as_ref().map(|found| found.oid);
+                self.relations[position] = relation(&found[position]);
             }
         }
         Ok(watermarks)
@@ -180,7 +193,7 @@ impl PostgresSink {
     async fn settle_fills(&mut self, connection: &Connection) -> Result<(), SinkError> {
         let begun = |table: &&Table| self.fills[table.projection].is_some();
         let kept: Vec<&Table> = self.tables.iter().filter(begun).collect();
-        let present = fill::drop_leftovers(connection, &self.owner, &kept).await;
+        let present = fill::drop_leftovers(connection, self.origin.owner.name(), &kept).await;
         let present = present.map_err(|e| sink_error("drop the leftovers of a fill", e))?;
         let lost: Vec<usize> = std::iter::zip(kept, present)
             .filter(|(_, present)| !present)
@@ -230,9 +243,10 @@ impl PostgresSink {
         let mut replaced = Vec::new();
         for (position, table) in self.tables.iter().enumerate() {
             if table.projection == projection {
-                let finished =
-                    swap::finish(connection, table, description, &self.owner, step.reaching)
-                        .await?;
+                let owner = self.origin.owner.name();
+                let finished = swap::finish(connection, table, description, owner, step.reaching)
+                    .await
+                    .map_err(|error| error.of_projection(projection))?;
                 if let Some(history) = &table.history {
                     let (lsn, at) = (step.position, step.committed_at);
                     let failed = |error| sink_error("bring a history to its table", error);
@@ -243,12 +257,12 @@ impl PostgresSink {
                             .map_err(failed)?;
                     }
                 }
-                self.oids[position] = Some(finished.oid);
-                replaced.extend([finished.oid].into_iter().chain(finished.replaced));
+                self.relations[position] = Some(finished.relation);
+                replaced.extend([finished.relation.oid].into_iter().chain(finished.replaced));
                 poison.extend(finished.poison);
             }
         }
-        watermark::delete(connection, &self.owner, &description.name, &replaced)
+        watermark::delete(connection, self.origin.owner.name(), &description.name, &replaced)
             .await
             .map_err(|e| sink_error("replace a watermark", e))?;
         self.finished.push(projection);
@@ -260,15 +274,15 @@ impl PostgresSink {
         connection: &mut Connection,
         step: &Step,
     ) -> Result<Watermarks, Error> {
-        let mut watermarks = Watermarks::new(connection, step, &self.owner).await?;
+        let mut watermarks = Watermarks::new(connection, step, &self.origin).await?;
         for part in &step.projections {
             let SinkProjection { name, fingerprint, .. } = &self.projections[part.projection];
             let tables = self.tables_of(part.projection).filter_map(|(position, table)| {
-                Some((table.live.path.as_str(), self.oids[position]?))
+                Some((table.live.path.as_str(), self.relations[position]?))
             });
             let histories = self.tables_of(part.projection).filter_map(|(position, table)| {
                 let history = table.history.as_ref()?;
-                Some((history.table.live.path.as_str(), self.history_oids[position]?))
+                Some((history.table.live.path.as_str(), self.histories[position]?))
             });
             watermarks.add(name, part.generation, fingerprint, tables.chain(histories));
         }
@@ -318,8 +332,10 @@ impl PostgresSink {
             apply::write(connection, &parts, Verb::Upsert, frame).await.map_err(failed)?;
         if !alone {
             connection.in_transaction = true;
+            failpoint::reached_in("delivered", &self.config.name);
             for projection in finishing {
                 poison.extend(self.finish(connection, projection, step).await?);
+                failpoint::reached_in("swap", &self.config.name);
             }
             if step.settled {
                 let watermarks = self.step_watermarks(connection, step).await.map_err(failed)?;
@@ -345,6 +361,10 @@ impl PostgresSink {
     }
 }
 
+fn relation(found: &Option<Found>) -> Option<Relation> {
+    found.as_ref().map(|found| Relation { oid: found.oid, file: found.file })
+}
+
 impl Sink for PostgresSink {
     async fn open(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
         self.steps = None;
@@ -355,16 +375,20 @@ impl Sink for PostgresSink {
         prepare::own_schema(&connection)
             .await
             .map_err(|e| sink_error("create the table readside.watermark", e))?;
+        watermark::take_over(&connection, &self.origin.owner, &self.projections)
+            .await
+            .map_err(|e| sink_error("take over the watermarks of the system before", e))?;
         self.tables = prepare::tables(&connection, &self.projections)
             .await
             .map_err(|e| sink_error("look up the columns' types", e))?;
         for table in &self.tables {
             let projection = &self.projections[table.projection];
             if projection.role == Role::Events {
-                log::ensure(&connection, table, projection, &self.owner).await?;
+                log::ensure(&connection, table, projection, self.origin.owner.name()).await?;
             }
             if let Some(history) = &table.history {
-                log::ensure(&connection, &history.table, projection, &self.owner).await?;
+                log::ensure(&connection, &history.table, projection, self.origin.owner.name())
+                    .await?;
             }
         }
         if self.tables.iter().any(|table| table.history.is_some()) {
@@ -381,11 +405,13 @@ impl Sink for PostgresSink {
         self.fills[projection] = None;
         let connection = self.filler().await?;
         for (_, table) in self.tables_of(projection) {
+            let (of, owner) = (&self.projections[projection], self.origin.owner.name());
             // Better said now than after hours of filling.
-            swap::target(&connection, table, &self.projections[projection], &self.owner).await?;
+            let ready = swap::can_be_replaced(&connection, table, of, owner).await;
+            ready.map_err(|error| error.of_projection(projection))?;
         }
         let tables: Vec<&Table> = self.tables_of(projection).map(|(_, table)| table).collect();
-        let fill = fill::begin(&connection, &tables, &self.owner).await?;
+        let fill = fill::begin(&connection, &tables, self.origin.owner.name()).await?;
         self.fills[projection] = Some(fill);
         self.filler = Some(connection);
         Ok(())

@@ -199,6 +199,8 @@ fn array_of(element: u32) -> u32 {
 /// A relation that stands where a target is to be.
 pub(super) struct Found {
     pub(super) oid: u32,
+    /// Of its rows: another one after TRUNCATE.
+    pub(super) file: u32,
     kind: String,
     columns: Vec<(String, u32, i32)>,
     /// As SQL, by position in `columns`.
@@ -222,7 +224,8 @@ pub(super) async fn find(
             array_agg(a.attname::text ORDER BY a.attnum),
             array_agg(a.atttypid ORDER BY a.attnum),
             array_agg(a.atttypmod ORDER BY a.attnum),
-            array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum)
+            array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum),
+            coalesce(pg_relation_filenode(c.oid), 0)
         FROM pg_class AS c
         JOIN pg_namespace AS n ON n.oid = c.relnamespace
         JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -254,6 +257,7 @@ pub(super) async fn find(
     });
     Ok(Some(Found {
         oid,
+        file: row.try_get(6)?,
         kind: row.try_get(1)?,
         columns,
         types: row.try_get(5)?,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::connection::{Connection, PLAN_ROWS, PLAN_WHOLE_TABLES};
 use super::error::{Error, retryable, sink_error, words};
 use super::prepare::{Found, Holder, conflict, find, holder};
-use super::sift;
 use super::target::{Table, quote};
-use super::watermark;
+use super::watermark::{self, Relation};
+use super::{indexes, sift};
 use crate::lsn::Lsn;
 use crate::sink::{Poison, SinkError, SinkProjection};
 
@@ -21,8 +21,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(500);
 const NAME_BYTES_MAX: usize = 63;
 
 pub(super) struct Finished {
-    /// The target's.
-    pub(super) oid: u32,
+    /// The target.
+    pub(super) relation: Relation,
     /// The table's that had its name before.
     pub(super) replaced: Option<u32>,
     pub(super) poison: Vec<Poison>,
@@ -40,17 +40,58 @@ pub(super) async fn finish(
     let Some(fill) = fill else { return Err(super::fill::lost(&projection.name)) };
     let Some(found) = target(connection, table, projection, owner).await? else {
         rename(connection, table, fill.oid).await.map_err(failed)?;
-        return Ok(Finished { oid: fill.oid, replaced: None, poison: Vec::new() });
+        let relation = Relation { oid: fill.oid, file: fill.file };
+        return Ok(Finished { relation, replaced: None, poison: Vec::new() });
     };
     if found.is_same(table) {
         let poison = apply_difference(connection, table, projection, lsn).await?;
-        return Ok(Finished { oid: found.oid, replaced: None, poison });
+        let relation = Relation { oid: found.oid, file: found.file };
+        return Ok(Finished { relation, replaced: None, poison });
     }
     lock(connection, table).await?;
     inherit(connection, table, found.oid, fill.oid).await.map_err(failed)?;
     drop_old(connection, table).await?;
     rename(connection, table, fill.oid).await.map_err(failed)?;
-    Ok(Finished { oid: fill.oid, replaced: Some(found.oid), poison: Vec::new() })
+    let relation = Relation { oid: fill.oid, file: fill.file };
+    Ok(Finished { relation, replaced: Some(found.oid), poison: Vec::new() })
+}
+
+/// Whether a fill can take the target's place: what stands there is ours, and where the columns are others
+/// nothing depends on it.
+pub(super) async fn can_be_replaced(
+    connection: &Connection,
+    table: &Table,
+    projection: &SinkProjection,
+    owner: &str,
+) -> Result<(), SinkError> {
+    let Some(found) = target(connection, table, projection, owner).await? else { return Ok(()) };
+    if found.is_same(table) {
+        return Ok(());
+    }
+    let rows = connection.session().query(DEPENDENTS, &[&found.oid]).await;
+    let rows = rows.map_err(|error| sink_error("look for what depends on a target", error))?;
+    let dependents: Vec<String> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
+    if dependents.is_empty() {
+        return Ok(());
+    }
+    Err(depended_on(table, &format!("{} depends on it", dependents.join(", "))))
+}
+
+/// Views and foreign keys of others. What else there may be shows when the old table is to be dropped.
+const DEPENDENTS: &str = "
+    SELECT DISTINCT pg_describe_object('pg_class'::regclass, r.ev_class, 0)
+    FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+    AND d.refobjid = $1 AND r.ev_class <> $1
+    UNION ALL
+    SELECT pg_describe_object('pg_constraint'::regclass, c.oid, 0)
+    FROM pg_constraint AS c WHERE c.contype = 'f' AND c.confrelid = $1 AND c.conrelid <> $1";
+
+fn depended_on(table: &Table, why: &str) -> SinkError {
+    SinkError::Fatal {
+        what: format!("{} cannot be replaced by a table with other columns: {why}", table.shown),
+        hint: "drop what depends on it and create it again afterwards".into(),
+    }
 }
 
 /// What stands under the target's name; it is ours, or could have been made by us.
@@ -93,30 +134,10 @@ async fn apply_difference(
     }
     let path = &table.fill.path;
     let poison = sift::poison(connection, table, projection, path, refused, lsn).await?;
-    for sql in missing_indexes(connection, table).await.map_err(failed)? {
-        connection.session().execute(&sql, &[]).await.map_err(failed)?;
-    }
+    indexes::reconcile(connection, table).await.map_err(failed)?;
     let end = format!("{PLAN_ROWS}; DROP TABLE {path}");
     connection.batch(&end).await.map_err(failed)?;
     Ok(poison)
-}
-
-/// Configured indexes that the fill has and the target lacks.
-async fn missing_indexes(connection: &Connection, table: &Table) -> Result<Vec<String>, Error> {
-    // A definition from USING on names neither the index nor its table.
-    let sql = "
-        SELECT substring(pg_get_indexdef(f.indexrelid) FROM ' USING .*$')
-        FROM pg_index AS f
-        WHERE f.indrelid = to_regclass($1) AND NOT f.indisunique AND NOT EXISTS (
-            SELECT FROM pg_index AS t WHERE t.indrelid = to_regclass($2) AND t.indisvalid
-            AND substring(pg_get_indexdef(t.indexrelid) FROM ' USING .*$')
-              = substring(pg_get_indexdef(f.indexrelid) FROM ' USING .*$'))";
-    let rows = connection.session().query(sql, &[&table.fill.path, &table.live.path]).await?;
-    let create = |row: &tokio_postgres::Row| {
-        let definition: String = row.try_get(0)?;
-        Ok(format!("CREATE INDEX ON {}{definition}", table.live.path))
-    };
-    rows.iter().map(create).collect()
 }
 
 /// The fill takes the target's name, its indexes those that they would have had from the start.
@@ -196,14 +217,7 @@ async fn drop_old(connection: &Connection, table: &Table) -> Result<(), SinkErro
     match connection.batch(&format!("DROP TABLE {path}")).await {
         Ok(()) => Ok(()),
         Err(error) if error.code().is_some_and(|code| code.code() == "2BP01") => {
-            Err(SinkError::Fatal {
-                what: format!(
-                    "{} cannot be replaced by a table with other columns: {}",
-                    table.shown,
-                    words(&error)
-                ),
-                hint: "drop what depends on it and create it again afterwards".into(),
-            })
+            Err(depended_on(table, &words(&error)))
         }
         Err(error) => Err(sink_error("drop the old table", error)),
     }

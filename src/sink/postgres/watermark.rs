@@ -1,7 +1,7 @@
 //! `readside.watermark`: where each projection stands, written in the transaction of its rows.
 //!
-//! `target` holds the tables' oids: after a DROP, a re-creation or a restore they are others, and the
-//! watermark says nothing about them any more.
+//! `target` holds the tables' oids, `files` those of their rows: after a DROP, a re-creation, a restore or a
+//! TRUNCATE they are others, and the watermark says nothing about them any more.
 
 use bytes::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, PgLsn, ToSql, Type as SqlType};
@@ -9,8 +9,9 @@ use tokio_postgres::{Row, Statement};
 
 use super::connection::{Connection, Pipeline};
 use super::error::Error;
+use super::fill;
 use crate::lsn::Lsn;
-use crate::sink::{Step, Watermark};
+use crate::sink::{Origin, Owner, SinkProjection, Step, Watermark};
 
 pub(super) const CREATE_SCHEMA: &str = "CREATE SCHEMA readside";
 
@@ -23,22 +24,28 @@ pub(super) const CREATE_TABLE: &str = "
         generation bigint NOT NULL,
         owner text NOT NULL,
         fingerprint text NOT NULL,
-        target oid[] NOT NULL
+        history text NOT NULL,
+        target oid[] NOT NULL,
+        files oid[] NOT NULL
     );
     COMMENT ON TABLE readside.watermark IS
         'Every change before lsn is in the tables of the projection; written by Readside alone'";
 
 /// A NULL for `target`, `owner` or `lsn` breaks the statement, and with it the transaction, where
-/// * a table is no longer the one that the watermark is about,
+/// * a table is no longer the one that the watermark is about, or its rows are in another file,
 /// * another pipeline has written the row,
 /// * the row is further already (P3): a session that was believed dead comes too late.
 const WRITE: &str = "
     INSERT INTO readside.watermark AS w
-        (projection, lsn, committed_at, settled, generation, owner, fingerprint, target)
-    SELECT p.name, $1, $2, true, p.generation, $3, p.fingerprint,
-        (SELECT CASE WHEN bool_and(coalesce(to_regclass(t.path) = t.oid, false))
+        (projection, lsn, committed_at, settled, generation, owner, fingerprint, history, target, files)
+    SELECT p.name, $1, $2, true, p.generation, $3, p.fingerprint, $10,
+        (SELECT CASE WHEN bool_and(coalesce(
+                    to_regclass(t.path) = t.oid AND pg_relation_filenode(t.oid) = t.file, false))
                 THEN array_agg(t.oid) END
-         FROM unnest($7::text[], $8::text[], $9::oid[]) AS t(projection, path, oid)
+         FROM unnest($7::text[], $8::text[], $9::oid[], $11::oid[]) AS t(projection, path, oid, file)
+         WHERE t.projection = p.name),
+        (SELECT array_agg(t.file)
+         FROM unnest($7::text[], $8::text[], $9::oid[], $11::oid[]) AS t(projection, path, oid, file)
          WHERE t.projection = p.name)
     FROM unnest($4::text[], $5::bigint[], $6::text[]) AS p(name, generation, fingerprint)
     ON CONFLICT (projection) DO UPDATE SET
@@ -48,14 +55,34 @@ const WRITE: &str = "
         generation = excluded.generation,
         owner = CASE WHEN w.owner = excluded.owner THEN excluded.owner END,
         fingerprint = excluded.fingerprint,
-        target = excluded.target";
+        history = excluded.history,
+        target = excluded.target,
+        files = excluded.files";
+
+/// A table as a watermark names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Relation {
+    pub(super) oid: u32,
+    /// Of its rows.
+    pub(super) file: u32,
+}
 
 /// A row of the table.
 pub(super) struct Stored {
     pub(super) projection: String,
     pub(super) owner: String,
     pub(super) target: Vec<u32>,
+    /// In the order of `target`.
+    pub(super) files: Vec<u32>,
     pub(super) watermark: Watermark,
+}
+
+impl Stored {
+    /// Whether it is about this table, and whether about its rows.
+    pub(super) fn names(&self, table: Relation) -> Option<bool> {
+        let at = self.target.iter().position(|oid| *oid == table.oid)?;
+        Some(self.files.get(at) == Some(&table.file))
+    }
 }
 
 /// Those that concern any of these projections or tables.
@@ -64,7 +91,8 @@ pub(super) async fn read(
     projections: &[&str],
     tables: &[u32],
 ) -> Result<Vec<Stored>, Error> {
-    let sql = "SELECT projection, lsn, committed_at, settled, generation, owner, fingerprint, target \
+    let sql = "SELECT projection, lsn, committed_at, settled, generation, owner, fingerprint, \
+               history, target, files \
                FROM readside.watermark WHERE projection = ANY ($1) OR target && $2::oid[]";
     let rows = connection.session().query(sql, &[&projections, &tables]).await?;
     rows.iter().map(stored).collect()
@@ -76,6 +104,7 @@ fn stored(row: &Row) -> Result<Stored, Error> {
         projection: row.try_get("projection")?,
         owner: row.try_get("owner")?,
         target: row.try_get("target")?,
+        files: row.try_get("files")?,
         watermark: Watermark {
             lsn,
             reaching: lsn,
@@ -83,6 +112,7 @@ fn stored(row: &Row) -> Result<Stored, Error> {
             settled: row.try_get("settled")?,
             generation: row.try_get::<_, i64>("generation")?.cast_unsigned(),
             fingerprint: row.try_get("fingerprint")?,
+            history: row.try_get("history")?,
         },
     })
 }
@@ -99,12 +129,35 @@ pub(super) async fn delete(
     connection.session().execute(sql, &[&owner, &projection, &tables]).await.map(|_| ())
 }
 
+/// What the system before has left to this one: its watermarks name another owner from here on, which
+/// fences it, and the tables of its unfinished fills go.
+pub(super) async fn take_over(
+    connection: &Connection,
+    owner: &Owner,
+    projections: &[SinkProjection],
+) -> Result<(), Error> {
+    let names: Vec<&str> = projections.iter().map(|p| p.name.as_str()).collect();
+    let sql = "SELECT DISTINCT owner FROM readside.watermark WHERE projection = ANY ($1)";
+    for row in connection.session().query(sql, &[&names]).await? {
+        let found: String = row.try_get(0)?;
+        if found == owner.name() || !owner.is(&found) {
+            continue;
+        }
+        tracing::warn!(from = found, to = %owner, "the watermarks are taken over");
+        let sql = "UPDATE readside.watermark SET owner = $1 WHERE owner = $2";
+        connection.session().execute(sql, &[&owner.name(), &found]).await?;
+        fill::drop_leftovers(connection, &found, &[]).await?;
+    }
+    Ok(())
+}
+
 /// All watermarks of a step, for one statement.
 pub(super) struct Watermarks {
     statement: Statement,
     lsn: PgLsn,
     committed_at: Microseconds,
     owner: String,
+    history: String,
     projections: Vec<String>,
     generations: Vec<i64>,
     fingerprints: Vec<String>,
@@ -117,19 +170,21 @@ struct Tables {
     projections: Vec<String>,
     paths: Vec<String>,
     oids: Vec<u32>,
+    files: Vec<u32>,
 }
 
 impl Watermarks {
     pub(super) async fn new(
         connection: &mut Connection,
         step: &Step,
-        owner: &str,
+        origin: &Origin,
     ) -> Result<Self, Error> {
         Ok(Self {
             statement: connection.statement(WRITE).await?,
             lsn: step.position.0.into(),
             committed_at: Microseconds(step.committed_at),
-            owner: owner.into(),
+            owner: origin.owner.name().into(),
+            history: origin.history.tag(),
             projections: Vec::new(),
             generations: Vec::new(),
             fingerprints: Vec::new(),
@@ -142,12 +197,13 @@ impl Watermarks {
         projection: &str,
         generation: u64,
         fingerprint: &str,
-        tables: impl Iterator<Item = (&'t str, u32)>,
+        tables: impl Iterator<Item = (&'t str, Relation)>,
     ) {
-        for (path, oid) in tables {
+        for (path, Relation { oid, file }) in tables {
             self.tables.projections.push(projection.into());
             self.tables.paths.push(path.into());
             self.tables.oids.push(oid);
+            self.tables.files.push(file);
         }
         self.projections.push(projection.into());
         self.generations.push(generation.cast_signed());
@@ -167,6 +223,8 @@ impl Watermarks {
                 &self.tables.projections,
                 &self.tables.paths,
                 &self.tables.oids,
+                &self.history,
+                &self.tables.files,
             ],
         )
     }

@@ -31,6 +31,20 @@ pub(super) async fn require_server(
     }
 }
 
+/// Whether the user is permitted transactions.
+pub(super) async fn may_transact(
+    server: &Server,
+    connection: &mut MultiplexedConnection,
+    watermark_key: &str,
+) -> Result<bool, SinkError> {
+    let mut empty = redis::pipe();
+    empty.cmd("WATCH").arg(watermark_key).cmd("MULTI").cmd("EXEC");
+    match connection.send_packed_commands(&empty, 0, 3).await {
+        Ok(answers) => Ok(!answers.iter().any(|a| matches!(a, redis::Value::ServerError(_)))),
+        Err(error) => Err(retryable(&server.address, error)),
+    }
+}
+
 impl RedisSink {
     pub(super) async fn read_watermark(
         &mut self,
@@ -41,7 +55,7 @@ impl RedisSink {
         let field = |name| fields.get(name).cloned().unwrap_or_default();
         let (owner, step) = (field("owner"), field("step"));
         let plan = &self.plans[projection];
-        if !owner.is_empty() && owner != self.owner {
+        if !owner.is_empty() && !self.origin.owner.is(&owner) {
             return Err(other_owner(&plan.name, &owner));
         }
         let standing = &mut self.standings[projection];
@@ -51,7 +65,8 @@ impl RedisSink {
         standing.step = step;
         // One that cannot be read is as good as none: an empty Redis, or what a script left that was
         // broken off by a missing permission.
-        let Some(stored) = watermark::read(&fields) else {
+        let Some(stored) = watermark::read(&fields).map(|found| self.origin.history.judge(found))
+        else {
             standing.filling = false;
             standing.fill = None;
             return Ok(None);

@@ -2,7 +2,7 @@
 //!
 //! * `readside:watermark:<projection>`: a hash for people and programs to read: `lsn`,
 //!   `committed_at`, `settled`, `generation`, `owner`; and for this sink: `reaching`, `fingerprint`
-//!   (empty while the generation is being filled: there is nothing to go on from),
+//!   (empty while the generation is being filled: there is nothing to go on from), `history`,
 //!   `committed_us` and `step`, a token that each script replaces. A script only runs over the token that its sender
 //!   last saw (the *fence*): a script that was sent before a connection broke and runs after its
 //!   repetition changes nothing.
@@ -45,6 +45,7 @@ pub(super) fn read(fields: &HashMap<String, String>) -> Option<Watermark> {
         settled,
         generation: fields.get("generation")?.parse().ok()?,
         fingerprint: fields.get("fingerprint")?.clone(),
+        history: fields.get("history")?.clone(),
     })
 }
 
@@ -59,6 +60,7 @@ pub(super) fn fields(watermark: &Watermark, owner: &str) -> Vec<(&'static str, S
         ("reaching", watermark.reaching.to_string()),
         ("committed_us", watermark.committed_at.to_string()),
         ("fingerprint", watermark.fingerprint.clone()),
+        ("history", watermark.history.clone()),
     ]
 }
 
@@ -116,6 +118,7 @@ mod tests {
             settled: false,
             generation: 3,
             fingerprint: "shape".into(),
+            history: "1a.1".into(),
         };
         let written: HashMap<String, String> = fields(&watermark, "7/slot")
             .into_iter()

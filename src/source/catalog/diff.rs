@@ -59,6 +59,7 @@ pub enum CatalogChange {
         from: String,
         to: String,
     },
+    /// Another expression, or none any more, or one now.
     ColumnGenerated {
         table: TableName,
         column: String,
@@ -84,6 +85,8 @@ pub enum CatalogChange {
     },
     /// Row filters, column lists, operations or publish_via_partition_root hide something now.
     PublicationNarrowed,
+    /// What it publishes of its tables was altered meanwhile: some changes may not have been sent.
+    PublicationAltered,
 }
 
 /// What rows from before have in a column that was added.
@@ -130,7 +133,7 @@ impl fmt::Display for CatalogChange {
                 write!(f, "column {column} of table {table} was {from} and is {to}")
             }
             C::ColumnGenerated { table, column } => {
-                write!(f, "column {column} of table {table} is generated now")
+                write!(f, "column {column} of table {table} is generated in another way now")
             }
             C::EnumLabelRenamed { enum_type, from, to, .. } => {
                 write!(f, "label {from} of type {enum_type} is called {to} now")
@@ -142,6 +145,7 @@ impl fmt::Display for CatalogChange {
             C::LeafUnpublished { table, leaf } => {
                 write!(f, "table {table} (oid {leaf}) was taken out of the publication")
             }
+            C::PublicationAltered => f.write_str("the publication was altered"),
             C::PublicationNarrowed => f.write_str("the publication hides changes now"),
         }
     }
@@ -228,7 +232,7 @@ fn diff_columns(old: &Table, new: &Table, rewritten: bool, changes: &mut Vec<Cat
                 to: now.column.sql_type.clone(),
             });
         }
-        if before.generated.is_none() && now.generated.is_some() {
+        if before.generated != now.generated {
             let column = now.column.name.clone();
             changes.push(CatalogChange::ColumnGenerated { table: table(), column });
         }
@@ -298,6 +302,8 @@ fn diff_publication(old: &Catalog, new: &Catalog, changes: &mut Vec<CatalogChang
     }
     if !before.hides() && now.hides() {
         changes.push(CatalogChange::PublicationNarrowed);
+    } else if before.touched != now.touched {
+        changes.push(CatalogChange::PublicationAltered);
     }
 }
 

@@ -137,6 +137,9 @@ pub struct Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     pub oid: u32,
+    /// The xmin of its row: another one after ALTER PUBLICATION … SET, which may have hidden changes for
+    /// a time. (Tables that come and go do not count, see `Leaf::membership`.)
+    pub touched: u32,
     pub owner: String,
     /// Its owner is a role that we are a member of.
     pub owned: bool,
@@ -173,8 +176,16 @@ pub struct Slot {
     pub restart: Option<Lsn>,
     /// Its WAL is gone, or it is invalid for another reason: which one.
     pub lost: Option<String>,
-    /// What the server keeps for it.
+    pub wal: SlotWal,
+}
+
+/// What the server keeps for a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotWal {
+    /// From the oldest transaction that the slot may still have to decode.
     pub retained_bytes: u64,
+    /// From what we have confirmed: our part of it.
+    pub unconfirmed_bytes: u64,
 }
 
 /// Who uses the slot.
@@ -205,9 +216,14 @@ impl Table {
         self.columns.iter().find(|column| column.column.name == name)
     }
 
+    /// The columns that the stream brings.
+    pub fn stored(&self) -> impl Iterator<Item = &TableColumn> {
+        self.columns.iter().filter(|column| column.generated.is_none())
+    }
+
     /// Columns and identity are the same.
     pub fn has_shape_of(&self, other: &Table) -> bool {
-        let shape = |column: &TableColumn| (column.column.clone(), column.generated);
+        let shape = |column: &TableColumn| (column.column.clone(), column.generated.clone());
         self.oid == other.oid
             && self.identity() == other.identity()
             && self.columns.iter().map(shape).eq(other.columns.iter().map(shape))
@@ -246,14 +262,23 @@ pub struct TableColumn {
     pub column: Column,
     /// attnum.
     pub number: i16,
-    /// A generated column (attgenerated): s stored, v virtual.
-    pub generated: Option<char>,
+    /// A generated column: it is computed, and the stream does not bring it.
+    pub generated: Option<Generated>,
     /// Its collation tells texts apart that differ in any byte.
     pub deterministic: bool,
     /// Its collation's name; `None`: it has the database's, or is no text.
     pub collation: Option<String>,
     /// The enums inside its type.
     pub enums: Vec<u32>,
+}
+
+/// How a generated column is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// As the server writes it.
+    pub expression: String,
+    /// Of a partition it may be another one.
+    pub everywhere: bool,
 }
 
 /// A relation that holds rows.
@@ -296,6 +321,8 @@ pub struct LeafColumn {
     pub missing: Option<String>,
     /// The xmin of its pg_attribute row: another one after each ALTER of the column.
     pub touched: u32,
+    /// The expression of a generated column.
+    pub generated: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

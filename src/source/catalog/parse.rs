@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::identity;
 use super::{
-    ActiveSlot, Catalog, Enum, Kind, Leaf, LeafColumn, NamedType, Publication, PublicationMark,
-    Role, Server, Slot, Table, TableColumn, TableName, UniqueIndex,
+    ActiveSlot, Catalog, Enum, Generated, Kind, Leaf, LeafColumn, NamedType, Publication,
+    PublicationMark, Role, Server, Slot, SlotWal, Table, TableColumn, TableName, UniqueIndex,
 };
 use crate::lsn::Lsn;
 use crate::source::publication;
@@ -61,6 +61,7 @@ struct RawCatalog {
 #[derive(Deserialize)]
 struct RawPublication {
     oid: u32,
+    touched: u32,
     owner: String,
     owned: bool,
     all_tables: bool,
@@ -99,6 +100,7 @@ impl RawPublication {
         };
         Publication {
             oid: self.oid,
+            touched: self.touched,
             owner: self.owner,
             owned: self.owned,
             all_tables: self.all_tables,
@@ -123,6 +125,7 @@ struct RawSlot {
     wal_status: Option<String>,
     invalid: Option<String>,
     retained_bytes: Option<i64>,
+    unconfirmed_bytes: Option<i64>,
 }
 
 impl RawSlot {
@@ -130,6 +133,8 @@ impl RawSlot {
         let lsn = |text: Option<String>| -> Result<Option<Lsn>, serde_json::Error> {
             text.map(|text| text.parse().map_err(serde_json::Error::custom)).transpose()
         };
+        // Below zero for a moment: the flushed end is told a little late.
+        let bytes = |b: Option<i64>| b.and_then(|b| b.try_into().ok()).unwrap_or(0);
         let wal_removed =
             (self.wal_status.as_deref() == Some("lost")).then(|| "wal_removed".into());
         Ok(Slot {
@@ -140,7 +145,10 @@ impl RawSlot {
             confirmed_flush: lsn(self.confirmed_flush)?,
             restart: lsn(self.restart)?,
             lost: self.invalid.or(wal_removed),
-            retained_bytes: self.retained_bytes.and_then(|b| b.try_into().ok()).unwrap_or(0),
+            wal: SlotWal {
+                retained_bytes: bytes(self.retained_bytes),
+                unconfirmed_bytes: bytes(self.unconfirmed_bytes),
+            },
         })
     }
 }
@@ -194,15 +202,17 @@ struct RawTable {
 
 impl RawTable {
     fn into_table(self, types: &HashMap<u32, PgType>) -> Result<Table, serde_json::Error> {
+        let leaves: Vec<Leaf> =
+            self.leaves.unwrap_or_default().into_iter().map(RawLeaf::into_leaf).collect();
         let columns = self.columns.unwrap_or_default().into_iter();
         Ok(Table {
             oid: self.oid,
             kind: kind(self.oid, self.kind, self.persistence),
             name: self.name,
-            columns: columns.map(|column| column.into_column(types)).collect(),
+            columns: columns.map(|column| column.into_column(types, &leaves)).collect(),
             primary_key: self.primary_key,
             children: self.children.unwrap_or_default(),
-            leaves: self.leaves.unwrap_or_default().into_iter().map(RawLeaf::into_leaf).collect(),
+            leaves,
         })
     }
 }
@@ -215,19 +225,25 @@ struct RawColumn {
     typmod: i32,
     sql_type: String,
     not_null: bool,
-    generated: Option<char>,
+    generated: Option<String>,
     deterministic: bool,
     collation: Option<String>,
 }
 
 impl RawColumn {
-    fn into_column(self, types: &HashMap<u32, PgType>) -> TableColumn {
+    fn into_column(self, types: &HashMap<u32, PgType>, leaves: &[Leaf]) -> TableColumn {
         let mut inside = BTreeSet::new();
         collect_types(self.type_oid, types, &mut inside);
         let is_enum = |oid: &u32| types.get(oid).is_some_and(|ty| ty.typtype == b'e');
+        let generated = self.generated.map(|expression| {
+            let of_leaves = leaves.iter().filter_map(|leaf| leaf.column(&self.name));
+            let everywhere =
+                of_leaves.into_iter().all(|leaf| leaf.generated.as_ref() == Some(&expression));
+            Generated { expression, everywhere }
+        });
         TableColumn {
             number: self.number,
-            generated: self.generated,
+            generated,
             deterministic: self.deterministic,
             collation: self.collation,
             enums: inside.into_iter().filter(is_enum).collect(),

@@ -117,6 +117,7 @@ SELECT json_build_object(
     FROM pg_roles r WHERE r.rolname = current_user) x),
   'publication', (SELECT row_to_json(x) FROM (SELECT
       p.oid::int8 AS oid,
+      p.xmin::text::int8 AS touched,
       pg_get_userbyid(p.pubowner) AS owner,
       pg_has_role(p.pubowner, 'USAGE') AS owned,
       p.puballtables AS all_tables,
@@ -148,9 +149,12 @@ SELECT json_build_object(
       s.restart_lsn AS restart,
       s.wal_status,
       {invalid} AS invalid,
-      (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END
-        - s.restart_lsn)::int8 AS retained_bytes
-    FROM pg_replication_slots s WHERE s.slot_name = {slot}) x),
+      (w.lsn - s.restart_lsn)::int8 AS retained_bytes,
+      (w.lsn - s.confirmed_flush_lsn)::int8 AS unconfirmed_bytes
+    FROM pg_replication_slots s,
+      (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                   ELSE pg_current_wal_lsn() END AS lsn) w
+    WHERE s.slot_name = {slot}) x),
   'types', (SELECT json_agg(x) FROM (SELECT
       t.oid::int8 AS oid,
       n.nspname AS schema,
@@ -183,10 +187,11 @@ SELECT json_build_object(
           a.atttypmod AS typmod,
           format_type(a.atttypid, a.atttypmod) AS sql_type,
           a.attnotnull AS not_null,
-          nullif(a.attgenerated, '') AS generated,
+          CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END AS generated,
           coalesce(l.collisdeterministic, true) AS deterministic,
           nullif(l.collname, 'default') AS collation
         FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
+        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum) c) AS columns,
       (SELECT json_agg(a.attname ORDER BY k.place)
@@ -221,8 +226,10 @@ SELECT json_build_object(
               a.attname AS name,
               a.attnum AS number,
               CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END AS missing,
-              a.xmin::text::int8 AS touched
+              a.xmin::text::int8 AS touched,
+              CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END AS generated
             FROM pg_attribute a
+            LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
             WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped
             ORDER BY a.attnum) c) AS columns,
           (SELECT json_agg(c) FROM (SELECT

@@ -107,7 +107,8 @@ impl Explainer<'_> {
             return format!("({}) {by}", self.planned.labels[at]);
         };
         let table = &self.schema.tables[*table];
-        let own = table.primary_key.as_deref() == Some(key);
+        let primary = table.primary_key.iter().flatten().map(|at| table.columns[*at].name.as_str());
+        let own = table.primary_key.is_some() && primary.eq(names.iter().copied());
         match own {
             true => {
                 format!("{}.{} by its primary key, as it is kept anyway", table.schema, table.name)

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::ports::Port;
-use super::process::{Process, RunAs, Signal};
+use super::process::{Process, RunAs, Signal, run};
 use super::scratch::Scratch;
 use super::wait;
 
@@ -106,6 +106,11 @@ impl Daemon {
         answer.unwrap_or_else(|e| panic!("GET {path}: {e}"))
     }
 
+    /// As [`Daemon::get`], of one that may not listen yet or any more.
+    pub(crate) async fn try_get(&self, path: &str) -> Result<(StatusCode, String), String> {
+        get(&self.http, &format!("{}{path}", self.url())).await
+    }
+
     /// `/v1/status`.
     pub(crate) async fn status(&self) -> Value {
         let (status, text) = self.get("/v1/status").await;
@@ -159,11 +164,35 @@ impl Daemon {
         self.process.ended().await
     }
 
+    /// Stands still, and notices nothing, until [`Daemon::resume`].
+    pub(crate) fn pause(&mut self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// As a disk that is full: no file grows beyond so many bytes. `None`: there is room again.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let soft = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let mut command = Command::new("prlimit");
+        command.arg("--pid").arg(self.pid().to_string()).arg(format!("--fsize={soft}:unlimited"));
+        run("prlimit", command);
+    }
+
     /// On the same state, port and configuration file; kills first when still running.
     pub(crate) fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// As [`Daemon::restart`], with more in the environment this once.
+    pub(crate) fn restart_with(&mut self, environment: &[(&str, &str)]) {
         self.kill9();
         self.log_before = self.log().len();
-        self.process = launch(&self.scratch, &self.environment);
+        let mut all = self.environment.clone();
+        all.extend(environment.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+        self.process = launch(&self.scratch, &all);
     }
 
     /// As a loss of the state's disk: only while it is not running.

@@ -23,6 +23,8 @@ pub(crate) struct PostgresOptions<'a> {
     pub(crate) tls: Option<&'a Certificates>,
     /// Only a power loss needs it, not a kill.
     pub(crate) fsync: bool,
+    /// With a system identifier of its own: all others are copies of one.
+    pub(crate) own_system: bool,
 }
 
 pub(crate) struct Postgres {
@@ -38,15 +40,52 @@ impl Postgres {
         let scratch = Scratch::new("pg");
         run_as().own(scratch.path());
         let data = scratch.path().join("data");
-        let mut copy = run_as().command(Path::new("cp"));
-        copy.args(["-a", "--reflink=auto"]).arg(template()).arg(&data);
-        run("cp", copy);
-
+        if options.own_system {
+            initdb(scratch.path(), &data);
+        } else {
+            let mut copy = run_as().command(Path::new("cp"));
+            copy.args(["-a", "--reflink=auto"]).arg(template()).arg(&data);
+            run("cp", copy);
+        }
         let port = Port::reserve();
         write_settings(&data, &scratch, &port, options);
         if let Some(hba) = options.hba {
             rewrite(&data.join("pg_hba.conf"), hba);
         }
+        let process = launch(&scratch);
+        let mut postgres = Postgres { process, scratch, port };
+        postgres.ready().await;
+        postgres
+    }
+
+    /// A server that follows this one, until it is promoted.
+    pub(crate) async fn standby(&self) -> Postgres {
+        let conninfo = format!("host=127.0.0.1 port={} user=postgres", self.port());
+        let signal = |data: &Path| {
+            let file = data.join("standby.signal");
+            fs::write(&file, "").expect("the directory is ours");
+            run_as().own(&file);
+        };
+        self.backup(&[("primary_conninfo", &conninfo)], signal).await
+    }
+
+    /// A server that is restored from a base backup of this moment. It has no slots.
+    pub(crate) async fn restored(&self) -> Postgres {
+        self.backup(&[], |_| {}).await
+    }
+
+    async fn backup(&self, settings: &[(&str, &str)], before: impl Fn(&Path)) -> Postgres {
+        let scratch = Scratch::new("pg");
+        run_as().own(scratch.path());
+        let data = scratch.path().join("data");
+        let mut backup = run_as().command(&program("pg_basebackup"));
+        backup.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-U", "postgres", "-c", "fast"]);
+        backup.args(["-X", "stream", "--no-sync", "-p", &self.port().to_string()]);
+        backup.current_dir(scratch.path());
+        run("pg_basebackup", backup);
+        let port = Port::reserve();
+        write_settings(&data, &scratch, &port, &PostgresOptions { settings, ..Default::default() });
+        before(&data);
         let process = launch(&scratch);
         let mut postgres = Postgres { process, scratch, port };
         postgres.ready().await;
@@ -234,17 +273,21 @@ fn template() -> &'static Path {
         fs::create_dir(&parent).expect("the root is ours");
         run_as().own(&parent);
         let data = parent.join("data");
-        let mut initdb = run_as().command(&program("initdb"));
-        initdb.arg("-D").arg(&data).current_dir(&parent).args([
-            "--username=postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--no-sync",
-        ]);
-        run("initdb", initdb);
+        initdb(&parent, &data);
         data
     })
+}
+
+fn initdb(from: &Path, data: &Path) {
+    let mut initdb = run_as().command(&program("initdb"));
+    initdb.arg("-D").arg(data).current_dir(from).args([
+        "--username=postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--no-sync",
+    ]);
+    run("initdb", initdb);
 }
 
 /// `READSIDE_TEST_PG_BIN`, else the newest of Debian's, else the PATH.

@@ -48,6 +48,7 @@ async fn a_fill_becomes_visible_with_its_watermark_and_steps_follow() {
     assert_eq!(model.document(&search, "3").await, None);
 
     let expected = Watermark {
+        history: "0.1".into(),
         lsn: Lsn(50),
         reaching: Lsn(50),
         committed_at: 0,

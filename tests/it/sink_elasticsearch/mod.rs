@@ -200,7 +200,9 @@ async fn opened(sink: &mut ElasticsearchSink) -> Option<Watermark> {
 fn retryable(error: &SinkError) -> &str {
     match error {
         SinkError::Retryable { what, .. } => what,
-        SinkError::Fatal { .. } => panic!("not the sink's trouble: {error}"),
+        SinkError::Fatal { .. } | SinkError::Blocked { .. } => {
+            panic!("not the sink's trouble: {error}")
+        }
     }
 }
 

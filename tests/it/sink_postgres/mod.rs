@@ -262,7 +262,7 @@ async fn text(client: &Client, query: &str) -> String {
 
 fn fatal<T: std::fmt::Debug>(result: Result<T, SinkError>) -> String {
     match result {
-        Err(error @ SinkError::Fatal { .. }) => error.to_string(),
+        Err(error @ (SinkError::Fatal { .. } | SinkError::Blocked { .. })) => error.to_string(),
         other => panic!("expected a fatal error, got {other:?}"),
     }
 }

@@ -70,6 +70,7 @@ impl Report {
                 lanes.push(LaneStatus {
                     sink: sink.name.clone(),
                     state: http::LaneState::Halted,
+                    error: None,
                     lsn,
                     settled,
                     generation: 0,
@@ -99,9 +100,15 @@ impl Report {
                 shown.metrics.dead_letters.set(number(dead));
                 shown.metrics.lag_bytes.set(number(lag_bytes));
                 shown.metrics.lag_seconds.set(lag_seconds);
+                let error = sink.blocked_by(projection);
+                let state = match error {
+                    Some(_) => http::LaneState::Halted,
+                    None => machine.lane_state(at, lane).into(),
+                };
                 lanes.push(LaneStatus {
                     sink: sink.name.clone(),
-                    state: machine.lane_state(at, lane).into(),
+                    state,
+                    error,
                     lsn: delivered.lsn,
                     settled: delivered.settled,
                     generation: machine.generation(at, lane),

@@ -1,5 +1,7 @@
 //! DDL while the daemon runs.
 
+mod queries;
+
 use serde_json::Value;
 
 use crate::harness::{Daemon, wait};
@@ -204,4 +206,69 @@ async fn a_table_that_is_again_what_is_needed_is_followed_again() {
     world.execute("UPDATE others SET v = 'again'").await;
     world.soon_same("others", "others", &["id"]).await;
     world.same(&mut daemon, "items", "items", &["id"]).await;
+}
+
+#[tokio::test]
+async fn an_added_label_costs_no_reload() {
+    let world = World::new(TABLES).await;
+    let mut daemon = start(&world).await;
+    world.execute("ALTER TYPE mood ADD VALUE 'calm' BEFORE 'ok'").await;
+    world.execute("UPDATE items SET m = 'calm' WHERE id < 10").await;
+    world.same(&mut daemon, "items", "items", &["id"]).await;
+    daemon.terminate().await;
+    world
+        .execute("ALTER TYPE mood ADD VALUE 'wild'; UPDATE items SET v = 'later' WHERE id = 20")
+        .await;
+    daemon.restart();
+    daemon.wait_ready().await;
+    world.execute("UPDATE items SET m = 'wild' WHERE id = 30").await;
+    world.same(&mut daemon, "items", "items", &["id"]).await;
+    let log = daemon.log();
+    assert_eq!(log.matches("a load begins").count(), 1, "{log}");
+}
+
+/// With rows of before and after, and back again.
+#[tokio::test]
+async fn retyped_columns_quarantine_until_config_and_schema_agree() {
+    let world = World::new(TABLES).await;
+    let mut daemon = start(&world).await;
+    for sql in [
+        "ALTER TABLE items ALTER n TYPE text USING 'n' || n; INSERT INTO items VALUES (1000, 'x', 'text')",
+        "ALTER TABLE items ALTER n TYPE int USING length(n); UPDATE items SET n = n + 1",
+        "ALTER TABLE items ALTER v TYPE varchar(40); UPDATE items SET v = 'short' WHERE id = 3",
+    ] {
+        let before = world.rows(&world.reporting, "items", &["id"]).await;
+        world.execute(sql).await;
+        world.execute("UPDATE others SET v = v || '+'").await;
+        world.same(&mut daemon, "others", "others", &["id"]).await;
+        quarantined(&daemon, &world.name("items"), "column").await;
+        assert_eq!(world.rows(&world.reporting, "items", &["id"]).await, before);
+        daemon.terminate().await;
+        daemon.restart();
+        world.soon_same("items", "items", &["id"]).await;
+        daemon.wait_ready().await;
+    }
+}
+
+#[tokio::test]
+async fn a_view_that_blocks_a_swap_stops_that_projection_alone() {
+    let world = World::new(TABLES).await;
+    let mut daemon = start(&world).await;
+    world.reporting.batch_execute("CREATE VIEW of_items AS SELECT id FROM items").await.unwrap();
+    world.execute("ALTER TABLE items ADD more int DEFAULT 3").await;
+    wait::until("the view to be named", async || {
+        let (status, reasons) = daemon.get("/readyz").await;
+        let told = reasons.contains("stands still") && reasons.contains("view of_items");
+        if status == 503 && told { Ok(()) } else { Err(reasons) }
+    })
+    .await;
+    world.execute("UPDATE others SET v = 'goes on'; UPDATE items SET v = 'waits'").await;
+    world.same(&mut daemon, "others", "others", &["id"]).await;
+    let lsn = world.lsn().await;
+    daemon.wait_for(&world.name("items"), "cache", &lsn).await;
+    let up = daemon.metrics().await.get("readside_sink_up", &[("sink", "reporting")]);
+    assert_eq!(up, Some(1.0));
+    world.reporting.batch_execute("DROP VIEW of_items").await.unwrap();
+    world.same(&mut daemon, "items", "items", &["id"]).await;
+    daemon.wait_ready().await;
 }

@@ -1,0 +1,183 @@
+//! The source goes on as another server: a standby that was promoted, a backup that was restored,
+//! another system. Its positions then mean what they say, or nothing.
+
+use crate::harness::{Daemon, Postgres, PostgresOptions, wait};
+use crate::world::{World, one, until_logged};
+
+const ITEMS: &str = "
+    CREATE TABLE items (id int PRIMARY KEY, v text);
+    INSERT INTO items SELECT i, 'v' || i FROM generate_series(1, 2000) AS i;";
+
+async fn start(world: &World) -> Daemon {
+    let mut daemon = Daemon::start(&world.config(&world.projection("items", "items", &["id"])));
+    daemon.wait_ready().await;
+    daemon
+}
+
+/// Rows come and go in all sinks, and are there.
+async fn write(world: &World, daemon: &mut Daemon, round: i32) {
+    world
+        .execute(&format!(
+            "UPDATE items SET v = 'round {round}' WHERE id % 7 = {round};
+             DELETE FROM items WHERE id = 1000 + {round};
+             INSERT INTO items VALUES (10000 + {round}, 'of round {round}')"
+        ))
+        .await;
+    world.same(daemon, "items", "items", &["id"]).await;
+}
+
+/// Until all sinks are as the new source, whose readers find the rows of the old one meanwhile.
+async fn followed(world: &World, daemon: &mut Daemon) {
+    wait::until("the reload", async || {
+        let count: i64 =
+            world.reporting.query_one("SELECT count(*) FROM items", &[]).await.unwrap().get(0);
+        assert!(count > 1900, "readers find {count} rows");
+        let log = daemon.log_of_this_start();
+        if log.contains("everything is loaded anew") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    world.soon_same("items", "items", &["id"]).await;
+    write(world, daemon, 5).await;
+    daemon.kill9();
+    daemon.restart();
+    write(world, daemon, 6).await;
+}
+
+async fn watermark(world: &World) -> i64 {
+    let sql = "SELECT (lsn - '0/0')::bigint::text FROM readside.watermark";
+    one(&world.reporting, sql).await.parse().unwrap()
+}
+
+/// The position of the source goes on without any transaction.
+async fn push_position(world: &World) {
+    world.execute("SELECT pg_logical_emit_message(false, 'none', repeat('x', 20000000))").await;
+}
+
+async fn promote(standby: &Postgres) {
+    let client = standby.client("postgres").await;
+    assert_eq!(one(&client, "SELECT pg_promote()::text").await, "true");
+}
+
+#[tokio::test]
+async fn a_failover_that_loses_nothing() {
+    let mut world = World::new(ITEMS).await;
+    let mut daemon = start(&world).await;
+    let standby = world.postgres.standby().await;
+    write(&world, &mut daemon, 0).await;
+    world.source_net.cut();
+    let follower = standby.client("postgres").await;
+    let end = one(&world.client, "SELECT pg_current_wal_lsn()::text").await;
+    wait::until("the standby to have it all", async || {
+        let sql = format!("SELECT (pg_last_wal_replay_lsn() >= '{end}')::text");
+        let has = one(&follower, &sql).await;
+        if has == "true" { Ok(()) } else { Err(has) }
+    })
+    .await;
+    promote(&standby).await;
+    world.move_source(&standby).await;
+    // The slot has stayed behind.
+    followed(&world, &mut daemon).await;
+    let log = daemon.log();
+    assert!(log.contains("nothing that was applied is lost"), "{log}");
+    assert!(!log.contains("another past"), "{log}");
+}
+
+#[tokio::test]
+async fn a_failover_that_loses_the_last_changes() {
+    let mut world = World::new(ITEMS).await;
+    let mut daemon = start(&world).await;
+    let standby = world.postgres.standby().await;
+    let follower = standby.client("postgres").await;
+    follower.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").await.unwrap();
+    follower.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    wait::until("the standby to follow no more", async || {
+        let count = one(&follower, "SELECT count(*)::text FROM pg_stat_wal_receiver").await;
+        if count == "0" { Ok(()) } else { Err(count) }
+    })
+    .await;
+    push_position(&world).await;
+    write(&world, &mut daemon, 0).await;
+    write(&world, &mut daemon, 1).await;
+    let before = watermark(&world).await;
+    world.source_net.cut();
+    promote(&standby).await;
+    world.move_source(&standby).await;
+    until_logged(&daemon, "the last changes were lost in a failover").await;
+    followed(&world, &mut daemon).await;
+    assert!(watermark(&world).await < before, "the new source has not overtaken the old one");
+}
+
+#[tokio::test]
+async fn a_source_that_was_restored_to_the_past() {
+    for overtakes in [false, true] {
+        let mut world = World::new(ITEMS).await;
+        let mut daemon = start(&world).await;
+        let restored = world.postgres.restored().await;
+        if !overtakes {
+            push_position(&world).await;
+        }
+        write(&world, &mut daemon, 0).await;
+        write(&world, &mut daemon, 1).await;
+        world.move_source(&restored).await;
+        if overtakes {
+            // Only its transactions tell.
+            push_position(&world).await;
+        }
+        until_logged(&daemon, "it was restored to the past").await;
+        followed(&world, &mut daemon).await;
+    }
+}
+
+#[tokio::test]
+async fn another_system_is_refused_until_it_is_accepted() {
+    let mut world = World::new(ITEMS).await;
+    let mut daemon = start(&world).await;
+    push_position(&world).await;
+    write(&world, &mut daemon, 0).await;
+    let rows = world.rows(&world.reporting, "items", &["id"]).await;
+
+    let options = PostgresOptions { own_system: true, ..PostgresOptions::default() };
+    let other = Postgres::start(&options).await;
+    other.create_database(&world.source).await;
+    world.move_source(&other).await;
+    world.execute(ITEMS).await;
+    world.execute("DELETE FROM items WHERE id > 1950").await;
+    let status = daemon.ended().await;
+    assert!(!status.success());
+    let system =
+        one(&world.client, "SELECT system_identifier::text FROM pg_control_system()").await;
+    let log = daemon.log();
+    assert!(log.contains(&format!("source.accept_system = \"{system}\"")), "{log}");
+    assert_eq!(world.rows(&world.reporting, "items", &["id"]).await, rows, "nothing was touched");
+
+    let accept = format!("accept_system = \"{system}\"");
+    let items = world.projection("items", "items", &["id"]);
+    daemon.set_config(&world.config_with(&accept, &items));
+    daemon.restart();
+    followed(&world, &mut daemon).await;
+    let owner = one(&world.reporting, "SELECT owner FROM readside.watermark").await;
+    assert_eq!(owner, format!("{system}/readside"));
+    // What it has taken over is its own now.
+    daemon.terminate().await;
+    daemon.set_config(&world.config(&items));
+    daemon.restart();
+    write(&world, &mut daemon, 2).await;
+}
+
+/// With the state go position and timeline; the sinks still hold the rows of what never was.
+#[tokio::test]
+async fn a_state_that_is_lost_together_with_the_last_changes() {
+    let mut world = World::new(ITEMS).await;
+    let mut daemon = start(&world).await;
+    let restored = world.postgres.restored().await;
+    push_position(&world).await;
+    write(&world, &mut daemon, 0).await;
+    let before = watermark(&world).await;
+    daemon.kill9();
+    daemon.lose_state();
+    world.move_source(&restored).await;
+    daemon.restart();
+    world.soon_same("items", "items", &["id"]).await;
+    write(&world, &mut daemon, 1).await;
+    assert!(watermark(&world).await < before);
+}
