@@ -115,20 +115,22 @@ impl Feed {
     ) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, rows, generation, told, rebuild, hides_fills, once }| Lane {
-                arrangement,
-                rows,
-                told,
-                again: BTreeSet::new(),
-                rebuild,
-                hides_fills,
-                once,
-                stage: Stage::Unknown,
-                generation,
-                delivered: Delivered { lsn: Lsn::ZERO, settled: false },
-                held_until: Lsn::ZERO,
-                filled_from: Lsn::ZERO,
-                whole_from: Lsn::ZERO,
+            .map(|LaneInit { arrangement, rows, generation, told, rebuild, hides_fills, once }| {
+                Lane {
+                    arrangement,
+                    rows,
+                    told,
+                    again: BTreeSet::new(),
+                    rebuild,
+                    hides_fills,
+                    once,
+                    stage: Stage::Unknown,
+                    generation,
+                    delivered: Delivered { lsn: Lsn::ZERO, settled: false },
+                    held_until: Lsn::ZERO,
+                    filled_from: Lsn::ZERO,
+                    whole_from: Lsn::ZERO,
+                }
             })
             .collect();
         Self {

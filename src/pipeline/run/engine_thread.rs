@@ -32,6 +32,8 @@ const UNSTORED_BYTES_MAX: u64 = 24 << 20;
 const BACKLOG_BYTES_MAX: usize = 16 << 20;
 /// Chunks of a load that may wait for the store before the load waits, too: so many that both work.
 const UNSTORED_CHUNKS_MAX: usize = 6;
+/// While memory is tight.
+const UNSTORED_CHUNKS_TIGHT: usize = 1;
 /// A checkpoint when so much has gathered, or after the pause.
 const CHECKPOINT_CHANGES: usize = 20_000;
 const CHECKPOINT_BYTES: u64 = 4 << 20;
@@ -254,7 +256,8 @@ fn turn(
         }
         default(patience) => {}
     }
-    if !thread.is_full() && thread.machine.unstored_chunks() < UNSTORED_CHUNKS_MAX {
+    let chunks_max = if memory::is_tight() { UNSTORED_CHUNKS_TIGHT } else { UNSTORED_CHUNKS_MAX };
+    if !thread.is_full() && thread.machine.unstored_chunks() < chunks_max {
         for room in thread.load_room.drain(..) {
             // The load's task may be gone.
             let _ = room.send(());
