@@ -177,7 +177,7 @@ fn documents_name_files_that_exist() {
 #[test]
 fn the_architecture_names_what_is_there() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    assert!(text.lines().count() <= 200, "a map, not a book");
+    assert!(text.lines().count() <= 220, "a map, not a book");
     let mut faults = Vec::new();
     let code: String =
         ["src", "tests"].into_iter().flat_map(rust_files).map(|file| file.text).collect();

@@ -1,4 +1,4 @@
-//! Asks the running daemon: one GET over one connection, bounded in time and in size.
+//! Asks the running daemon: one request over one connection, bounded in time and in size.
 //!
 //! HTTP/1.0 on purpose: the answer then ends with the connection and comes in one piece, so that no
 //! client library is needed for it.
@@ -11,26 +11,115 @@ use tokio::net::TcpStream;
 
 use crate::config::HttpConfig;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than the daemon itself waits for its sinks or for its next pipeline.
+const TIMEOUT: Duration = Duration::from_secs(40);
+/// A long answer's next line.
+const SILENCE_MAX: Duration = Duration::from_secs(300);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The verbs of the daemon's paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Post,
+    Delete,
+}
+
+impl Verb {
+    fn word(self) -> &'static str {
+        match self {
+            Verb::Get => "GET",
+            Verb::Post => "POST",
+            Verb::Delete => "DELETE",
+        }
+    }
+}
+
+/// A part of a path or of a query as it stands there.
+pub(super) fn encoded(text: &str) -> impl std::fmt::Display + '_ {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+}
+
+/// What the daemon says, as what it is known to be.
+pub(super) fn ask<T: serde::de::DeserializeOwned>(
+    http: &HttpConfig,
+    verb: Verb,
+    path: &str,
+) -> anyhow::Result<T> {
+    let answer = request(http, verb, path)?;
+    serde_json::from_slice(&answer).context("the daemon's answer is not the one of this version")
+}
 
 /// The body of a successful answer.
 pub(super) fn get(http: &HttpConfig, path: &str) -> anyhow::Result<Vec<u8>> {
+    request(http, Verb::Get, path)
+}
+
+fn request(http: &HttpConfig, verb: Verb, path: &str) -> anyhow::Result<Vec<u8>> {
     let address = address(&http.listen);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(async {
-        tokio::time::timeout(TIMEOUT, exchange(&address, http, path)).await.with_context(|| {
-            format!("the daemon at {address} did not answer in {} s", TIMEOUT.as_secs())
-        })?
+        tokio::time::timeout(TIMEOUT, exchange(&address, http, verb, path)).await.with_context(
+            || format!("the daemon at {address} did not answer in {} s", TIMEOUT.as_secs()),
+        )?
     })?;
-    body(answer).with_context(|| format!("the daemon at {address} refused GET {path}"))
+    body(answer).with_context(|| format!("the daemon at {address}"))
 }
 
-async fn exchange(address: &str, http: &HttpConfig, path: &str) -> anyhow::Result<Vec<u8>> {
+/// Sees each line of an answer as it comes, for as long as the daemon has something to say.
+pub(super) fn follow(
+    http: &HttpConfig,
+    verb: Verb,
+    path: &str,
+    mut see: impl FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let address = address(&http.listen);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut stream = send(&address, http, verb, path).await?;
+        let mut answer = Vec::new();
+        let mut is_body = false;
+        loop {
+            let read = tokio::time::timeout(SILENCE_MAX, stream.read_buf(&mut answer)).await;
+            let silent = || format!("the daemon at {address} has said nothing for {SILENCE_MAX:?}");
+            let read = read.with_context(silent)??;
+            if !is_body && let Some(end) = memchr::memmem::find(&answer, b"\r\n\r\n") {
+                is_body =
+                    answer.starts_with(b"HTTP/1.0 200 ") || answer.starts_with(b"HTTP/1.1 200 ");
+                if is_body {
+                    answer.drain(..end + 4);
+                }
+            }
+            while is_body && let Some(end) = memchr::memchr(b'\n', &answer) {
+                let line: Vec<u8> = answer.drain(..=end).collect();
+                see(std::str::from_utf8(&line)?.trim_end())?;
+            }
+            if answer.len() as u64 > ANSWER_BYTES_MAX {
+                bail!("a line of the daemon's answer is longer than 64 MiB");
+            }
+            match read {
+                0 if is_body => return Ok(()),
+                0 => {
+                    return body(answer)
+                        .map(drop)
+                        .with_context(|| format!("the daemon at {address}"));
+                }
+                _ => {}
+            }
+        }
+    })
+}
+
+async fn send(
+    address: &str,
+    http: &HttpConfig,
+    verb: Verb,
+    path: &str,
+) -> anyhow::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)
         .await
         .with_context(|| format!("no daemon answers at {address}; is `readside run` running?"))?;
-    let mut request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n");
+    let mut request = format!("{} {path} HTTP/1.0\r\nHost: {address}\r\n", verb.word());
     if let Some(token) = &http.token {
         request.push_str("Authorization: Bearer ");
         request.push_str(token.expose());
@@ -38,6 +127,16 @@ async fn exchange(address: &str, http: &HttpConfig, path: &str) -> anyhow::Resul
     }
     request.push_str("\r\n");
     stream.write_all(request.as_bytes()).await?;
+    Ok(stream)
+}
+
+async fn exchange(
+    address: &str,
+    http: &HttpConfig,
+    verb: Verb,
+    path: &str,
+) -> anyhow::Result<Vec<u8>> {
+    let stream = send(address, http, verb, path).await?;
     let mut answer = Vec::new();
     let read = stream.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut answer).await?;
     if read as u64 > ANSWER_BYTES_MAX {
@@ -56,6 +155,13 @@ fn body(mut answer: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         Some("200") if status.starts_with("HTTP/1.") => Ok(body),
         Some("401") => bail!("it wants the token of http.token_file (401)"),
         _ => {
+            #[derive(serde::Deserialize)]
+            struct Refusal {
+                error: String,
+            }
+            if let Ok(Refusal { error }) = serde_json::from_slice(&body) {
+                bail!("{error}");
+            }
             let shown: String = String::from_utf8_lossy(&body).chars().take(500).collect();
             bail!("{status}: {shown}")
         }

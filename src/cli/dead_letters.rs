@@ -1,25 +1,264 @@
 //! `readside dead-letters list|show|retry|drop`.
 
-use super::{Outcome, unavailable};
+use std::path::Path;
+
+use anyhow::bail;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::daemon::{Verb, ask, encoded};
+use super::{Outcome, check, print, say};
+use crate::config::{self, Environment, HttpConfig};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Prints a line for each letter; it begins with the id that the other commands take
-    List,
+    List(List),
     /// Prints one letter: its row, its LSN, and the sink's own words
-    Show { id: String },
-    /// Sends the row to the sink again
-    Retry { id: String },
+    Show(Show),
+    /// Sends the row to the sink again; a projection that it has halted goes on
+    Retry(Which),
     /// Forgets the letter; the row stays out of the sink until it changes
-    Drop { id: String },
+    Drop(Which),
 }
 
-pub(super) fn run(command: &Command) -> anyhow::Result<Outcome> {
-    let command = match command {
-        Command::List => "list".to_owned(),
-        Command::Show { id } => format!("show {id}"),
-        Command::Retry { id } => format!("retry {id}"),
-        Command::Drop { id } => format!("drop {id}"),
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    of: Of,
+    /// Prints a JSON object on each line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    id: String,
+    /// Prints the JSON that the daemon gives
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Of {
+    /// Only those of this sink
+    #[arg(long, value_name = "SINK")]
+    sink: Option<String>,
+    /// Only those of this projection
+    #[arg(long, value_name = "PROJECTION")]
+    projection: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Which {
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    id: Vec<String>,
+    /// All that `list` shows
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    of: Of,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    letters: Vec<Letter>,
+    next: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Letter {
+    id: String,
+    sink: Option<String>,
+    projection: String,
+    key: String,
+    lsn: Option<String>,
+    error: String,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Shown {
+    id: String,
+    sink: Option<String>,
+    projection: String,
+    key: String,
+    lsn: Option<String>,
+    error: String,
+    payload: Option<Box<RawValue>>,
+    payload_lsn: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Retried {
+    Accepted,
+    Refused { error: String },
+    Waiting,
+}
+
+pub(super) fn run(
+    command: &Command,
+    path: &Path,
+    environment: &Environment,
+) -> anyhow::Result<Outcome> {
+    let http = match config::load_http(path, environment) {
+        Ok(http) => http,
+        Err(faults) => return check::report(path, &faults),
     };
-    Ok(unavailable(&format!("dead-letters {command}")))
+    match command {
+        Command::List(list) => each(&http, &list.of, |letter| {
+            print(&if list.json { serde_json::to_string(letter)? } else { line(letter) })
+        })?,
+        Command::Show(Show { id, json }) => {
+            let shown: Shown = ask(&http, Verb::Get, &format!("/v1/dead-letters/{}", encoded(id)))?;
+            print(&if *json { serde_json::to_string(&shown)? } else { lines(&shown) })?;
+        }
+        Command::Retry(which) => {
+            let ids = ids(&http, which)?;
+            let mut left = 0;
+            for id in &ids {
+                let path = format!("/v1/dead-letters/{}/retry", encoded(id));
+                match ask(&http, Verb::Post, &path)? {
+                    Retried::Accepted => print(&format!("{id}  accepted"))?,
+                    Retried::Refused { error } => {
+                        left += 1;
+                        print(&format!("{id}  refused again: {}", one_line(&error)))?;
+                    }
+                    Retried::Waiting => {
+                        left += 1;
+                        print(&format!("{id}  waits: the sink has not answered yet"))?;
+                    }
+                }
+            }
+            if left > 0 {
+                bail!("{left} of {} rows are still refused, or wait for their sink", ids.len());
+            }
+        }
+        Command::Drop(which) => {
+            for id in ids(&http, which)? {
+                let path = format!("/v1/dead-letters/{}", encoded(&id));
+                ask::<serde::de::IgnoredAny>(&http, Verb::Delete, &path)?;
+                print(&format!("{id}  dropped"))?;
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// The named ones, or all there are.
+fn ids(http: &HttpConfig, which: &Which) -> anyhow::Result<Vec<String>> {
+    if !which.all {
+        return Ok(which.id.clone());
+    }
+    let mut ids = Vec::new();
+    each(http, &which.of, |letter| {
+        if letter.sink.is_some() {
+            ids.push(letter.id.clone());
+        }
+        Ok(())
+    })?;
+    if ids.is_empty() {
+        say("there are no dead letters that a sink has refused");
+    }
+    Ok(ids)
+}
+
+/// Page by page.
+fn each(
+    http: &HttpConfig,
+    of: &Of,
+    mut see: impl FnMut(&Letter) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut path = "/v1/dead-letters?limit=1000".to_owned();
+    for (name, value) in [("sink", &of.sink), ("projection", &of.projection)] {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", encoded(value)));
+        }
+    }
+    let mut after = String::new();
+    loop {
+        let page: Page = ask(http, Verb::Get, &format!("{path}{after}"))?;
+        page.letters.iter().try_for_each(&mut see)?;
+        match page.next {
+            Some(next) => after = format!("&after={}", encoded(&next)),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// One letter, one line: for eyes, and for `cut` and `awk`.
+fn line(letter: &Letter) -> String {
+    let Letter { id, sink, projection, key, lsn, error } = letter;
+    let sink = sink.as_deref().unwrap_or("-");
+    let (key, lsn, error) = (one_line(key), lsn.as_deref().unwrap_or("-"), one_line(error));
+    format!("{id}  {sink}  {projection}  {key}  {lsn}  {error}")
+}
+
+fn lines(shown: &Shown) -> String {
+    let payload = match &shown.payload {
+        Some(payload) => payload.get(),
+        None => "none: the row is not there, or its projection is not followed at the moment",
+    };
+    let mut lines = vec![
+        ("id", shown.id.as_str()),
+        ("sink", shown.sink.as_deref().unwrap_or("none: the row cannot be computed")),
+        ("projection", &shown.projection),
+        ("key", &shown.key),
+        ("lsn", shown.lsn.as_deref().unwrap_or("-")),
+        ("error", &shown.error),
+    ];
+    if let Some(now) = shown.payload_lsn.as_deref().filter(|now| shown.lsn.as_deref() != Some(*now))
+    {
+        lines.push(("row as of", now));
+    }
+    lines.push(("payload", payload));
+    let lines = lines.iter().map(|(name, value)| format!("{name:<12}{value}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_one_line_that_begins_with_its_id() {
+        let letter = Letter {
+            id: "0123456789abcdef".into(),
+            sink: None,
+            projection: "orders".into(),
+            key: "a\nb".into(),
+            lsn: None,
+            error: "division\nby zero".into(),
+        };
+        assert_eq!(line(&letter), "0123456789abcdef  -  orders  a b  -  division by zero");
+    }
+
+    #[test]
+    fn a_letter_is_shown_with_its_row() {
+        let payload = RawValue::from_string(r#"{"id": 1.50}"#.into()).expect("JSON");
+        let shown = Shown {
+            id: "0123456789abcdef".into(),
+            sink: Some("search".into()),
+            projection: "orders".into(),
+            key: "7".into(),
+            lsn: Some("0/1".into()),
+            error: "too long".into(),
+            payload: Some(payload),
+            payload_lsn: Some("0/2".into()),
+        };
+        insta::assert_snapshot!(lines(&shown), @r#"
+        id          0123456789abcdef
+        sink        search
+        projection  orders
+        key         7
+        lsn         0/1
+        error       too long
+        row as of   0/2
+        payload     {"id": 1.50}
+        "#);
+    }
 }

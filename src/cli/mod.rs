@@ -52,7 +52,7 @@ enum Command {
     Explain(explain::Arguments),
     /// Shows what the running daemon does and how far it is
     Status(status::Arguments),
-    /// Compares what a sink holds with the state
+    /// Compares what the sinks hold of a projection with the query's answer on the source
     Verify(verify::Arguments),
     /// Builds a projection anew, beside the one that readers see
     Rebuild(rebuild::Arguments),
@@ -94,10 +94,10 @@ fn dispatch(arguments: &Arguments, environment: &Environment) -> anyhow::Result<
         Command::Check => check::run(config, environment),
         Command::Explain(command) => explain::run(command, config, environment),
         Command::Status(command) => status::run(command, config, environment),
-        Command::Verify(command) => verify::run(command),
-        Command::Rebuild(command) => rebuild::run(command),
+        Command::Verify(command) => verify::run(command, config, environment),
+        Command::Rebuild(command) => rebuild::run(command, config, environment),
         Command::Events(command) => events::run(command),
-        Command::DeadLetters(command) => dead_letters::run(command),
+        Command::DeadLetters(command) => dead_letters::run(command, config, environment),
     }
 }
 
@@ -115,6 +115,12 @@ fn tell(fault: &Diagnostic) {
     let style = if colours { Style::Coloured } else { Style::Plain };
     // Nobody is left to be told that stderr is closed; the exit code still says it.
     let _ = writeln!(stderr.lock(), "{}\n", fault.render(style));
+}
+
+/// News on stderr, beside what is printed.
+fn say(text: &str) {
+    // As with `tell`.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Writes a line, or many, to stdout.
@@ -143,11 +149,14 @@ mod tests {
             "explain orders",
             "status --json",
             "verify orders --sink cache --repair",
+            "verify orders --sample 1000 --json",
             "rebuild orders",
             "events tail",
             "dead-letters list",
             "dead-letters show 7",
+            "dead-letters list --sink cache --projection orders --json",
             "dead-letters retry 7",
+            "dead-letters retry --all --sink cache",
             "dead-letters drop 7",
         ] {
             let words = std::iter::once("readside").chain(line.split(' '));

@@ -147,12 +147,7 @@ fn root(path: &str, text: &str, environment: &Environment, faults: &mut Faults) 
 
 fn check_sections(root: &node::Node, faults: &mut Faults) {
     let known = ["source", "state", "http", "sink", "projection", "event"];
-    let section = section::Section::open(root, "the configuration".to_owned(), &known, faults);
-    if section.is_some_and(|section| !section.has("sink")) {
-        let fault = Diagnostic::new("the configuration has no sink");
-        let hint = "add [sink.NAME.KIND], KIND being postgres, redis or elasticsearch";
-        faults.push_absent(fault.hint(hint));
-    }
+    section::Section::open(root, "the configuration".to_owned(), &known, faults);
 }
 
 fn read_file(path: &Path) -> Result<String, Diagnostic> {

@@ -54,7 +54,11 @@ fn projection(
     let has_key = section.has("key");
     let key = section.names("key", faults);
     let on_error = on_error(&section, faults);
-    let targets = to(&section, Owner::Projection(name), sinks, used, faults);
+    // Without `to` its rows are only read from the state.
+    let targets = match section.has("to") {
+        true => to(&section, Owner::Projection(name), sinks, used, faults),
+        false => Vec::new(),
+    };
     if has_key && key.is_none() {
         return None;
     }

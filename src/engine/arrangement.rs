@@ -49,6 +49,10 @@ pub struct Arrangement {
     stored_to: Option<Vec<u8>>,
 }
 
+/// What was asked for is no longer known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten;
+
 impl Arrangement {
     /// Rebuilt from the store: `entries` in key order; none of their changes is in `recent`, nor are
     /// those of a transaction that was under way, which lie beyond `position`.
@@ -132,11 +136,29 @@ impl Arrangement {
 
     /// The current row under `key`.
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.version(key).filter(|entry| !entry.is_tombstone())
+    }
+
+    /// What is known under `key`: a row, or that it was deleted.
+    pub fn version(&self, key: &[u8]) -> Option<&Entry> {
         let probe = Probe { prefix: prefix(key), key };
-        self.map
-            .get(&probe as &dyn Keyed)
-            .map(|slot| &slot.entry)
-            .filter(|entry| !entry.is_tombstone())
+        self.map.get(&probe as &dyn Keyed).map(|slot| &slot.entry)
+    }
+
+    /// The row under `key` as of `position`, without what is not committed yet. `Err`: the version that
+    /// was current there has left the log.
+    pub fn row_at(&self, key: &[u8], position: Lsn) -> Result<Option<Entry>, Forgotten> {
+        let Some(now) = self.version(key) else { return Ok(None) };
+        let row = |entry: &Entry| (!entry.is_tombstone()).then(|| entry.clone());
+        if now.lsn() < position {
+            return Ok(row(now));
+        }
+        let mut older = self.recent.iter().rev().filter(|entry| entry.key() == key);
+        match older.find(|entry| entry.lsn() < position) {
+            Some(entry) => Ok(row(entry)),
+            None if position >= self.recent_floor => Ok(None),
+            None => Err(Forgotten),
+        }
     }
 
     /// Puts a new version in the place of the one under its key, which is returned when it was a row.

@@ -25,7 +25,7 @@ mod testing;
 mod tests;
 mod view;
 
-pub use arrangement::Arrangement;
+pub use arrangement::{Arrangement, Forgotten};
 pub use arrivals::Arrivals;
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};

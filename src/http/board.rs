@@ -30,6 +30,8 @@ pub struct LaneName {
 pub struct Board {
     names: Vec<LaneName>,
     lanes: Vec<Lane>,
+    /// How far the state is with each projection, whatever sinks it goes to.
+    states: Vec<(String, Lane)>,
     source_end: AtomicU64,
     segment_bytes: AtomicU64,
     /// The greatest position that a push is asked for; 0 when none is.
@@ -56,16 +58,32 @@ pub struct Reached {
 pub enum WaitError {
     #[error("there is no projection {projection}")]
     UnknownProjection { projection: String },
-    #[error("projection {projection} does not go to a sink {sink}, but to: {}", .sinks.join(", "))]
+    #[error("projection {projection} does not go to a sink {sink}, {}", places(.sinks))]
     UnknownSink { projection: String, sink: String, sinks: Vec<String> },
     /// Not in time.
     #[error("not reached in time")]
     Behind { standings: Vec<Standing> },
 }
 
+fn places(sinks: &[String]) -> String {
+    match sinks {
+        [] => "it goes to none".to_owned(),
+        sinks => format!("but to: {}", sinks.join(", ")),
+    }
+}
+
 impl Board {
     pub fn new(lanes: Vec<LaneName>) -> Arc<Board> {
+        Board::with_states(lanes, [])
+    }
+
+    /// With projections that the state itself can be asked for.
+    pub fn with_states(
+        lanes: Vec<LaneName>,
+        projections: impl IntoIterator<Item = String>,
+    ) -> Arc<Board> {
         Arc::new(Board {
+            states: projections.into_iter().map(|name| (name, Lane::new())).collect(),
             lanes: lanes.iter().map(|_| Lane::new()).collect(),
             names: lanes,
             source_end: AtomicU64::new(0),
@@ -83,6 +101,32 @@ impl Board {
     /// thread only for each lane.
     pub fn set_delivered(&self, lane: usize, lsn: Lsn, settled: bool) {
         self.lanes[lane].set(lsn, settled);
+    }
+
+    /// Everything of the projection before `lsn` is in the state. From one thread only.
+    pub fn set_state(&self, projection: &str, lsn: Lsn) {
+        if let Some((_, lane)) = self.states.iter().find(|(name, _)| name == projection) {
+            lane.set(lsn, true);
+        }
+    }
+
+    /// Until the state has the projection up to `lsn`. False: not in time. Of an unknown projection true:
+    /// who asks for its rows is told so.
+    pub async fn wait_state(&self, projection: &str, lsn: Lsn, deadline: Instant) -> bool {
+        let Some((_, lane)) = self.states.iter().find(|(name, _)| name == projection) else {
+            return true;
+        };
+        let wanted = self.as_boundary(lsn).max(Lsn(1));
+        if lane.lsn() < wanted && wanted > self.source_end() {
+            self.ask_push(wanted);
+        }
+        tokio::time::timeout_at(deadline, lane.reached(wanted)).await.is_ok()
+    }
+
+    /// How far the state is with a projection; `0/0` while it has nothing to be read.
+    pub fn state(&self, projection: &str) -> Lsn {
+        let known = self.states.iter().find(|(name, _)| name == projection);
+        known.map_or(Lsn::ZERO, |(_, lane)| lane.lsn())
     }
 
     /// The two may be of neighbouring moments.
@@ -113,6 +157,13 @@ impl Board {
         deadline: Instant,
     ) -> Result<Reached, WaitError> {
         let lanes = self.find(projection, sink)?;
+        if lanes.is_empty() {
+            let standings = Vec::new();
+            return match self.wait_state(projection, lsn, deadline).await {
+                true => Ok(Reached { standings }),
+                false => Err(WaitError::Behind { standings }),
+            };
+        }
         // Who stands at 0/0 has nothing at all: not even what was before everything.
         let wanted = self.as_boundary(lsn).max(Lsn(1));
         let arrival = async {
@@ -157,7 +208,8 @@ impl Board {
             let names = self.names.iter().enumerate();
             names.filter(|(_, name)| name.projection == projection)
         };
-        if of_projection().next().is_none() {
+        let has_state = self.states.iter().any(|(name, _)| name == projection);
+        if of_projection().next().is_none() && !has_state {
             return Err(WaitError::UnknownProjection { projection: projection.to_owned() });
         }
         let asked = |name: &LaneName| sink.is_none_or(|sink| name.sink == sink);

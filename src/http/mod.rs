@@ -1,5 +1,5 @@
 //! The daemon as others see it: the page at `/`, `/metrics`, `/healthz`, `/readyz`, `/v1/status`,
-//! `/v1/projections`, `/v1/wait`.
+//! `/v1/projections`, `/v1/wait`, rows (`read.rs`), and what operators ask and order (`operate.rs`).
 //!
 //! The pipeline writes into what this room defines and never waits for a reader: positions into the
 //! `Board`, everything else that people ask into a `Status` of which the newest counts. `serve` bounds
@@ -9,17 +9,26 @@ mod answer;
 mod auth;
 mod board;
 mod lane;
+mod operate;
+mod operator;
 mod page;
 mod position;
 mod projection;
 mod push;
+mod query;
+mod read;
 mod ready;
 mod routes;
 mod serve;
 mod status;
+mod verify;
 mod wait;
 
 pub use board::{Board, LaneName, Reached, Standing, WaitError};
+pub use operator::{
+    Asked, ChangesFeed, Fed, Letter, LetterShown, Letters, LettersAsked, Operator, ReadRow,
+    Rebuild, RebuildSink, Refusal, Retried, Verification, VerifyAsked, Why,
+};
 pub use position::{SEGMENT_BYTES_DEFAULT, as_boundary};
 pub use projection::{ColumnDetail, ProjectionDetail, TargetDetail};
 pub use push::{Push, PushError, SourcePush, push_loop};
@@ -61,6 +70,8 @@ pub struct Shared {
     pub refresh: Option<Refresh>,
     /// `None`: metrics and status are as they were told last.
     pub tell: Option<Tell>,
+    /// `None`: nothing can be asked or ordered by hand.
+    pub operator: Option<Arc<dyn Operator>>,
     pub look: Option<Look>,
 }
 

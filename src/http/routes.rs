@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use prometheus::TextEncoder;
 use serde::Serialize;
@@ -17,18 +17,32 @@ use super::auth::{self, Token};
 use super::page::page;
 use super::projection::projection;
 use super::wait::wait;
-use super::{Shared, answer, ready};
+use super::{Shared, answer, operate, read, ready, verify};
+
+/// Each may have a portion of rows on its way.
+const FOLLOWERS_MAX: usize = 1_024;
+const VERIFICATIONS_MAX: usize = 2;
 
 #[derive(Clone)]
 pub(super) struct Endpoints {
     pub(super) shared: Shared,
     pub(super) waiters: Arc<Semaphore>,
+    /// Each holds snapshots on the source and on a sink.
+    pub(super) verifications: Arc<Semaphore>,
+    /// Clients that follow changes.
+    pub(super) followers: Arc<Semaphore>,
     pub(super) cancel: CancellationToken,
 }
 
 pub(super) fn router(shared: Shared, waiters: usize, cancel: CancellationToken) -> Router {
     let token = shared.token.as_ref().map(Token::new);
-    let endpoints = Endpoints { shared, waiters: Arc::new(Semaphore::new(waiters)), cancel };
+    let endpoints = Endpoints {
+        shared,
+        waiters: Arc::new(Semaphore::new(waiters)),
+        verifications: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
+        followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+        cancel,
+    };
     Router::new()
         .route("/", get(page))
         .route("/metrics", get(metrics))
@@ -37,6 +51,13 @@ pub(super) fn router(shared: Shared, waiters: usize, cancel: CancellationToken) 
         .route("/v1/status", get(status))
         .route("/v1/projections/{name}", get(projection))
         .route("/v1/wait", get(wait))
+        .route("/v1/dead-letters", get(operate::letters))
+        .route("/v1/dead-letters/{id}", get(operate::letter).delete(operate::drop_letter))
+        .route("/v1/dead-letters/{id}/retry", post(operate::retry))
+        .route("/v1/read/{projection}", get(read::read))
+        .route("/v1/changes/{projection}", get(read::changes))
+        .route("/v1/verify/{projection}", post(verify::verify))
+        .route("/v1/rebuild/{projection}", post(operate::rebuild))
         .fallback(async |uri: Uri| {
             answer::error(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
         })

@@ -97,6 +97,8 @@ pub struct LaneStatus {
     pub lsn: Lsn,
     pub settled: bool,
     pub generation: u64,
+    /// While a generation is filled: rows that it was given so far.
+    pub filled_rows: Option<u64>,
     pub lag_bytes: u64,
     pub lag_seconds: f64,
     pub dead_letters: u64,

@@ -1,6 +1,5 @@
 //! `/v1/wait?projection=P&sink=S&lsn=X/Y&timeout=2s`: answers when the sink has the position.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +8,18 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::board::{Reached, Standing, WaitError};
+use super::query::Parameters;
 use super::routes::Endpoints;
 use super::status::text;
 use super::{Refresh, answer};
 use crate::config::{self, SinkKind};
 use crate::lsn::Lsn;
 
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +82,11 @@ async fn answer(end: &Endpoints, query: &Query) -> Response {
         }
         Err(unknown) => return answer::error(StatusCode::NOT_FOUND, unknown.to_string()),
     };
+    if standings.is_empty() {
+        // It goes to no sink: the state itself has it.
+        let lsn = end.shared.board.state(&query.projection);
+        return Json(Stands { lsn, ..query.stands(standings) }).into_response();
+    }
     match timeout_at(deadline, refreshes.run(&query.projection)).await {
         Ok(Ok(())) => Json(query.stands(standings)).into_response(),
         Ok(Err(fault)) => answer::error(StatusCode::SERVICE_UNAVAILABLE, fault),
@@ -135,38 +139,17 @@ impl<'a> Refreshes<'a> {
 impl Query {
     /// The error names the parameter.
     fn parse(query: &str) -> Result<Query, String> {
-        let (mut projection, mut sink, mut lsn) = (None, None, None);
-        let (mut timeout, mut search) = (None, None);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decoded(name).unwrap_or_else(|| name.to_owned());
-            let known = match name.as_str() {
-                "projection" => &mut projection,
-                "sink" => &mut sink,
-                "lsn" => &mut lsn,
-                "timeout" => &mut timeout,
-                "search" => &mut search,
-                _ => return Err(format!("{name}: there is no such parameter")),
-            };
-            let value = decoded(value).ok_or_else(|| format!("{name}: not UTF-8"))?;
-            if value.is_empty() {
-                return Err(format!("{name}: empty"));
-            }
-            if known.replace(value).is_some() {
-                return Err(format!("{name}: given twice"));
-            }
-        }
-        let lsn = lsn.ok_or("lsn: missing")?;
+        let known = ["projection", "sink", "lsn", "timeout", "search"];
+        let mut given = Parameters::parse(Some(query), &known)?;
+        let lsn = given.take("lsn").ok_or("lsn: missing")?;
         Ok(Query {
-            projection: projection.ok_or("projection: missing")?,
-            sink,
+            projection: given.take("projection").ok_or("projection: missing")?,
+            sink: given.take("sink"),
             lsn: lsn.parse().map_err(|error| format!("lsn: {error}"))?,
-            timeout: timeout.map_or(Ok(TIMEOUT_DEFAULT), |text| parse_timeout(&text))?,
-            search: match search.as_deref() {
-                None | Some("false") => false,
-                Some("true") => true,
-                Some(_) => return Err("search: neither true nor false".to_owned()),
-            },
+            timeout: given
+                .take("timeout")
+                .map_or(Ok(TIMEOUT_DEFAULT), |text| parse_timeout(&text))?,
+            search: given.take_flag("search")?,
         })
     }
 
@@ -188,17 +171,11 @@ impl Query {
     }
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
     let timeout = config::parse_duration(text)
         .map_err(|error| format!("timeout: {text} {error}: write 500ms, 2s or 1m"))?;
     if timeout > TIMEOUT_MAX {
         return Err(format!("timeout: more than {} s", TIMEOUT_MAX.as_secs()));
     }
     Ok(timeout)
-}
-
-/// As forms are encoded: a plus sign is a space.
-fn decoded(text: &str) -> Option<String> {
-    let text = text.replace('+', " ");
-    percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
 }

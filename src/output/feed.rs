@@ -14,10 +14,11 @@
 mod fill;
 mod round;
 
+use std::collections::{BTreeSet, HashSet};
+
 use self::round::{Round, Taken, has_entries};
 use super::lane::{Cursor, LaneState, Stage, Standing, WantedPage};
 use super::work::{Step, Work};
-use std::collections::HashSet;
 
 use crate::engine::{ArrangementId, Arrivals, Engine, Entry, unpack_version};
 use crate::lsn::Lsn;
@@ -60,6 +61,10 @@ struct Lane {
     /// further on has taken some of which its answer was lost; they are sent once more.
     told: Lsn,
     hides_fills: bool,
+    /// Keys whose rows are to be sent again though they have not changed.
+    again: BTreeSet<Vec<u8>>,
+    /// It is to be filled anew though nothing is wrong with it.
+    rebuild: bool,
     /// Sent again, an entry would be there twice: the lane goes on from exactly where its sink stands.
     once: bool,
     /// Of a history's fill: the first position at which it can be whole.
@@ -75,6 +80,8 @@ pub struct LaneInit {
     pub generation: u64,
     /// What became of changes before it is known.
     pub told: Lsn,
+    /// A rebuild was asked for and is not over.
+    pub rebuild: bool,
     /// Readers see nothing of a fill before it is finished.
     pub hides_fills: bool,
     /// Sent again, an entry would be there twice.
@@ -108,18 +115,22 @@ impl Feed {
     ) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, rows, generation, told, hides_fills, once }| Lane {
-                arrangement,
-                rows,
-                told,
-                hides_fills,
-                once,
-                stage: Stage::Unknown,
-                generation,
-                delivered: Delivered { lsn: Lsn::ZERO, settled: false },
-                held_until: Lsn::ZERO,
-                filled_from: Lsn::ZERO,
-                whole_from: Lsn::ZERO,
+            .map(|LaneInit { arrangement, rows, generation, told, rebuild, hides_fills, once }| {
+                Lane {
+                    arrangement,
+                    rows,
+                    told,
+                    again: BTreeSet::new(),
+                    rebuild,
+                    hides_fills,
+                    once,
+                    stage: Stage::Unknown,
+                    generation,
+                    delivered: Delivered { lsn: Lsn::ZERO, settled: false },
+                    held_until: Lsn::ZERO,
+                    filled_from: Lsn::ZERO,
+                    whole_from: Lsn::ZERO,
+                }
             })
             .collect();
         Self {
@@ -162,8 +173,11 @@ impl Feed {
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
-                    if lsn < arrangement.tombstone_floor() || fill_is_untold {
+                    let is_cut = lsn < arrangement.tombstone_floor();
+                    if is_cut || fill_is_untold || lane.rebuild {
                         lane.refill(generation + 1);
+                        // What readers have seen stays until the fill is its equal.
+                        lane.held_until = reaching.max(lsn);
                     } else {
                         lane.stage = Stage::Held { lsn, reaching: reaching.max(lsn) };
                     }
@@ -193,6 +207,47 @@ impl Feed {
         self.broken |= self.round.as_ref().is_some_and(takes_part);
     }
 
+    /// A halted projection goes on, from the oldest row that the sink has refused.
+    pub fn release(&mut self, lane: usize, refused: Option<Lsn>) {
+        let of = &mut self.lanes[lane];
+        if !matches!(of.stage, Stage::Halted) {
+            return;
+        }
+        of.told = refused.unwrap_or(of.told).min(of.told);
+        of.stage = Stage::Unknown;
+        // Where it goes on is told by the sink itself.
+        self.broken = true;
+    }
+
+    pub fn is_halted(&self, lane: usize) -> bool {
+        matches!(self.lanes[lane].stage, Stage::Halted)
+    }
+
+    /// The current version of the row under `key` is sent once more, with the next step.
+    pub fn again(&mut self, lane: usize, key: Vec<u8>) {
+        self.lanes[lane].again.insert(key);
+    }
+
+    /// The projection is filled anew beside the generation that readers see.
+    pub fn rebuild(&mut self, lane: usize) {
+        let of = &mut self.lanes[lane];
+        match of.stage {
+            // It is being done.
+            Stage::Fresh
+            | Stage::Following(_)
+            | Stage::Repeating(_)
+            | Stage::Filling(_)
+            | Stage::Amending(_) => {}
+            _ => of.rebuild = true,
+        }
+        self.release(lane, None);
+    }
+
+    /// A rebuild was asked for and is not over.
+    pub fn is_rebuilding(&self, lane: usize) -> bool {
+        self.lanes[lane].rebuild
+    }
+
     /// The next work, or `None` when there is nothing to do before more is applied. `rows` tells what
     /// there is of each lane's projection. `idle` asks for a step even when only the position moved.
     pub fn next(
@@ -207,7 +262,8 @@ impl Feed {
             return Some(Work::Reopen);
         }
         if self.round.is_none() {
-            self.release(engine, progress.applied, &ready);
+            self.begin_rebuilds(&ready);
+            self.catch_up(engine, progress.applied, &ready);
             self.follow_to_end(engine, progress.applied, &ready);
         }
         let fill_first = self.fill_next;
@@ -231,8 +287,21 @@ impl Feed {
         if self.round.is_some() { None } else { self.next_fill(engine, progress, &rows) }
     }
 
+    /// Between two rounds, when the sink holds nothing unsettled.
+    fn begin_rebuilds(&mut self, ready: &impl Fn(usize) -> bool) {
+        if self.step_under_way {
+            return;
+        }
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            if lane.rebuild && lane.is_live() && lane.delivered.settled && ready(at) {
+                lane.held_until = lane.delivered.lsn;
+                lane.refill(lane.generation + 1);
+            }
+        }
+    }
+
     /// Lanes whose sink was ahead of the engine go on once it has passed them (P3).
-    fn release(&mut self, engine: &Engine, applied: Lsn, ready: &impl Fn(usize) -> bool) {
+    fn catch_up(&mut self, engine: &Engine, applied: Lsn, ready: &impl Fn(usize) -> bool) {
         for (at, lane) in self.lanes.iter_mut().enumerate() {
             if let Stage::Held { lsn, reaching } = lane.stage
                 && reaching <= applied
@@ -253,6 +322,9 @@ impl Feed {
         for part in &step.lanes {
             let lane = &mut self.lanes[part.lane];
             lane.delivered.settled = step.settled;
+            if part.finish_fill {
+                lane.rebuild = false;
+            }
             if step.settled {
                 assert!(lane.delivered.lsn <= step.position, "a sink's position never falls (P3)");
                 lane.delivered.lsn = step.position;
@@ -298,6 +370,15 @@ impl Feed {
             | Stage::Filling(_)
             | Stage::Amending(_) => LaneState::Filling,
             Stage::Live(_) => LaneState::Live,
+        }
+    }
+
+    /// While it is filled: rows that were handed out so far.
+    pub fn filled(&self, lane: usize) -> Option<u64> {
+        match &self.lanes[lane].stage {
+            Stage::Fresh | Stage::Following(_) | Stage::Repeating(_) => Some(0),
+            Stage::Filling(scan) => Some(scan.taken()),
+            _ => None,
         }
     }
 
@@ -395,6 +476,7 @@ impl Lane {
     }
 
     fn refill(&mut self, generation: u64) {
+        self.again.clear();
         self.generation = generation;
         self.stage = Stage::Fresh;
         self.delivered.settled = false;

@@ -86,6 +86,8 @@ pub(super) struct Scan {
     pub until: Lsn,
     after: Option<Vec<u8>>,
     through: bool,
+    /// Entries taken so far.
+    taken: u64,
     /// Where the log goes on.
     seq: u64,
     /// Of a log.
@@ -132,10 +134,26 @@ impl Scan {
                 is_last: false,
             });
             let (through, seq) = (stored.is_none(), arrangement.first_seq());
-            return Some(Self { since, until: applied, after: None, through, seq, stored });
+            return Some(Self {
+                since,
+                until: applied,
+                after: None,
+                through,
+                taken: 0,
+                seq,
+                stored,
+            });
         }
         let seq = arrangement.seq_at(applied)?;
-        Some(Self { since, until: applied, after: None, through: false, seq, stored: None })
+        Some(Self {
+            since,
+            until: applied,
+            after: None,
+            through: false,
+            taken: 0,
+            seq,
+            stored: None,
+        })
     }
 
     /// What has to be read from the store before it can go on.
@@ -199,9 +217,15 @@ impl Scan {
             {
                 bytes += entry.bytes();
                 out.push(entry.clone());
+                self.taken += 1;
             }
         }
         self.through = true;
+    }
+
+    /// So many entries were taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// A log may have gone on to the store meanwhile: then there is more to read there.

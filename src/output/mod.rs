@@ -5,10 +5,12 @@
 
 mod feed;
 mod lane;
+mod reader;
 mod work;
 
 pub use feed::{Delivered, Feed, LaneInit, Progress, Rows};
 pub use lane::{LaneState, PageFrom, Standing, WantedPage};
+pub use reader::{Reader, Reading, TooOld};
 pub use work::{Step, StepLane, Work};
 
 #[cfg(test)]

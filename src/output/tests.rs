@@ -1,5 +1,5 @@
 //! Feeds under random schedules: changes, open transactions, a load beside them, pulls, sinks that break
-//! off before or after they did what they were told, logs cut and tombstones forgotten at any moment.
+//! off before or after they did what they were told, logs cut and tombstones forgotten at any moment, rows asked for once more and rebuilds.
 //! After every settled step the model sink must equal the history at exactly that position; and of each
 //! row that it has at the end, what became of it must have been told.
 
@@ -74,6 +74,7 @@ impl World {
             rows: Some(engine.output_arrangement(output)),
             generation: 0,
             told: Lsn::ZERO,
+            rebuild: false,
             hides_fills,
             once: false,
         });
@@ -314,11 +315,13 @@ impl World {
 
     fn run(&mut self) {
         for _ in 0..self.rng.usize(20..200) {
-            match self.rng.u8(0..20) {
+            match self.rng.u8(0..22) {
                 0..7 => self.change(),
                 7..10 => self.commit(),
                 10..17 => drop(self.pull()),
                 17 => self.forget(),
+                18 => self.feed.again(self.rng.usize(0..LANES), vec![self.rng.u8(0..12)]),
+                19 if self.rng.u8(0..4) == 0 => self.feed.rebuild(self.rng.usize(0..LANES)),
                 _ if self.load.is_some() => self.load_on(),
                 _ => self.there_is[LATE] = ThereIs::Live,
             }
@@ -340,6 +343,7 @@ impl World {
             assert_eq!(delivered.lsn, self.progress.applied);
             assert_eq!(self.sink.lanes[lane].rows, self.rows()[lane]);
             assert_eq!(self.told[lane], self.rows()[lane], "what became of each row is known");
+            assert!(!self.feed.is_rebuilding(lane), "a rebuild comes to its end");
         }
     }
 }
@@ -399,6 +403,7 @@ fn a_log_is_told_from_the_store_and_then_from_memory() {
             rows: None,
             generation: 0,
             told: Lsn::ZERO,
+            rebuild: false,
             hides_fills: true,
             once: true,
         };

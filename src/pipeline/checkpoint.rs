@@ -3,11 +3,16 @@
 use super::machine::Machine;
 use crate::engine::{Arrangement, Batch, Entry};
 use crate::lsn::Lsn;
+use crate::output::Progress;
 use crate::pgoutput::Position;
 
 /// Bytes that all logs of recent changes together may hold on to for slow sinks.
 const RECENT_BYTES_MAX: usize = 64 << 20;
 
+/// Deletions of so long are kept for readers who have lost their connection, by the source's clock.
+const READERS_MICROS: i64 = 300_000_000;
+/// Between two positions that are remembered for it.
+const MARK_MICROS: i64 = 10_000_000;
 /// So many of a load's rows wait for sinks that have not come yet.
 const ARRIVALS_WAITING_MAX: u64 = 1 << 20;
 
@@ -106,6 +111,18 @@ impl Machine {
         Checkpoint { batch, position: self.position, committed_at, xid: self.xid_max }
     }
 
+    /// A reader that stood here or further on finds all deletions since.
+    fn kept_for_readers(&mut self) -> Lsn {
+        let Progress { applied, committed_at } = self.progress;
+        if self.marks.back().is_none_or(|(at, _)| committed_at - at >= MARK_MICROS) {
+            self.marks.push_back((committed_at, applied));
+        }
+        while self.marks.get(1).is_some_and(|(at, _)| committed_at - at >= READERS_MICROS) {
+            self.marks.pop_front();
+        }
+        self.marks.front().map_or(applied, |(_, lsn)| *lsn)
+    }
+
     /// Forgets changes that the store and all sinks have, and those that the slowest would have to
     /// have but that take too much memory; then tombstones likewise.
     ///
@@ -133,9 +150,13 @@ impl Machine {
         }
         self.forget_arrivals();
         let budget = self.tombstone_bytes_max / self.engine.arrangements().len().max(1);
+        let kept = self.kept_for_readers();
         for id in 0..self.rows_of.len() {
             let passed = self.sinks.iter().filter_map(|sink| sink.feed.passed(id)).min();
-            let passed = passed.unwrap_or(Lsn::MAX);
+            let mut passed = passed.unwrap_or(Lsn::MAX);
+            if self.projections.iter().any(|of| of.output.is_some() && of.arrangement == id) {
+                passed = passed.min(kept);
+            }
             let gone: Vec<Entry> = self.engine.arrangement_mut(id).drop_tombstones(passed, budget);
             let rows_of = self.rows_of[id];
             self.batch.forgotten.extend(gone.into_iter().map(|entry| (rows_of, entry)));

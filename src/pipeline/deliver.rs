@@ -2,6 +2,7 @@
 
 use super::letters::Refused;
 use super::machine::{Machine, Sink};
+use super::operate::rebuild_fact;
 use super::table::Stage;
 use crate::engine::{Entry, Notice, RowsOf, Told};
 use crate::lsn::Lsn;
@@ -70,11 +71,6 @@ impl Machine {
         self.sinks[sink].feed.give_page(lane, entries, is_last);
     }
 
-    fn is_followed(&self, projection: usize) -> bool {
-        let of = &self.projections[projection].tables;
-        of.iter().all(|&table| self.tables[table].stage == Stage::Live)
-    }
-
     /// The sink has done what it was told, but for the rows that it refuses.
     pub fn done(&mut self, sink: usize, work: &Work, refused: Vec<Refused>) {
         let letters = &mut self.sinks[sink].letters;
@@ -104,6 +100,11 @@ impl Machine {
 
     fn stepped(&mut self, sink: usize, step: &Step) {
         let sink = &mut self.sinks[sink];
+        for part in step.lanes.iter().filter(|part| part.finish_fill) {
+            if sink.feed.is_rebuilding(part.lane) {
+                self.batch.remove_fact(rebuild_fact(sink.letters.lane_name(part.lane)));
+            }
+        }
         sink.feed.done(step);
         for part in step.lanes.iter().filter(|part| part.finish_fill) {
             let name = format!("generation/{}", sink.letters.lane_name(part.lane));
@@ -144,6 +145,12 @@ impl Machine {
         self.projections[projection].tables.iter().all(|&table| self.tables[table].whole)
     }
 
+    /// What is known of its rows is that of the applied position.
+    pub fn is_followed(&self, projection: usize) -> bool {
+        let mut tables = self.projections[projection].tables.iter();
+        tables.all(|&table| self.tables[table].stage == Stage::Live)
+    }
+
     /// How far the sink is with the projection of this lane.
     pub fn delivered(&self, sink: usize, lane: usize) -> Delivered {
         let Sink { feed, projections, .. } = &self.sinks[sink];
@@ -158,6 +165,11 @@ impl Machine {
     pub fn lane_state(&self, sink: usize, lane: usize) -> LaneState {
         let sink = &self.sinks[sink];
         sink.feed.state(lane, self.is_ready(sink.projections[lane]))
+    }
+
+    /// While the lane is filled: rows that the sink was given so far.
+    pub fn filled(&self, sink: usize, lane: usize) -> Option<u64> {
+        self.sinks[sink].feed.filled(lane)
     }
 
     pub fn generation(&self, sink: usize, lane: usize) -> u64 {

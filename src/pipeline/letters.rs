@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine::Entry;
+use crate::lsn::Lsn;
 
 /// A row that a sink refuses, in its words.
 #[derive(Debug, Clone)]
@@ -18,7 +19,8 @@ pub struct Refused {
 pub(super) struct Letters {
     /// By lane: `sink/projection`.
     names: Vec<String>,
-    by_key: BTreeMap<(usize, Vec<u8>), ()>,
+    /// With the LSN of the row's version.
+    by_key: BTreeMap<(usize, Vec<u8>), Lsn>,
     counts: Vec<usize>,
 }
 
@@ -27,12 +29,12 @@ type Facts = Vec<(String, Option<Vec<u8>>)>;
 impl Letters {
     pub(super) fn new(
         names: Vec<String>,
-        known: impl IntoIterator<Item = (usize, Vec<u8>)>,
+        known: impl IntoIterator<Item = (usize, Vec<u8>, Lsn)>,
     ) -> Self {
         let mut this = Self { counts: vec![0; names.len()], names, by_key: BTreeMap::new() };
-        for (lane, key) in known {
+        for (lane, key, lsn) in known {
             this.counts[lane] += 1;
-            this.by_key.insert((lane, key), ());
+            this.by_key.insert((lane, key), lsn);
         }
         this
     }
@@ -60,10 +62,7 @@ impl Letters {
 
     /// The lane is filled anew.
     pub(super) fn clear(&mut self, lane: usize, facts: &mut Facts) {
-        let gone: Vec<Vec<u8>> = (self.by_key.range((lane, Vec::new())..))
-            .take_while(|((of, _), ())| *of == lane)
-            .map(|((_, key), ())| key.clone())
-            .collect();
+        let gone: Vec<Vec<u8>> = self.of_lane(lane).map(|(key, _)| key.to_vec()).collect();
         for key in gone {
             facts.push((self.fact(lane, &key), None));
             self.by_key.remove(&(lane, key));
@@ -87,22 +86,51 @@ impl Letters {
         let mut letter = entry.lsn().0.to_be_bytes().to_vec();
         letter.extend_from_slice(error.as_bytes());
         facts.push((self.fact(lane, entry.key()), Some(letter)));
-        if self.by_key.insert((lane, entry.key().to_vec()), ()).is_none() {
+        if self.by_key.insert((lane, entry.key().to_vec()), entry.lsn()).is_none() {
             self.counts[lane] += 1;
         }
     }
 
-    fn fact(&self, lane: usize, key: &[u8]) -> String {
-        let mut name = format!("dead/{}/", self.names[lane]);
-        for byte in key {
-            name.push_str(&format!("{byte:02x}"));
+    /// Somebody has settled it by hand. Whether there was one.
+    pub(super) fn remove(&mut self, lane: usize, key: &[u8], facts: &mut Facts) -> bool {
+        let found = self.by_key.remove(&(lane, key.to_vec())).is_some();
+        if found {
+            self.counts[lane] -= 1;
+            facts.push((self.fact(lane, key), None));
         }
-        name
+        found
+    }
+
+    pub(super) fn holds(&self, lane: usize, key: &[u8]) -> bool {
+        self.by_key.contains_key(&(lane, key.to_vec()))
+    }
+
+    /// The LSN of the oldest row that is refused.
+    pub(super) fn oldest(&self, lane: usize) -> Option<Lsn> {
+        self.of_lane(lane).map(|(_, lsn)| lsn).min()
+    }
+
+    fn of_lane(&self, lane: usize) -> impl Iterator<Item = (&[u8], Lsn)> {
+        let from = self.by_key.range((lane, Vec::new())..);
+        from.take_while(move |((of, _), _)| *of == lane)
+            .map(|((_, key), lsn)| (key.as_slice(), *lsn))
+    }
+
+    fn fact(&self, lane: usize, key: &[u8]) -> String {
+        format!("dead/{}/{}", self.names[lane], key_hex(key))
     }
 }
 
-/// The key of a letter's fact, after the lane's name.
+/// How a letter's fact names its row's key, after the lane's name.
+pub fn key_hex(key: &[u8]) -> String {
+    key.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// The key again.
 pub fn letter_key(hex: &str) -> Option<Vec<u8>> {
+    if !hex.len().is_multiple_of(2) {
+        return None;
+    }
     let pairs = hex.as_bytes().chunks(2);
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
@@ -110,7 +138,6 @@ pub fn letter_key(hex: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lsn::Lsn;
 
     #[test]
     fn a_letter_stays_until_its_row_is_accepted() {

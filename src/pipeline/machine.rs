@@ -10,7 +10,7 @@
 //! * What is known of a quarantined table is of no position that is still to come: its projections stay
 //!   where they are in every sink.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::deliver::News;
 use super::doubt::RowKey;
@@ -116,6 +116,8 @@ pub struct SinkInit {
     pub generations: Vec<u64>,
     /// By lane: what became of changes before it is known.
     pub told: Vec<Lsn>,
+    /// By lane: a rebuild was asked for and is not over.
+    pub rebuilds: Vec<bool>,
     /// Dead letters.
     pub letters: Vec<Letter>,
 }
@@ -219,6 +221,8 @@ pub struct Machine {
     /// The row that the source is asked for.
     pub(super) wanted: Option<RowKey>,
     pub(super) told: Vec<Told>,
+    /// Commit times and positions of the last minutes.
+    pub(super) marks: VecDeque<(i64, Lsn)>,
     pub(super) news: Vec<News>,
 }
 
@@ -311,6 +315,7 @@ impl Machine {
                     told: refused
                         .filter(|_| sink.halts[lane])
                         .map_or(sink.told[lane], |lsn| lsn.min(sink.told[lane])),
+                    rebuild: sink.rebuilds[lane],
                     hides_fills: sink.hides_fills,
                 }
             });
@@ -326,7 +331,7 @@ impl Machine {
                 feed,
                 letters: Letters::new(
                     names.collect(),
-                    sink.letters.into_iter().map(|letter| (letter.lane, letter.key)),
+                    sink.letters.into_iter().map(|letter| (letter.lane, letter.key, letter.lsn)),
                 ),
                 told_stored: sink.told,
                 halts: sink.halts,
@@ -379,6 +384,7 @@ impl Machine {
             old_key: Vec::new(),
             wanted: None,
             told: Vec::new(),
+            marks: VecDeque::new(),
             news: Vec::new(),
         })
     }

@@ -11,6 +11,7 @@ mod letters;
 mod load;
 mod log;
 mod machine;
+mod operate;
 pub mod run;
 mod table;
 #[cfg(test)]
@@ -20,10 +21,11 @@ pub use checkpoint::{Checkpoint, told_fact};
 pub use deliver::News;
 pub use events::pending_fact;
 pub use history::HistoryInit;
-pub use letters::{Refused, letter_key};
+pub use letters::{Refused, key_hex, letter_key};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{
     Counts, EventInit, Fault, Letter, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit,
     TableFacts, TableInit,
 };
+pub use operate::{NotFollowed, Rows, Withheld, rebuild_fact};
 pub use table::{Stage, Table};

@@ -23,8 +23,10 @@ mod history;
 mod link;
 mod load_task;
 mod look;
+mod operator;
 mod plan_load;
 mod queries;
+mod questions;
 mod report;
 mod schema;
 mod shared;
@@ -43,6 +45,7 @@ use tokio_util::task::TaskTracker;
 
 use self::engine_thread::{Command, Commands, End, EngineThread, StoreLink};
 use self::link::Link;
+use self::operator::Running;
 use self::report::Report;
 use self::shared::Shared;
 use self::start::{StartError, Started};
@@ -318,7 +321,14 @@ impl Pipeline {
         let (durable, durable_seen) = watch::channel(Durable(machine.position().lsn));
         let (wanted, wanted_rows) = mpsc::channel(1);
         let (ended, mut end) = mpsc::channel::<PipelineError>(4);
-        self.shared.pipeline(Some(commands.clone()));
+        self.shared.pipeline(Some(Running {
+            commands: commands.clone(),
+            config: Arc::clone(&self.config),
+            params: self.params.clone(),
+            sinks: sinks.clone().into(),
+            ended: ended.clone(),
+            begun: self.shared.begun(),
+        }));
         let store = self.start_store()?;
         let thread = EngineThread {
             machine,
@@ -330,6 +340,9 @@ impl Pipeline {
             wanted,
             report,
             load_room: Vec::new(),
+            durable_asked: Vec::new(),
+            durable_soon: Vec::new(),
+            tries: Vec::new(),
         };
         self.start_engine(thread, sinks.len(), ended.clone())?;
         for (at, (sink, projections)) in self.config.sinks.clone().iter().zip(sinks).enumerate() {

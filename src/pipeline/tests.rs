@@ -241,6 +241,7 @@ impl World {
                 histories: vec![false; 3],
                 generations: vec![1; 3],
                 told: vec![kept.position.lsn; 3],
+                rebuilds: vec![false; 3],
                 letters: Vec::new(),
             }],
             events: Vec::new(),

@@ -23,6 +23,7 @@
 //! * Rows never go backwards (P3): delivery never sends a row whose LSN is below what the sink's
 //!   watermark (`lsn`, or `reaching` after an unfinished step) has been told.
 
+pub mod audit;
 pub mod delivery;
 pub mod elasticsearch;
 mod event;

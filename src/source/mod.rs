@@ -4,7 +4,7 @@ pub mod catalog;
 pub mod check;
 pub mod load;
 pub mod publication;
-mod quote;
+pub(crate) mod quote;
 pub mod replication;
 pub mod slot;
 mod standby_names;

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 /// `"name"`, always in quotes: right for every name and every keyword.
-pub(super) fn identifier(name: &str) -> String {
+pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// `'text'`. Every session of ours has standard_conforming_strings on.
-pub(super) fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
@@ -22,7 +22,7 @@ pub(super) fn readable(name: &str) -> String {
 }
 
 /// Each item by `text`, separated by commas.
-pub(super) fn list<T>(items: impl IntoIterator<Item = T>, text: impl Fn(T) -> String) -> String {
+pub(crate) fn list<T>(items: impl IntoIterator<Item = T>, text: impl Fn(T) -> String) -> String {
     let mut out = String::new();
     for item in items {
         if !out.is_empty() {

@@ -230,6 +230,24 @@ impl Store {
         pairs.collect()
     }
 
+    /// At most so many facts whose names begin with `prefix`, in the order of their names, behind the one
+    /// named `after` the prefix; without the prefix.
+    pub fn facts_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let from = Bound::Excluded(format!("{prefix}{after}").into_bytes());
+        let mut found = Vec::new();
+        for pair in self.facts.range((from, Bound::Unbounded)).take(limit) {
+            let (name, value) = pair.into_inner().map_err(|source| self.error(source))?;
+            let Some(rest) = name.strip_prefix(prefix.as_bytes()) else { break };
+            found.push((String::from_utf8_lossy(rest).into_owned(), value.to_vec()));
+        }
+        Ok(found)
+    }
+
     /// All rows of one arrangement, in key order.
     pub fn rows(&self, rows_of: RowsOf) -> impl Iterator<Item = Result<Entry, Error>> {
         self.rows.prefix(rows_of.to_be_bytes()).map(move |pair| {

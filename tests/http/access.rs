@@ -11,7 +11,7 @@ const ENDPOINTS: [&str; 7] =
 async fn other_paths_and_methods_are_refused() {
     let daemon = Daemon::start(Options::default()).await;
     for path in
-        ["/v1", "/v1/projections", "/v1/read/orders", "/v1/changes/orders", "/metrics/", "/Metrics"]
+        ["/v1", "/v1/projections", "/v1/read", "/v1/changes/orders/7", "/metrics/", "/Metrics"]
     {
         let error = format!("there is nothing at {path}");
         daemon.get(path).await.is_error(StatusCode::NOT_FOUND, &error);
@@ -70,4 +70,40 @@ async fn it_stops_when_told() {
     daemon.cancel.cancel();
     daemon.tasks.join_next().await.unwrap().unwrap();
     assert!(daemon.request(Method::GET, "/healthz").send().await.unwrap_err().is_connect());
+}
+
+/// A page that somebody on this machine looks at is not to give orders.
+#[tokio::test]
+async fn orders_are_refused_to_pages_of_other_origins() {
+    let daemon = Daemon::start(Options::default()).await;
+    let orders = [
+        (Method::POST, "/v1/rebuild/orders"),
+        (Method::POST, "/v1/verify/orders?repair=true"),
+        (Method::POST, "/v1/dead-letters/7/retry"),
+        (Method::DELETE, "/v1/dead-letters/7"),
+    ];
+    for (method, path) in orders {
+        let request = daemon.request(method.clone(), path).header("Origin", "http://evil.example");
+        let error = "a page of another origin may not give orders";
+        daemon.send(request).await.is_error(StatusCode::FORBIDDEN, error);
+        let own = format!("http://{}", daemon.address);
+        let request = daemon.request(method.clone(), path).header("Origin", own);
+        let error = "there is no pipeline to ask";
+        daemon.send(request).await.is_error(StatusCode::SERVICE_UNAVAILABLE, error);
+        if method == Method::POST {
+            let path = path.split('?').next().unwrap();
+            let error = format!("{path} takes no GET");
+            daemon.get(path).await.is_error(StatusCode::METHOD_NOT_ALLOWED, &error);
+        }
+    }
+    for (path, error) in [
+        ("/v1/dead-letters?limit=0", "limit: not a number from 1 to 1000"),
+        ("/v1/dead-letters?page=2", "page: there is no such parameter"),
+        ("/v1/changes/orders?since=7", "since: not an LSN"),
+        ("/v1/read/orders?key=a&key=b", "key: given twice"),
+    ] {
+        let answer = daemon.get(path).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(answer.text.contains(error), "{}", answer.text);
+    }
 }

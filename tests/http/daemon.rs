@@ -67,6 +67,7 @@ impl Daemon {
             token: options.token.map(Secret::new),
             refresh: options.refresh,
             tell: None,
+            operator: None,
             look: options.look,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -134,6 +135,7 @@ pub(crate) fn live() -> Status {
         lsn: Lsn(0x16_0000_0A00),
         settled: true,
         generation: 2,
+        filled_rows: None,
         lag_bytes: 0,
         lag_seconds: 0.0,
         dead_letters: 0,

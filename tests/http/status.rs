@@ -200,6 +200,7 @@ async fn status_is_the_whole_document() {
                     "lsn": "16/A00",
                     "settled": true,
                     "generation": 2,
+                    "filled_rows": null,
                     "lag_bytes": 0,
                     "lag_seconds": 0.0,
                     "dead_letters": 0,

@@ -6,6 +6,7 @@
 mod harness;
 
 mod aggregates;
+mod by_hand;
 mod changes;
 mod container;
 mod dead_letters;
@@ -24,6 +25,7 @@ mod pg_connections;
 mod push;
 mod queries;
 mod queries_keys;
+mod reading;
 mod replication_stream;
 mod restart;
 mod schema_change;
@@ -40,6 +42,7 @@ mod sql;
 mod state_faults;
 mod status_page;
 mod values;
+mod verify;
 mod wait_endpoint;
 mod wal_budget;
 mod world;

@@ -1,5 +1,7 @@
 //! Rounds: how live lanes go from one position to the next.
 
+use std::collections::BTreeSet;
+
 use super::{Feed, Lane, Progress, last_of_each, versions};
 use crate::engine::{Arrangement, Engine, Entry};
 use crate::lsn::Lsn;
@@ -79,8 +81,43 @@ impl Feed {
             });
         }
         let round = self.round.take().expect("a round is under way");
+        self.add_again(&mut lanes, engine, until);
         lanes.extend(self.finish_fills(&round, engine));
         Taken::Step(Step { lanes, position: until, reaching: until, committed_at, settled: true })
+    }
+
+    /// Rows that are to be sent again go with a settled step that has room for them. Of one that has
+    /// changed since, the newer version comes by itself.
+    fn add_again(&mut self, parts: &mut [StepLane], engine: &Engine, until: Lsn) {
+        let taken: usize = parts.iter().map(|part| part.entries.len()).sum();
+        let mut room = self.step_rows.saturating_sub(taken);
+        for part in parts {
+            let lane = &mut self.lanes[part.lane];
+            if lane.again.is_empty() {
+                continue;
+            }
+            let sent: BTreeSet<Vec<u8>> =
+                part.entries.iter().map(|entry| entry.key().to_vec()).collect();
+            lane.again.retain(|key| !sent.contains(key));
+            let arrangement = &engine.arrangements()[lane.arrangement];
+            if arrangement.is_log() {
+                // An occurrence has no present version.
+                lane.again.clear();
+                continue;
+            }
+            while room > 0
+                && let Some(key) = lane.again.pop_first()
+            {
+                let entry = match arrangement.version(&key) {
+                    Some(version) => version.clone(),
+                    None => Entry::tombstone(Lsn(until.0.saturating_sub(1)), &key),
+                };
+                if entry.lsn() < until {
+                    part.entries.push(entry);
+                    room -= 1;
+                }
+            }
+        }
     }
 
     /// One step's entries of the given lanes and where their cursors stand then; `None` when a lane can
@@ -180,6 +217,7 @@ impl Feed {
             match &lane.stage {
                 Stage::Live(cursor) => {
                     worth |= !lane.delivered.settled
+                        || !lane.again.is_empty()
                         || has_entries(cursor, arrangement, until)
                         || (idle && lane.delivered.lsn < until);
                 }

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::facts;
+use super::questions::{Question, Try};
 use super::report::Report;
 use crate::engine::{Entry, Notice};
 use crate::failpoint;
@@ -31,6 +32,8 @@ const UNSTORED_BYTES_MAX: u64 = 24 << 20;
 const BACKLOG_BYTES_MAX: usize = 16 << 20;
 /// Chunks of a load that may wait for the store before the load waits, too: so many that both work.
 const UNSTORED_CHUNKS_MAX: usize = 6;
+/// While memory is tight.
+const UNSTORED_CHUNKS_TIGHT: usize = 1;
 /// A checkpoint when so much has gathered, or after the pause.
 const CHECKPOINT_CHANGES: usize = 20_000;
 const CHECKPOINT_BYTES: u64 = 4 << 20;
@@ -112,6 +115,7 @@ pub(super) enum Command {
     Stale {
         table: usize,
     },
+    Asked(Question),
     Stop,
 }
 
@@ -152,6 +156,11 @@ pub(super) struct EngineThread {
     pub report: Report,
     /// The load goes on when the store has taken what it brought before.
     pub load_room: Vec<oneshot::Sender<()>>,
+    /// Who waits until all that is known is durable: since the last checkpoint, and with the one that is
+    /// on its way.
+    pub durable_asked: Vec<oneshot::Sender<()>>,
+    pub durable_soon: Vec<oneshot::Sender<()>>,
+    pub tries: Vec<Try>,
 }
 
 /// Why the thread ended.
@@ -247,7 +256,8 @@ fn turn(
         }
         default(patience) => {}
     }
-    if !thread.is_full() && thread.machine.unstored_chunks() < UNSTORED_CHUNKS_MAX {
+    let chunks_max = if memory::is_tight() { UNSTORED_CHUNKS_TIGHT } else { UNSTORED_CHUNKS_MAX };
+    if !thread.is_full() && thread.machine.unstored_chunks() < chunks_max {
         for room in thread.load_room.drain(..) {
             // The load's task may be gone.
             let _ = room.send(());
@@ -318,7 +328,9 @@ impl EngineThread {
                     entry: poison.entry,
                     error: poison.error,
                 });
-                self.machine.done(sink, &work, refused.collect());
+                let refused: Vec<Refused> = refused.collect();
+                self.tell_tries(sink, &work, &refused);
+                self.machine.done(sink, &work, refused);
             }
             Command::Loaded { table, chunk, entries, ended, facts, room } => {
                 self.load_room.push(room);
@@ -338,6 +350,7 @@ impl EngineThread {
             Command::Quarantine { table, why } => self.machine.quarantine(table, why),
             Command::Reshaped { table, live, stale } => self.machine.reshaped(table, live, stale),
             Command::Stale { table } => self.machine.stale(table),
+            Command::Asked(question) => self.answer(question),
             Command::Report { reply } => {
                 self.report.positions(&self.machine);
                 let durable = self.durable.borrow().0;
@@ -451,6 +464,7 @@ impl Checkpoints {
         let changes = thread.machine.unstored();
         let since = self.taken_at.elapsed();
         let due = changes >= CHECKPOINT_CHANGES
+            || !thread.durable_asked.is_empty()
             || thread.machine.unstored_bytes() >= CHECKPOINT_BYTES
             || (thread.machine.has_unstored() && since >= CHECKPOINT_PAUSE)
             || (thread.machine.position() != self.taken && since >= IDLE_CHECKPOINT_PAUSE);
@@ -460,12 +474,17 @@ impl Checkpoints {
     fn take(&mut self, thread: &mut EngineThread) -> Result<(), End> {
         let checkpoint = thread.machine.checkpoint();
         (self.taken, self.taken_at, self.in_flight) = (checkpoint.position, Instant::now(), true);
+        thread.durable_soon.append(&mut thread.durable_asked);
         thread.store.checkpoints.send(checkpoint).map_err(|_| End::Gone)
     }
 
     fn stored(&mut self, thread: &mut EngineThread, position: Position) {
         self.in_flight = false;
         thread.durable.send_replace(Durable(position.lsn));
+        for asked in thread.durable_soon.drain(..) {
+            // Who asked may have stopped waiting.
+            let _ = asked.send(());
+        }
         thread.machine.forget(self.begun.elapsed().as_secs());
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Report {
     apart: Apart,
     /// The machine's projections.
     projections: Vec<String>,
+    /// By projection: the last change that its followers were told of, and the position then.
+    told: Vec<(Lsn, Lsn)>,
     /// By sink and the machine's lane: its place among those that are shown.
     lanes: Vec<Vec<usize>>,
     applied: Applied,
@@ -90,6 +92,7 @@ impl Report {
             transactions: 0,
             applied: Applied::new(init.position.lsn, now),
             lanes,
+            told: vec![(Lsn::ZERO, Lsn::ZERO); projections.len()],
             projections,
             apart,
             fallen,
@@ -112,6 +115,20 @@ impl Report {
                 let delivered = machine.delivered(at, lane);
                 let shown = &sink.lanes[shown];
                 board.set_delivered(shown.board, delivered.lsn, delivered.settled);
+            }
+        }
+        let applied = machine.applied();
+        for (at, (projection, told)) in self.projections.iter().zip(&mut self.told).enumerate() {
+            if machine.is_followed(at) {
+                board.set_state(projection, applied);
+            }
+            let last = machine.last_change(at);
+            if last != told.0 && applied != told.1 {
+                // What is not committed yet counts as soon as it is.
+                *told = (if last < applied { last } else { told.0 }, applied);
+                if let Some(followers) = self.shared.followers(projection) {
+                    followers.send_replace(());
+                }
             }
         }
         if let Some(wanted) = machine.wanted_position() {

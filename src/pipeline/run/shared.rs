@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::engine_thread::{Command, Commands};
+use super::engine_thread::Command;
 use super::look::{self, Details};
+use super::operator::{ByHand, Running};
 use crate::config::{Config, SinkKind};
 use crate::http::{
     self, Board, LaneName, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus, SourcePush,
@@ -42,8 +43,12 @@ pub(super) struct Shared {
     pub(super) sinks: Vec<Arc<SinkShared>>,
     /// By sink: makes what it holds visible to searches.
     refreshers: Mutex<HashMap<String, Refresher>>,
-    /// To the engine's thread, while there is one.
-    commands: Mutex<Option<Commands>>,
+    /// To the pipeline, while there is one.
+    running: Mutex<Option<Running>>,
+    /// Changes when a pipeline begins.
+    begun: watch::Sender<()>,
+    /// By projection: changes when its rows do, for those who follow them.
+    changed: HashMap<String, watch::Sender<()>>,
     /// What is known of the projections but for their rows.
     details: Mutex<Details>,
     slot_wal: watch::Sender<SlotWal>,
@@ -120,7 +125,10 @@ impl Shared {
             ..SourceStatus::default()
         };
         let this = Self {
-            board: Board::new(names),
+            board: Board::with_states(
+                names,
+                config.projections.iter().map(|projection| projection.name.clone()),
+            ),
             status: watch::channel(Arc::new(Status::new(started_at))).0,
             registry,
             metrics,
@@ -129,7 +137,11 @@ impl Shared {
             load: Mutex::new(None),
             sinks,
             refreshers: Mutex::new(HashMap::new()),
-            commands: Mutex::new(None),
+            running: Mutex::new(None),
+            begun: watch::channel(()).0,
+            changed: (config.projections.iter())
+                .map(|projection| (projection.name.clone(), watch::channel(()).0))
+                .collect(),
             details: Mutex::new(look::details(config, None, &[])),
             slot_wal: watch::channel(SlotWal::default()).0,
             dropping_slot: watch::channel(false).0,
@@ -155,6 +167,7 @@ impl Shared {
             token: config.http.token.clone(),
             refresh: Some(self.refresh_hook()),
             tell: Some(self.tell_hook()),
+            operator: Some(Arc::new(ByHand::new(Arc::clone(self)))),
             look: Some(self.look_hook()),
         };
         Ok(async move {
@@ -190,9 +203,9 @@ impl Shared {
     fn tell_hook(self: &Arc<Self>) -> http::Tell {
         let shared = Arc::clone(self);
         Arc::new(move || {
-            let commands = lock(&shared.commands).clone();
+            let running = shared.running();
             Box::pin(async move {
-                let Some(commands) = commands else { return };
+                let Some(Running { commands, .. }) = running else { return };
                 let (reply, told) = oneshot::channel();
                 let ask = async {
                     if commands.send(Command::Report { reply }).await.is_ok() {
@@ -210,7 +223,7 @@ impl Shared {
         let shared = Arc::clone(self);
         Arc::new(move |projection| {
             let detail = lock(&shared.details).get(projection).cloned();
-            let commands = lock(&shared.commands).clone();
+            let commands = shared.running().map(|running| running.commands);
             Box::pin(async move { Some(look::with_rows(detail?, commands).await) })
         })
     }
@@ -220,8 +233,39 @@ impl Shared {
     }
 
     /// The pipeline that is asked what it knows; `None` when it ends.
-    pub(super) fn pipeline(&self, commands: Option<Commands>) {
-        *lock(&self.commands) = commands;
+    pub(super) fn pipeline(&self, running: Option<Running>) {
+        let begins = running.is_some();
+        *lock(&self.running) = running;
+        if begins {
+            self.begun.send_replace(());
+        }
+    }
+
+    /// Those who follow a projection's rows.
+    pub(super) fn followers(&self, projection: &str) -> Option<&watch::Sender<()>> {
+        self.changed.get(projection)
+    }
+
+    /// How many follow the rows of any projection.
+    pub(super) fn followers_total(&self) -> usize {
+        self.changed.values().map(watch::Sender::receiver_count).sum()
+    }
+
+    pub(super) fn begun(&self) -> watch::Receiver<()> {
+        self.begun.subscribe()
+    }
+
+    /// The newest document.
+    pub(super) fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status.borrow())
+    }
+
+    pub(super) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    pub(super) fn running(&self) -> Option<Running> {
+        lock(&self.running).clone()
     }
 
     pub(super) fn refresher(&self, sink: &str, refresher: Refresher) {

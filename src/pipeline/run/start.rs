@@ -25,7 +25,7 @@ use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
 use crate::pipeline::{
     Letter, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit, letter_key,
-    told_fact,
+    rebuild_fact, told_fact,
 };
 use crate::sink::{Origin, SinkProjection};
 use crate::source::catalog::{Catalog, Scope, Table, TableColumn};
@@ -523,6 +523,7 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             histories: Vec::new(),
             generations: Vec::new(),
             told: Vec::new(),
+            rebuilds: Vec::new(),
             letters: Vec::new(),
         };
         for (at, of) in bound.iter().enumerate() {
@@ -539,6 +540,7 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             init.generations.push(facts::number(generation.as_deref()));
             let told = store.fact(&told_fact(&lane_name))?;
             init.told.push(Lsn(facts::number(told.as_deref())));
+            init.rebuilds.push(store.fact(&rebuild_fact(&lane_name))?.is_some());
             for (hex, letter) in store.facts(&format!("dead/{lane_name}/"))? {
                 let lsn = Lsn(facts::number(Some(&letter)));
                 init.letters.extend(letter_key(&hex).map(|key| Letter { lane, key, lsn }));

@@ -12,6 +12,7 @@
 //!   visible ([`Refresher`]).
 
 mod apply;
+mod audit;
 mod bulk;
 mod check;
 mod client;
@@ -41,6 +42,7 @@ use swap::Names;
 use target::CompiledTarget;
 use watermark::{Document, Record};
 
+pub use audit::ElasticsearchAudit;
 pub use check::{check, store};
 
 use crate::config::SinkConfig;

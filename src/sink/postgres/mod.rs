@@ -18,6 +18,7 @@
 //! up half way, is closed, and with it goes its transaction: `open` makes a new one.
 
 mod apply;
+mod audit;
 mod binary;
 mod check;
 mod connection;
@@ -35,6 +36,7 @@ mod target;
 mod tests;
 mod watermark;
 
+pub use audit::PostgresAudit;
 pub use check::{check, store};
 
 use apply::{Frame, Part, Verb};

@@ -455,7 +455,7 @@ pub(super) struct Refused {
 }
 
 /// Into `key` and `member`, cleared first.
-fn render(
+pub(super) fn render(
     key_pattern: &Pattern,
     member_pattern: Option<&Pattern>,
     row: &Row<'_>,
@@ -478,6 +478,12 @@ pub(super) fn leave(moves: &mut Args, structure: Structure, key: &[u8], member: 
     if structure.has_members() {
         moves.push(member);
     }
+}
+
+/// The score of a row that has one, and is not refused for it.
+pub(super) fn score_of(score: &Score, row: &Row<'_>) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    matches!(write_score(score, row, &mut text), Ok(true)).then_some(text)
 }
 
 /// Whether there is a score; none for a NULL.

@@ -18,6 +18,7 @@
 //! could be grouped by slot where they are built.
 
 mod apply;
+mod audit;
 mod backlog;
 mod check;
 mod connect;
@@ -47,6 +48,7 @@ use error::fatal;
 use swap::{Fill, FillPart};
 use target::Plan;
 
+pub use audit::RedisAudit;
 pub use backlog::BACKLOG_STEPS;
 pub use check::{check, store};
 

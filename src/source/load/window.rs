@@ -75,6 +75,11 @@ impl Window {
         full.is_none_or(|full| self.has_ended(full))
     }
 
+    /// The transactions that have not ended, of those that had begun.
+    pub fn running(&self) -> impl Iterator<Item = u64> {
+        self.running.iter().copied()
+    }
+
     /// The first xid that had not been given out.
     pub fn xmax(&self) -> u64 {
         self.xmax

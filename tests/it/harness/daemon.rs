@@ -125,6 +125,16 @@ impl Daemon {
         Metrics(text)
     }
 
+    /// Another command of the binary, with this daemon's configuration, run to its end.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--config").arg(self.config_file()).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(k, v)| (k, v)));
+        // Proxies run on the test's own thread, which must not wait.
+        let run = tokio::task::spawn_blocking(move || command.output());
+        run.await.expect("it does not panic").unwrap_or_else(|e| panic!("{arguments:?}: {e}"))
+    }
+
     /// All it has printed, earlier starts included.
     pub(crate) fn log(&self) -> String {
         self.process.log()

@@ -1,0 +1,223 @@
+//! One reader of a projection's changes, from a position on.
+//!
+//! It reads the log of recent changes or, where the log no longer reaches back far enough, the
+//! arrangement itself; either way it sees each key at most once per reading, in its newest version.
+//! Nothing is kept for it: when the deletions that it would have needed are forgotten it is told so.
+
+use super::lane::{Cursor, Log, Scan, Through, take_log};
+use crate::engine::{Arrangement, Entry};
+use crate::lsn::Lsn;
+
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// Everything before it was given: where another reader can go on.
+    position: Lsn,
+    /// Everything before it was given or is still in the scan's way.
+    reached: Lsn,
+    cursor: Option<Cursor>,
+    /// It begins with nothing, so there is nothing to delete.
+    from_nothing: bool,
+}
+
+/// One reading.
+#[derive(Debug)]
+pub struct Reading {
+    pub entries: Vec<Entry>,
+    /// In commit order: who has taken one of them can go on from its LSN.
+    pub in_order: bool,
+    /// Where to go on from after all of them.
+    pub position: Lsn,
+    /// These were all there are at this position.
+    pub whole: bool,
+}
+
+/// Deletions that the reader would have needed are forgotten: it has to begin anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooOld;
+
+impl Reader {
+    /// From `0/0` on that is all rows there are.
+    pub fn since(position: Lsn) -> Self {
+        Self { position, reached: position, cursor: None, from_nothing: position == Lsn::ZERO }
+    }
+
+    pub fn position(&self) -> Lsn {
+        self.position
+    }
+
+    /// At most `room` entries of what was committed before `applied`. None, and not whole: trying again
+    /// later will tell.
+    pub fn read(
+        &mut self,
+        from: &Arrangement,
+        applied: Lsn,
+        room: usize,
+    ) -> Result<Reading, TooOld> {
+        let mut entries = Vec::new();
+        if self.reached > applied {
+            // The engine has gone back to its last durable position.
+            return Ok(self.reading(entries, false, false));
+        }
+        if self.cursor.is_none() {
+            self.check(from)?;
+            self.cursor = match self.from_nothing {
+                true => Scan::begin(from, Lsn::ZERO, applied).map(Cursor::Scan),
+                false => Cursor::since(from, self.reached, applied),
+            };
+        }
+        match &mut self.cursor {
+            None => Ok(self.reading(entries, false, false)),
+            Some(Cursor::Scan(scan)) => {
+                let since = self.reached;
+                if !self.from_nothing && since < from.tombstone_floor() {
+                    return Err(TooOld);
+                }
+                scan.take(from, !self.from_nothing, room, &mut entries);
+                if scan.is_through() {
+                    self.reached = scan.until;
+                    self.from_nothing = false;
+                    let following = scan.following(from);
+                    self.cursor = Some(following);
+                }
+                Ok(self.reading(entries, false, false))
+            }
+            Some(Cursor::Log(log)) => {
+                let Some((next, through)) = take_log(from, log.seq, applied, room, &mut entries)
+                else {
+                    // The log was cut behind it.
+                    self.cursor = None;
+                    self.check(from)?;
+                    return Ok(self.reading(entries, false, false));
+                };
+                let Log { whole_from, .. } = *log;
+                log.seq = next;
+                let whole = through == Through::Yes && whole_from <= applied;
+                // Behind a scan, rows come that belong before what was given already.
+                let in_order = whole_from <= self.position;
+                if whole {
+                    (self.position, self.reached) = (applied, applied);
+                }
+                Ok(self.reading(entries, in_order, whole))
+            }
+        }
+    }
+
+    fn check(&self, from: &Arrangement) -> Result<(), TooOld> {
+        let complete = self.from_nothing || self.reached >= from.tombstone_floor();
+        if complete { Ok(()) } else { Err(TooOld) }
+    }
+
+    fn reading(&self, entries: Vec<Entry>, in_order: bool, whole: bool) -> Reading {
+        Reading { entries, in_order, position: self.position, whole }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    /// What a client makes of what it is given.
+    fn take(rows: &mut Rows, entries: &[Entry]) {
+        for entry in entries {
+            match entry.value() {
+                Some(row) => drop(rows.insert(entry.key().to_vec(), row.to_vec())),
+                None => drop(rows.remove(entry.key())),
+            }
+        }
+    }
+
+    fn rows_of(arrangement: &Arrangement) -> Rows {
+        let live = arrangement.scan_after(None);
+        live.filter_map(|e| Some((e.key().to_vec(), e.value()?.to_vec()))).collect()
+    }
+
+    /// Random changes, open transactions, logs cut, tombstones forgotten, connections lost at any entry.
+    #[test]
+    fn a_client_that_goes_on_where_it_was_has_what_there_is() {
+        for seed in 0..2_000 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut arrangement = Arrangement::default();
+            let (mut applied, mut committed) = (Lsn(10), BTreeMap::from([(Lsn(10), Rows::new())]));
+            let (mut open, mut wal) = (None, 10);
+            let mut reader = Reader::since(Lsn::ZERO);
+            let (mut rows, mut resume) = (Rows::new(), Lsn::ZERO);
+            for _ in 0..rng.usize(20..150) {
+                match rng.u8(0..10) {
+                    0..4 => {
+                        let lsn = *open.get_or_insert_with(|| {
+                            wal += 10;
+                            Lsn(wal)
+                        });
+                        let key = [rng.u8(0..10)];
+                        if rng.bool() {
+                            arrangement.delete(lsn, &key);
+                        } else {
+                            arrangement.put(Entry::row(lsn, &key, &rng.u32(..).to_be_bytes()));
+                        }
+                    }
+                    4 | 5 => {
+                        if let Some(lsn) = open.take() {
+                            applied = Lsn(lsn.0 + 5);
+                            committed.insert(applied, rows_of(&arrangement));
+                        }
+                    }
+                    6 => arrangement.trim(rng.u64(0..=arrangement.next_seq())),
+                    7 => drop(arrangement.drop_tombstones(Lsn(rng.u64(0..=applied.0)), usize::MAX)),
+                    8 if rng.bool() => {
+                        reader = Reader::since(resume);
+                        if resume == Lsn::ZERO {
+                            rows.clear();
+                        }
+                    }
+                    _ => match reader.read(&arrangement, applied, rng.usize(1..5)) {
+                        Err(TooOld) => {
+                            reader = Reader::since(Lsn::ZERO);
+                            (rows, resume) = (Rows::new(), Lsn::ZERO);
+                        }
+                        Ok(reading) => {
+                            let seen = match reading.in_order && rng.u8(0..8) == 0 {
+                                true => rng.usize(0..=reading.entries.len()),
+                                false => reading.entries.len(),
+                            };
+                            take(&mut rows, &reading.entries[..seen]);
+                            if seen < reading.entries.len() {
+                                // The connection is lost in between.
+                                let last = reading.entries[..seen].last();
+                                resume = last.map_or(resume, Entry::lsn);
+                                reader = Reader::since(resume);
+                                continue;
+                            }
+                            if reading.whole {
+                                assert_eq!(rows, committed[&reading.position], "seed {seed}");
+                            }
+                            resume = reading.position;
+                        }
+                    },
+                }
+            }
+            if let Some(lsn) = open.take() {
+                applied = Lsn(lsn.0 + 5);
+            }
+            for attempt in 0.. {
+                assert!(attempt < 1_000, "seed {seed}: it does not come to rest");
+                match reader.read(&arrangement, applied, 3) {
+                    Err(TooOld) => {
+                        reader = Reader::since(Lsn::ZERO);
+                        rows.clear();
+                    }
+                    Ok(reading) => {
+                        take(&mut rows, &reading.entries);
+                        if reading.whole && reading.position == applied {
+                            break;
+                        }
+                    }
+                }
+            }
+            assert_eq!(rows, rows_of(&arrangement), "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The operator's and the reader's line to the pipeline: what HTTP asks for, answered by the engine's
+//! thread and the store.
+
+mod changes;
+mod letters;
+mod read;
+mod rebuild;
+mod verify;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::PipelineError;
+use super::engine_thread::{Command, Commands};
+use super::questions::Question;
+use super::shared::Shared;
+use crate::config::{Config, Definition};
+use crate::http::{
+    Asked, ChangesFeed, LetterShown, Letters, LettersAsked, Operator, ReadRow, Rebuild, Refusal,
+    Retried, Verification, VerifyAsked, Why,
+};
+use crate::lsn::Lsn;
+use crate::pg::Params;
+use crate::pipeline::NotFollowed;
+use crate::sink::SinkProjection;
+
+/// The pipeline that is asked, while there is one.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub commands: Commands,
+    pub config: Arc<Config>,
+    /// Of the source.
+    pub params: Params,
+    /// By sink of the configuration: what it holds.
+    pub sinks: Arc<[Vec<SinkProjection>]>,
+    /// Ends it.
+    pub ended: mpsc::Sender<PipelineError>,
+    /// Changes when a pipeline begins.
+    pub begun: watch::Receiver<()>,
+}
+
+/// A handle; clones are of the same.
+#[derive(Clone)]
+pub(super) struct ByHand {
+    shared: Arc<Shared>,
+}
+
+impl ByHand {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    fn running(&self) -> Result<Running, Refusal> {
+        self.shared.running().ok_or_else(between)
+    }
+}
+
+impl Running {
+    /// Asks the engine's thread.
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Asked(question(reply));
+        self.commands.send(command).await.map_err(|_| between())?;
+        answer.await.map_err(|_| between())
+    }
+
+    fn sink(&self, name: &str) -> Result<usize, Refusal> {
+        let found = self.config.sinks.iter().position(|sink| sink.name == name);
+        found.ok_or_else(|| Refusal::new(Why::Unknown, format!("there is no sink {name}")))
+    }
+
+    /// A projection that has rows; an event has occurrences.
+    fn has_rows(&self, projection: &str) -> Result<(), Refusal> {
+        self.knows(projection)?;
+        let is_event = self.config.projections.iter().any(|known| {
+            known.name == projection && matches!(known.definition, Definition::Event(_))
+        });
+        match is_event {
+            true => {
+                Err(Refusal::new(Why::Unknown, format!("{projection} is an event: it has no rows")))
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn knows(&self, projection: &str) -> Result<(), Refusal> {
+        match self.config.projections.iter().any(|known| known.name == projection) {
+            true => Ok(()),
+            false => {
+                Err(Refusal::new(Why::Unknown, format!("there is no projection {projection}")))
+            }
+        }
+    }
+}
+
+/// Between the end of one pipeline and the start of the next.
+fn between() -> Refusal {
+    let error = "the pipeline is being built: try again in a moment";
+    Refusal::new(Why::Away, error)
+}
+
+fn not_followed(projection: &str, why: &NotFollowed) -> Refusal {
+    let error = match why {
+        NotFollowed::Apart => format!("projection {projection} is not followed: see /v1/status"),
+        NotFollowed::Loading => format!("projection {projection} is being loaded"),
+        NotFollowed::Quarantined(why) => format!("projection {projection} is quarantined: {why}"),
+        NotFollowed::Busy => {
+            format!("projection {projection}: a transaction is changing this row: try again")
+        }
+    };
+    Refusal::new(Why::Away, error)
+}
+
+impl Operator for ByHand {
+    fn letters(&self, asked: LettersAsked) -> Asked<Letters> {
+        let this = self.clone();
+        Box::pin(async move { this.running()?.letters(asked).await })
+    }
+
+    fn letter(&self, id: String) -> Asked<LetterShown> {
+        let this = self.clone();
+        Box::pin(async move { this.running()?.letter(&id).await })
+    }
+
+    fn retry(&self, id: String) -> Asked<Retried> {
+        let this = self.clone();
+        Box::pin(async move { this.running()?.retry(&id).await })
+    }
+
+    fn drop_letter(&self, id: String) -> Asked<()> {
+        let this = self.clone();
+        Box::pin(async move { this.running()?.drop_letter(&id).await })
+    }
+
+    fn read(&self, projection: String, key: Option<String>) -> Asked<ReadRow> {
+        let this = self.clone();
+        Box::pin(async move { this.running()?.read(&projection, key.as_deref()).await })
+    }
+
+    fn changes(&self, projection: String, since: Option<Lsn>) -> Asked<Box<dyn ChangesFeed>> {
+        let this = self.clone();
+        Box::pin(async move { this.changes_of(projection, since).await })
+    }
+
+    fn verify(&self, asked: VerifyAsked) -> Asked<Verification> {
+        let this = self.clone();
+        Box::pin(async move { this.verification(asked).await })
+    }
+
+    fn rebuild(&self, projection: String, sink: Option<String>) -> Asked<Rebuild> {
+        let this = self.clone();
+        Box::pin(async move { this.running()?.rebuild(&projection, sink.as_deref()).await })
+    }
+}
