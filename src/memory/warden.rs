@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use super::{allocator, file};
 
-const NEAR_PAUSE: Duration = Duration::from_millis(2);
+const NEAR_PAUSE: Duration = Duration::from_millis(1);
 /// While nothing grows.
-const FAR_PAUSE: Duration = Duration::from_millis(100);
+const STILL_PAUSE: Duration = Duration::from_millis(5);
+/// While nothing lies in the file either.
+const FAR_PAUSE: Duration = Duration::from_millis(50);
 /// So much of the file is let go of between two looks.
 const WINDOW: usize = 4 << 20;
 /// The file's resident part is not made smaller than this.
@@ -43,11 +45,20 @@ pub fn bound(dir: &Path, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps the file's resident part below its bound. It allocates nothing.
+/// Looks at what is resident: where new memory comes from, and how much of the file stays. It allocates nothing.
 pub fn breathe() {
-    let Some(statm) = STATM.get().filter(|_| file::bytes() > 0) else { return };
-    let max = (BOUND.load(Relaxed) / 4).max(RESIDENT_MIN);
-    if statm.read().is_none_or(|resident| resident.of_files <= max) {
+    let Some(statm) = STATM.get() else { return };
+    let bound = BOUND.load(Relaxed);
+    let Some(resident) = statm.read() else { return };
+    // A quarter is the file's.
+    let ordinary_max = bound / 4 * 3;
+    if resident.ordinary > ordinary_max {
+        allocator::set_tight(true);
+    } else if resident.ordinary < ordinary_max / 8 * 7 {
+        allocator::set_tight(false);
+    }
+    let max = (bound / 4).max(RESIDENT_MIN);
+    if file::bytes() == 0 || resident.of_files <= max {
         return;
     }
     // The program's own pages are among them, so once round has to be enough.
@@ -97,26 +108,21 @@ impl Statm {
 #[expect(clippy::disallowed_methods, reason = "a thread of its own looks now and then")]
 fn watch() {
     let mut before = None;
-    let mut warned = false;
+    let (mut told, mut warned) = (false, false);
     loop {
-        let bound = BOUND.load(Relaxed);
         let Some(resident) = STATM.get().and_then(Statm::read) else {
             tracing::error!("/proc/self/statm cannot be read: memory is not bounded");
             return;
         };
-        // A quarter is the file's.
-        let ordinary_max = bound / 4 * 3;
-        if resident.ordinary > ordinary_max && !allocator::is_tight() {
-            allocator::set_tight(true);
+        breathe();
+        if allocator::is_tight() && !told {
             tracing::info!(
-                bound,
+                bound = BOUND.load(Relaxed),
                 resident = resident.ordinary,
                 "the memory is used up: what comes now lies in a file of the state's directory, and is slower"
             );
-        } else if resident.ordinary < ordinary_max / 8 * 7 {
-            allocator::set_tight(false);
         }
-        breathe();
+        told = allocator::is_tight();
         if file::take_full() {
             if !warned {
                 tracing::warn!(
@@ -129,6 +135,10 @@ fn watch() {
         }
         let still = before == Some(resident);
         before = Some(resident);
-        std::thread::sleep(if still { FAR_PAUSE } else { NEAR_PAUSE });
+        std::thread::sleep(match (still, file::bytes()) {
+            (false, _) => NEAR_PAUSE,
+            (true, 0) => FAR_PAUSE,
+            (true, _) => STILL_PAUSE,
+        });
     }
 }

@@ -20,7 +20,7 @@ use super::{check, histories, queries};
 use crate::config::{Config, Diagnostic, OnError, ProjectionConfig, SinkConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
-use crate::memory::Spilling;
+use crate::memory::{self, Spilling};
 use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
 use crate::pipeline::{
@@ -383,17 +383,28 @@ impl Kept {
     }
 }
 
+/// Reads an arrangement's rows: they may be more than fit into memory, and come fast.
+fn read_rows(store: &Store, rows_of: RowsOf) -> Result<Vec<Entry>, state::Error> {
+    let _spilling = Spilling::begin();
+    let breathing = store.rows(rows_of).enumerate().map(|(at, row)| {
+        if at % 1024 == 0 {
+            memory::breathe();
+        }
+        row
+    });
+    breathing.collect()
+}
+
 fn tables(
     used: &[Used<'_>],
     kept: &Kept,
     position: Position,
     store: &Store,
 ) -> Result<Vec<TableInit>, StartError> {
-    let _spilling = Spilling::begin();
     let mut tables = Vec::new();
     for (used, fact) in used.iter().zip(&kept.facts) {
         let fact = fact.as_ref().expect("kept or about to be loaded");
-        let rows = store.rows(fact.rows_of).collect::<Result<Vec<Entry>, _>>()?;
+        let rows = read_rows(store, fact.rows_of)?;
         of_its_position(&rows, position, &used.name)?;
         let floor = store.fact(&format!("floor/{}", fact.rows_of))?;
         tables.push(TableInit {
@@ -495,8 +506,7 @@ fn output_init(
             (rows_of, position.lsn)
         }
     };
-    let _spilling = Spilling::begin();
-    let rows = store.rows(rows_of).collect::<Result<Vec<Entry>, _>>()?;
+    let rows = read_rows(store, rows_of)?;
     Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor })
 }
 
