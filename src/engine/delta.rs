@@ -30,6 +30,12 @@ impl Deltas {
         self.rows.push((self.bytes.len(), weight));
     }
 
+    pub(in crate::engine) fn append(&mut self, others: &Deltas) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&others.bytes);
+        self.rows.extend(others.rows.iter().map(|&(end, weight)| (start + end, weight)));
+    }
+
     pub(in crate::engine) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

@@ -150,6 +150,12 @@ impl Index<Entry> {
         debug_assert!(old.is_none(), "a table's row is there once");
     }
 
+    /// A newer version of a row, under the same key.
+    pub(in crate::engine) fn replace(&mut self, key: &[u8], entry: Entry) {
+        let old = self.insert(Slot::new(key, entry));
+        debug_assert!(old.is_some(), "what changes was there");
+    }
+
     pub(in crate::engine) fn remove(&mut self, key: &[u8], entry: &Entry) {
         let old = self.take(key, entry.key());
         debug_assert!(old.is_some(), "what goes was there");

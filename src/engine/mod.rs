@@ -2,15 +2,19 @@
 //!
 //! Sans-I/O: rows in, changed rows out; no task, no clock, no client.
 
+mod access;
 mod arrangement;
 mod batch;
 mod change;
+mod changes;
 mod delta;
 mod entry;
 mod fill;
 mod follow;
 mod graph;
 mod index;
+mod joining;
+mod look;
 mod operator;
 mod passing;
 mod row;
@@ -20,7 +24,6 @@ mod table;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod view;
 
 pub use arrangement::Arrangement;
 pub use batch::{Batch, LoadedChunk, RowsOf};

@@ -1,7 +1,8 @@
 //! What the operators of a projection keep, for people who ask what a query costs.
 
 use super::Notice;
-use super::graph::{Arranged, Engine, Operator, OutputId};
+use super::graph::{Arranged, Engine, Operator, OutputId, State};
+use super::operator::JoinState;
 use crate::value::ValueError;
 
 /// One operator of a projection's plan that keeps something.
@@ -18,19 +19,17 @@ pub struct OperatorSize {
 
 impl Engine {
     /// The keys of a projection of which nothing can be shown, and why.
-    pub fn withheld(&self, output: OutputId) -> impl Iterator<Item = Result<Notice, ValueError>> {
-        let node = self.output_node(output).map(|node| &self.nodes[node].operator);
-        let operator = node.and_then(|node| match node {
-            Operator::Output { operator, .. } => Some(operator),
-            _ => None,
-        });
-        operator.into_iter().flat_map(|operator| operator.withheld())
+    pub fn withheld(&self, output: OutputId) -> Vec<Result<Notice, ValueError>> {
+        match self.output_node(output).map(|node| self.nodes[node].state.borrow()).as_deref() {
+            Some(State::Output { operator, .. }) => operator.withheld().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// How many keys those are.
     pub fn withheld_len(&self, output: OutputId) -> usize {
-        match self.output_node(output).map(|node| &self.nodes[node].operator) {
-            Some(Operator::Output { operator, .. }) => operator.withheld_len(),
+        match self.output_node(output).map(|node| self.nodes[node].state.borrow()).as_deref() {
+            Some(State::Output { operator, .. }) => operator.withheld_len(),
             _ => 0,
         }
     }
@@ -43,27 +42,32 @@ impl Engine {
     }
 
     fn size(&self, at: usize) -> Option<OperatorSize> {
-        let (operator, rows, bytes) = match &self.nodes[at].operator {
-            Operator::Scan { table, .. } => {
-                let rows = &self.arrangements[self.tables[*table].arrangement];
-                ("table", rows.len(), rows.bytes())
-            }
-            Operator::Arrange(Arranged::Shared { index, .. }) => {
-                ("index", index.len(), index.bytes())
-            }
-            Operator::Arrange(Arranged::Own { index, .. }) => ("rows", index.len(), index.bytes()),
-            Operator::Join(join) if join.bytes() > 0 => ("join", join.rows(), join.bytes()),
-            Operator::Aggregate(aggregate) => ("groups", aggregate.rows(), aggregate.bytes()),
-            Operator::TopN(top_n) => ("top-n", top_n.rows(), top_n.bytes()),
-            Operator::Output { arrangement, operator, .. } => {
-                let rows = &self.arrangements[*arrangement];
-                ("output", rows.len() + operator.withheld().count(), rows.bytes())
-            }
-            _ => return None,
-        };
+        let (operator, rows, bytes) =
+            match (&self.nodes[at].operator, &*self.nodes[at].state.borrow()) {
+                (Operator::Scan(table), _) => {
+                    let rows = &self.arrangements[self.tables[*table].arrangement];
+                    ("table", rows.len(), rows.bytes())
+                }
+                (_, State::Arranged(Arranged::Shared { index, .. })) => {
+                    ("index", index.len(), index.bytes())
+                }
+                (_, State::Arranged(Arranged::Own { index, .. })) => {
+                    ("rows", index.len(), index.bytes())
+                }
+                (_, State::Join(JoinState { matches: Some(matches), .. })) => {
+                    ("join", matches.rows(), matches.bytes())
+                }
+                (_, State::Aggregate(groups)) => ("groups", groups.rows(), groups.bytes()),
+                (_, State::TopN(top_n)) => ("top-n", top_n.rows(), top_n.bytes()),
+                (_, State::Output { operator, arrangement, .. }) => {
+                    let rows = &self.arrangements[*arrangement];
+                    ("output", rows.len() + operator.withheld_len(), rows.bytes())
+                }
+                _ => return None,
+            };
         let uses = |node: &usize| self.up_to(*node).contains(&at);
         let outputs = (0..self.nodes.len())
-            .filter(|&node| matches!(self.nodes[node].operator, Operator::Output { .. }));
+            .filter(|&node| matches!(self.nodes[node].operator, Operator::Output(_)));
         let projections = outputs.filter(uses).count();
         Some(OperatorSize { operator, rows, bytes, projections })
     }
