@@ -1,6 +1,6 @@
 //! A shop's order summary.
 
-use readside::engine::{Engine, OutputId};
+use readside::engine::Engine;
 
 use crate::shop::{self, ITEMS, PRODUCTS, SUMMARY, Shop, Wal, product};
 use crate::{at_least, at_most, cpu_seconds, memory_mb};
@@ -14,13 +14,13 @@ pub(crate) fn run(scale: f64) {
     let mut engine = shop.engine();
     let tables_mb = memory_mb();
     let started = cpu_seconds();
-    let output = shop::add(&mut engine, SUMMARY);
+    let _output = shop::add(&mut engine, SUMMARY);
     println!(
         "  filled in {:.1} s; the tables' rows are {tables_mb:.0} MB",
         cpu_seconds() - started
     );
     at_most("memory", memory_mb(), "MB", MEMORY_MB_MAX * scale);
-    print_sizes(&engine, output);
+    print_sizes(&engine);
 
     let mut wal = Wal::new(shop);
     let (seconds, changes) = wal.run(&mut engine, 40_000, 250);
@@ -62,8 +62,9 @@ pub(crate) fn run(scale: f64) {
     }
 }
 
-fn print_sizes(engine: &Engine, output: OutputId) {
-    for size in engine.sizes(output) {
-        println!("    {:<8} {:>9} rows {:>6} MB", size.operator, size.rows, size.bytes >> 20);
+fn print_sizes(engine: &Engine) {
+    for kept in engine.kept() {
+        let what = format!("{:?}", kept.what);
+        println!("    {what:<76} {:>9} rows {:>6} MB", kept.rows, kept.bytes >> 20);
     }
 }

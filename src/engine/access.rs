@@ -82,7 +82,7 @@ impl Engine {
                 if let Some((table, _)) = self.table_of(at)
                     && !self.is_found_by_identity(table, columns)
                 {
-                    return Some(self.kept(at, columns));
+                    return Some(self.kept_under(at, columns));
                 }
                 let input = Box::new(self.access(input, columns, nulls)?);
                 Some(Access::Pass { node: at, input })
@@ -108,7 +108,7 @@ impl Engine {
     }
 
     /// Rows that are kept under these columns; a table's own, as a filter lets them pass.
-    pub(super) fn kept(&mut self, at: usize, columns: &[usize]) -> Access {
+    pub(super) fn kept_under(&mut self, at: usize, columns: &[usize]) -> Access {
         let rows = Access::Rows(self.arrange(at, columns));
         match self.table_of(at) {
             Some((_, Some(node))) => Access::Pass { node, input: Box::new(rows) },

@@ -4,7 +4,7 @@
 use super::Entry;
 use super::delta::See;
 use super::graph::{Arranged, Engine, Operator, OutputId, State, TableId, Told};
-use super::index::Held as _;
+use super::index::{Held as _, Slot};
 use super::look::{Go, Pairing, When};
 use super::passing::Passing;
 use crate::lsn::Lsn;
@@ -104,7 +104,7 @@ impl Engine {
             Arranged::Table { .. } => Ok(()),
             Arranged::Shared { table, filter, key, index, .. } => {
                 let filter = filter.map(|filter| &self.nodes[filter].operator);
-                let mut passing = Passing::default();
+                let (mut passing, mut slots) = (Passing::default(), Vec::new());
                 let rows = self.arrangements[self.tables[*table].arrangement].scan_after(None);
                 for entry in rows.filter(|entry| !entry.is_tombstone()) {
                     let row = entry.value().unwrap_or_default();
@@ -116,8 +116,9 @@ impl Engine {
                     layout.split(row, &mut ranges)?;
                     bytes.clear();
                     key.write(row, &ranges, &mut bytes)?;
-                    index.put(&bytes, entry.clone());
+                    slots.push(Slot::new(&bytes, entry.clone()));
                 }
+                index.fill(slots);
                 Ok(())
             }
             Arranged::Own { key, index } => {

@@ -213,12 +213,13 @@ impl Engine {
                 continue;
             }
             let mut out = std::mem::take(&mut node.pending.borrow_mut()[0]);
-            let (layout, mut passing) = (&self.nodes[at].layout, Passing::default());
+            let (layout, mut passing) = (&self.nodes[at].layout, self.passings.take());
             for (row, weight) in rows.iter() {
                 if passing.pass(&node.operator, layout, row)? {
                     out.push(&passing.row, weight);
                 }
             }
+            self.passings.give(passing);
             self.push(user.node, &out)?;
             out.clear();
             node.pending.borrow_mut()[0] = out;

@@ -8,7 +8,10 @@ use super::access::is_whole;
 use super::changes::{Changes, Gone};
 use super::delta::Deltas;
 use super::index::{Index, Packed};
+use super::look::Pairing;
 use super::operator::{Aggregate, Join, JoinState, NotIn, Notice, Output, TopN};
+use super::passing::Passing;
+use super::pool::Pool;
 use super::row::{Key, RowLayout};
 use super::{Arrangement, Entry, TableLayout};
 use crate::lsn::Lsn;
@@ -47,6 +50,8 @@ pub struct Engine {
     pub(super) epoch: u64,
     /// How far `order` has been gone through.
     pub(super) place: Cell<usize>,
+    pub(super) pairings: Pool<Pairing>,
+    pub(super) passings: Pool<Passing>,
     /// The most that was ever on its way to one node.
     #[cfg(test)]
     pub(super) pending_rows_max: Cell<usize>,
@@ -182,6 +187,8 @@ impl Default for Engine {
             changes: Vec::new(),
             epoch: 0,
             place: Cell::new(0),
+            pairings: Pool::default(),
+            passings: Pool::default(),
             #[cfg(test)]
             pending_rows_max: Cell::new(0),
         }

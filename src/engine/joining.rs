@@ -29,7 +29,7 @@ impl Engine {
             reads
         };
         if kind == JoinKind::AntiNull {
-            let sides = [self.kept(left, &left_on), self.kept(right, &right_on)];
+            let sides = [self.kept_under(left, &left_on), self.kept_under(right, &right_on)];
             let (inputs, reads) = (self.inputs([left, right], &sides), reads(&sides));
             let (left, right) = ((of(self, left), &left_on[..]), (of(self, right), &right_on[..]));
             let operator = Operator::NotIn(Box::new(NotIn::new(left, right, sides)));
@@ -46,7 +46,7 @@ impl Engine {
             // A row's partners are counted for the row as a whole.
             match engine.is_direct(&side) && (!counts || engine.is_of_kept_rows(&side)) {
                 true => side,
-                false => engine.kept(at, on),
+                false => engine.kept_under(at, on),
             }
         };
         let [of_left, of_right] = match mode {
@@ -67,7 +67,7 @@ impl Engine {
     /// How the rows are found; they are kept where they cannot be found otherwise.
     fn found(&mut self, at: usize, columns: &[usize], nulls: Nulls) -> Access {
         let access = self.access(at, columns, nulls);
-        access.unwrap_or_else(|| self.kept(at, columns))
+        access.unwrap_or_else(|| self.kept_under(at, columns))
     }
 
     /// Who sends the sides' rows: what is kept of them, so that the join hears of them when they are there.

@@ -7,7 +7,6 @@ use super::delta::Sorted;
 use super::graph::{Arranged, Engine, Operator, State, TableId};
 use super::index::Held as _;
 use super::operator::{Join, PairBuffer, Partners, Shown, Standing};
-use super::passing::Passing;
 use crate::sql::plan::JoinKind;
 use crate::value::{self, Type, ValueError};
 
@@ -46,15 +45,17 @@ impl Engine {
             Access::Pass { node, input } => {
                 let node = &self.nodes[*node];
                 let layout = &self.nodes[node.inputs[0]].layout;
-                let mut passing = Passing::default();
-                self.look(input, key, when, &mut |row, weight| match passing.pass(
+                let mut passing = self.passings.take();
+                let seen = self.look(input, key, when, &mut |row, weight| match passing.pass(
                     &node.operator,
                     layout,
                     row,
                 )? {
                     true => see(&passing.row, weight),
                     false => Ok(Go::On),
-                })
+                });
+                self.passings.give(passing);
+                seen
             }
             Access::Union(inputs) => {
                 for input in inputs {
@@ -68,11 +69,13 @@ impl Engine {
                 let Operator::Join(join) = &self.nodes[*join].operator else {
                     unreachable!("pairs are a join's");
                 };
-                let mut buffer = Pairing::default();
-                self.look(first, key, when, &mut |row, weight| match from {
+                let mut buffer = self.pairings.take();
+                let seen = self.look(first, key, when, &mut |row, weight| match from {
                     Port::Left => self.look_from_left(join, row, weight, when, &mut buffer, see),
                     Port::Right => self.look_from_right(join, row, weight, when, &mut buffer, see),
-                })
+                });
+                self.pairings.give(buffer);
+                seen
             }
             Access::GroupsOf { aggregate, rows, layout, group } => {
                 let state = self.nodes[*aggregate].state.borrow();
@@ -93,14 +96,17 @@ impl Engine {
                 })
             }
             Access::Checked { rows, layout, key: by, types, part } => {
-                let part = part_of(key, types, part)?;
-                let (mut ranges, mut key_of) = (Vec::new(), Vec::new());
-                self.look(rows, &part, when, &mut |row, weight| {
+                let Pairing { mut ranges, key: mut key_of, pair: mut buffer } =
+                    self.pairings.take();
+                part_of(key, types, part, &mut ranges, &mut buffer.pair)?;
+                let seen = self.look(rows, &buffer.pair, when, &mut |row, weight| {
                     layout.split(row, &mut ranges)?;
                     key_of.clear();
                     by.write(row, &ranges, &mut key_of)?;
                     if key_of == key { see(row, weight) } else { Ok(Go::On) }
-                })
+                });
+                self.pairings.give(Pairing { ranges, key: key_of, pair: buffer });
+                seen
             }
         }
     }
@@ -301,12 +307,21 @@ pub(super) struct Pairing {
 }
 
 /// Some of a key's columns.
-fn part_of(mut key: &[u8], types: &[Type], part: &[usize]) -> Result<Vec<u8>, ValueError> {
-    let mut columns = Vec::with_capacity(types.len());
+fn part_of(
+    key: &[u8],
+    types: &[Type],
+    part: &[usize],
+    ranges: &mut Vec<Range<usize>>,
+    out: &mut Vec<u8>,
+) -> Result<(), ValueError> {
+    let mut end = 0;
+    ranges.clear();
     for ty in types {
-        let (column, rest) = key.split_at(value::datum_len(ty, key)?);
-        columns.push(column);
-        key = rest;
+        let start = end;
+        end += value::datum_len(ty, &key[start..])?;
+        ranges.push(start..end);
     }
-    Ok(part.iter().flat_map(|&at| columns[at]).copied().collect())
+    out.clear();
+    part.iter().for_each(|&at| out.extend_from_slice(&key[ranges[at].clone()]));
+    Ok(())
 }

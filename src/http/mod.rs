@@ -21,8 +21,8 @@ pub use position::{SEGMENT_BYTES_DEFAULT, as_boundary};
 pub use push::{Push, PushError, SourcePush, push_loop};
 pub use serve::serve;
 pub use status::{
-    LaneState, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus, SourceStatus,
-    StateStatus, Status, TableLoad, TableStatus, Time,
+    KeptStatus, LaneState, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus,
+    SourceStatus, StateStatus, Status, TableLoad, TableStatus, Time,
 };
 
 use std::pin::Pin;

@@ -14,8 +14,8 @@ use super::engine_thread::{Command, Commands};
 use super::start;
 use crate::config::{Config, SinkKind};
 use crate::http::{
-    self, Board, LaneName, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus,
-    SourcePush, SourceStatus, StateStatus, Status, TableLoad, TableStatus, Time,
+    self, Board, KeptStatus, LaneName, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus,
+    SinkStatus, SourcePush, SourceStatus, StateStatus, Status, TableLoad, TableStatus, Time,
 };
 use crate::lsn::Lsn;
 use crate::metrics::{LaneMetrics, Metrics, SinkMetrics, TableMetrics};
@@ -542,8 +542,18 @@ impl Report {
             reason: Some(why.clone()),
             rows: 0,
         });
-        let state =
-            StateStatus { dir: String::new(), memory_bytes: memory, disk_bytes: self.disk_bytes };
+        let kept = machine.kept().into_iter().map(|kept| KeptStatus {
+            what: kept.what,
+            rows: kept.rows as u64,
+            bytes: kept.bytes as u64,
+            projections: kept.projections,
+        });
+        let state = StateStatus {
+            dir: String::new(),
+            memory_bytes: memory,
+            disk_bytes: self.disk_bytes,
+            kept: kept.collect(),
+        };
         let status =
             self.shared.document(&self.config, projections, tables.chain(apart).collect(), state);
         self.shared.publish(status);

@@ -325,12 +325,7 @@ fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>
     for name in source_check::scope(config).tables {
         // Others stand apart.
         let Some(table) = catalog.table(&name) else { continue };
-        let missing = || StartError::Table(name.to_string());
-        let columns: Vec<Column> = table.columns.iter().map(|c| c.column.clone()).collect();
-        let key = table.row_key().ok_or_else(missing)?;
-        let place = |key: &String| columns.iter().position(|column| column.name == *key);
-        let identity: Option<Vec<usize>> = key.iter().map(place).collect();
-        let layout = TableLayout { identity: identity.ok_or_else(missing)?, columns };
+        let layout = layout(table).ok_or_else(|| StartError::Table(name.to_string()))?;
         let leaves = table.leaves.iter().zip(0..);
         let leaves = leaves.map(|(leaf, number)| facts::leaf_shape(leaf, number));
         let enums: BTreeSet<u32> =
@@ -370,6 +365,14 @@ fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<
         batch.facts.push((format!("floor/{rows_of}"), None));
     }
     if batch.is_empty() { Ok(()) } else { Ok(store.write(&batch)?) }
+}
+
+/// `None` where nothing identifies the table's rows.
+pub(super) fn layout(table: &crate::source::catalog::Table) -> Option<TableLayout> {
+    let columns: Vec<Column> = table.columns.iter().map(|c| c.column.clone()).collect();
+    let place = |key: &String| columns.iter().position(|column| column.name == *key);
+    let identity = table.row_key()?.iter().map(place).collect::<Option<Vec<_>>>()?;
+    Some(TableLayout { columns, identity })
 }
 
 /// The layout in words: equal words, equal encoding.

@@ -24,6 +24,7 @@ pub(super) struct Kept {
 pub(super) struct Gathered {
     bytes: Vec<u8>,
     rows: Vec<GatheredRow>,
+    ranges: Vec<Range<usize>>,
 }
 
 struct GatheredRow {
@@ -119,17 +120,22 @@ impl Kept {
 
     pub(super) fn gather(
         &self,
-        (row, ranges): (&[u8], &[Range<usize>]),
+        input: &RowLayout,
+        row: &[u8],
         weight: i64,
-        into: &mut Gathered,
+        Gathered { bytes, rows, ranges }: &mut Gathered,
     ) -> Result<(), ValueError> {
-        let start = into.bytes.len();
-        self.key.write(row, ranges, &mut into.bytes)?;
-        let order = start..into.bytes.len();
+        if !self.is_looked_up {
+            return Ok(());
+        }
+        input.split(row, ranges)?;
+        let start = bytes.len();
+        self.key.write(row, ranges, bytes)?;
+        let order = start..bytes.len();
         let columns = self.spec.columns.iter();
-        columns.for_each(|&at| into.bytes.extend_from_slice(&row[ranges[at].clone()]));
-        let row = order.end..into.bytes.len();
-        into.rows.push(GatheredRow { order, row, weight });
+        columns.for_each(|&at| bytes.extend_from_slice(&row[ranges[at].clone()]));
+        let row = order.end..bytes.len();
+        rows.push(GatheredRow { order, row, weight });
         Ok(())
     }
 
@@ -150,6 +156,10 @@ impl Kept {
 }
 
 impl Gathered {
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.rows.clear();
+    }
     /// Rows that are equal in what orders them are in the order of what is listed.
     pub(super) fn sort(&mut self) {
         let bytes = &self.bytes;

@@ -11,6 +11,7 @@ mod list;
 mod running;
 mod sums;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 
@@ -39,8 +40,9 @@ pub(in crate::engine) struct Aggregate {
     bytes: usize,
     /// There is a row also over nothing.
     scalar: bool,
-    /// Reused: where a row's columns are.
+    /// Reused: where a row's columns are, and a group's rows.
     ranges: Vec<Range<usize>>,
+    gathered: RefCell<Vec<Gathered>>,
 }
 
 /// Deltas by group, and how far they are worked off.
@@ -89,6 +91,7 @@ impl Aggregate {
             lists,
             scalar,
             ranges: Vec::new(),
+            gathered: RefCell::default(),
             input,
         };
         if scalar {
@@ -263,7 +266,8 @@ impl Aggregate {
         out: &mut Vec<u8>,
     ) -> Result<bool, ValueError> {
         let Some(group) = self.groups.get(key) else { return Ok(false) };
-        let gathered = self.gather(engine, key, group)?;
+        let mut gathered = self.gathered.take();
+        self.gather(engine, key, group, &mut gathered)?;
         out.extend_from_slice(group.shown().unwrap_or(key));
         for (at, call) in self.calls.iter().enumerate() {
             if let Some(error) = group.error(Some(at)) {
@@ -279,6 +283,7 @@ impl Aggregate {
         if let Some(error) = group.error(None) {
             out.extend_from_slice(error);
         }
+        self.gathered.replace(gathered);
         Ok(true)
     }
 
@@ -328,20 +333,20 @@ impl Aggregate {
         engine: &Engine,
         key: &[u8],
         group: &Group,
-    ) -> Result<Vec<Gathered>, ValueError> {
-        let Some(lists) = &self.lists else { return Ok(Vec::new()) };
-        let mut all: Vec<Gathered> = self.kept.iter().map(|_| Gathered::default()).collect();
+        gathered: &mut Vec<Gathered>,
+    ) -> Result<(), ValueError> {
+        let Some(lists) = &self.lists else { return Ok(()) };
+        gathered.resize_with(self.kept.len(), Gathered::default);
+        gathered.iter_mut().for_each(Gathered::clear);
         let when = if group.epoch == engine.epoch { When::New } else { When::Old };
-        let mut ranges = Vec::new();
         engine.look(lists, key, when, &mut |row, weight| {
-            self.input.split(row, &mut ranges)?;
-            for (kept, gathered) in self.kept.iter().zip(&mut all) {
-                kept.gather((row, &ranges), weight, gathered)?;
+            for (kept, gathered) in self.kept.iter().zip(gathered.iter_mut()) {
+                kept.gather(&self.input, row, weight, gathered)?;
             }
             Ok(Go::On)
         })?;
-        all.iter_mut().for_each(Gathered::sort);
-        Ok(all)
+        gathered.iter_mut().for_each(Gathered::sort);
+        Ok(())
     }
 
     fn write_list<'r>(
@@ -351,7 +356,6 @@ impl Aggregate {
         rows: impl Iterator<Item = (&'r [u8], i64)>,
         out: &mut Vec<u8>,
     ) -> Result<Result<(), String>, ValueError> {
-        let places: Vec<usize> = call.arguments.iter().map(|&at| kept.place(at)).collect();
         let filter = call.filter.map(|at| kept.place(at));
         let types: Vec<&Type> = call.types.iter().collect();
         let mut list = List::new(call.function, &types);
@@ -363,11 +367,16 @@ impl Aggregate {
             if filter.is_some_and(|at| row[ranges[at].clone()] != [1]) {
                 continue;
             }
-            let datums: Vec<&[u8]> = places.iter().map(|&at| &row[ranges[at].clone()]).collect();
+            // No function has more arguments.
+            let mut datums: [&[u8]; 2] = [&[]; 2];
+            for (datum, &column) in datums.iter_mut().zip(&call.arguments) {
+                *datum = &row[ranges[kept.place(column)].clone()];
+            }
+            let datums = &datums[..call.arguments.len()];
             let mut times = weight;
             if call.distinct {
                 let mut value = Vec::new();
-                for (ty, datum) in types.iter().zip(&datums) {
+                for (ty, datum) in types.iter().zip(datums) {
                     value.extend_from_slice(value::order_part(ty, datum)?);
                 }
                 if last.as_ref() == Some(&value) {
@@ -378,7 +387,7 @@ impl Aggregate {
             }
             for _ in 0..times {
                 if call.function != Function::Single {
-                    if let Err(failure) = list.push(&datums) {
+                    if let Err(failure) = list.push(datums) {
                         return Ok(Err(failure));
                     }
                 } else if only.replace(datums[0].to_vec()).is_some() {
