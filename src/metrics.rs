@@ -27,6 +27,8 @@ const END_TO_END_BUCKETS: &[f64] = &[
 /// Cheap to clone: every clone counts into the same series.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    /// 1 or 0.
+    pub source_up: IntGauge,
     pub source_lag_bytes: IntGauge,
     pub slot_retained_bytes: IntGauge,
     pub applied_lsn: IntGauge,
@@ -86,6 +88,11 @@ impl Metrics {
         r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
             .expect(ONCE);
         Metrics {
+            source_up: gauge(
+                r,
+                "readside_source_up",
+                "1 while the stream from the source flows, else 0.",
+            ),
             source_lag_bytes: gauge(
                 r,
                 "readside_source_lag_bytes",

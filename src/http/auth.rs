@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use ring::hmac;
 
-use super::answer;
+use super::{answer, page};
 use crate::config::Secret;
 
 /// Probes come without a token.
@@ -49,14 +49,21 @@ pub(super) async fn require(
         Some(None) => {
             refuse("Bearer realm=\"readside\"", "the Authorization header is no Bearer token")
         }
+        None if page::is_for_people(request.uri().path(), request.headers()) => {
+            challenge("Bearer realm=\"readside\"", page::page().await)
+        }
         None => {
             refuse("Bearer realm=\"readside\"", "a token is needed: Authorization: Bearer TOKEN")
         }
     }
 }
 
-fn refuse(challenge: &'static str, error: &str) -> Response {
-    let mut answer = answer::error(StatusCode::UNAUTHORIZED, error);
+fn refuse(how: &'static str, error: &str) -> Response {
+    challenge(how, answer::error(StatusCode::UNAUTHORIZED, error))
+}
+
+fn challenge(challenge: &'static str, mut answer: Response) -> Response {
+    *answer.status_mut() = StatusCode::UNAUTHORIZED;
     answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     answer
 }

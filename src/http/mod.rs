@@ -1,4 +1,5 @@
-//! The daemon as others see it: `/metrics`, `/healthz`, `/readyz`, `/v1/status`, `/v1/wait`.
+//! The daemon as others see it: the page at `/`, `/metrics`, `/healthz`, `/readyz`, `/v1/status`,
+//! `/v1/projections`, `/v1/wait`.
 //!
 //! The pipeline writes into what this room defines and never waits for a reader: positions into the
 //! `Board`, everything else that people ask into a `Status` of which the newest counts. `serve` bounds
@@ -8,7 +9,9 @@ mod answer;
 mod auth;
 mod board;
 mod lane;
+mod page;
 mod position;
+mod projection;
 mod push;
 mod ready;
 mod routes;
@@ -18,6 +21,7 @@ mod wait;
 
 pub use board::{Board, LaneName, Reached, Standing, WaitError};
 pub use position::{SEGMENT_BYTES_DEFAULT, as_boundary};
+pub use projection::{ColumnDetail, ProjectionDetail, TargetDetail};
 pub use push::{Push, PushError, SourcePush, push_loop};
 pub use serve::serve;
 pub use status::{
@@ -40,6 +44,10 @@ pub type Refreshed = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 /// Has the pipeline tell what it knows at this moment; done when it has, or soon when it is busy.
 pub type Tell = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
+/// A projection by its name, as it is at this moment; `None`: there is none.
+pub type Look = Arc<dyn Fn(&str) -> Looked + Send + Sync>;
+pub type Looked = Pin<Box<dyn Future<Output = Option<ProjectionDetail>> + Send>>;
+
 /// What the endpoints show.
 #[derive(Clone)]
 pub struct Shared {
@@ -53,6 +61,7 @@ pub struct Shared {
     pub refresh: Option<Refresh>,
     /// `None`: metrics and status are as they were told last.
     pub tell: Option<Tell>,
+    pub look: Option<Look>,
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{self, Token};
+use super::page::page;
+use super::projection::projection;
 use super::wait::wait;
 use super::{Shared, answer, ready};
 
@@ -28,10 +30,12 @@ pub(super) fn router(shared: Shared, waiters: usize, cancel: CancellationToken) 
     let token = shared.token.as_ref().map(Token::new);
     let endpoints = Endpoints { shared, waiters: Arc::new(Semaphore::new(waiters)), cancel };
     Router::new()
+        .route("/", get(page))
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .route("/v1/status", get(status))
+        .route("/v1/projections/{name}", get(projection))
         .route("/v1/wait", get(wait))
         .fallback(async |uri: Uri| {
             answer::error(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))

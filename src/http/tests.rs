@@ -289,6 +289,7 @@ async fn server(limits: Limits) -> Server {
         token: None,
         refresh: None,
         tell: None,
+        look: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, cancel) = (listener.local_addr().unwrap(), CancellationToken::new());

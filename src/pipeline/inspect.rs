@@ -4,6 +4,10 @@ use super::machine::{Counts, Machine};
 use super::table::{Stage, Table};
 use crate::engine::{KeptOf, TableId};
 use crate::lsn::Lsn;
+use crate::value::{DocumentWriter, ValueError};
+
+/// Entries that are looked at for the first rows.
+const SCANNED_MAX: usize = 10_000;
 
 impl Machine {
     /// Everything before it is applied.
@@ -38,6 +42,33 @@ impl Machine {
     pub fn projection_rows(&self, projection: usize) -> usize {
         let id = self.engine.output_arrangement(self.projections[projection].output);
         self.engine.arrangements()[id].len()
+    }
+
+    /// The first rows of a projection by their keys, as documents, of so many bytes in all. `None`:
+    /// there is no such projection, or it is still being loaded.
+    pub fn first_rows(
+        &self,
+        projection: &str,
+        rows_max: usize,
+        bytes_max: usize,
+    ) -> Option<Result<Vec<Vec<u8>>, ValueError>> {
+        let at = self.projections.iter().position(|known| known.name == projection)?;
+        self.is_ready(at).then(|| {
+            let output = self.projections[at].output;
+            let arrangement = &self.engine.arrangements()[self.engine.output_arrangement(output)];
+            let writer = DocumentWriter::new(self.engine.output_columns(output), None);
+            let (mut documents, mut room) = (Vec::new(), bytes_max);
+            // Tombstones are passed over, but not without end.
+            let entries = arrangement.scan_after(None).take(SCANNED_MAX);
+            for row in entries.filter_map(|entry| entry.value()).take(rows_max) {
+                let mut document = Vec::new();
+                writer.write(row, &mut document)?;
+                let Some(left) = room.checked_sub(document.len()) else { break };
+                room = left;
+                documents.push(document);
+            }
+            Ok(documents)
+        })
     }
 
     /// Why the projection's tables are no longer followed, if they are not.

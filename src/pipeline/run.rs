@@ -19,9 +19,11 @@ pub(crate) mod explain;
 mod facts;
 mod link;
 mod load_task;
+mod look;
 mod queries;
 mod report;
 mod schema;
+mod shared;
 mod start;
 mod stream_task;
 
@@ -34,7 +36,8 @@ use tokio_util::task::TaskTracker;
 
 use self::engine_thread::{Command, Commands, End, EngineThread, StoreLink};
 use self::link::Link;
-use self::report::{Report, Shared};
+use self::report::Report;
+use self::shared::Shared;
 use self::start::{StartError, Started};
 use crate::config::{Config, SinkConfig, SinkKind};
 use crate::lsn::Durable;
@@ -229,7 +232,9 @@ impl Pipeline {
     }
 
     async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
-        let Started { init, load, sinks, owner, scope, catalog, divided, apart, .. } = started;
+        let Started { init, load, sinks, owner, scope, catalog, divided, apart, details, .. } =
+            started;
+        self.shared.details(details);
         let (fallen, fallen_seen) = watch::channel(Vec::new());
         let report = Report::new(
             &self.shared,

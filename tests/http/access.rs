@@ -4,12 +4,15 @@ use reqwest::{Method, StatusCode};
 
 use crate::daemon::{Daemon, Options};
 
-const ENDPOINTS: [&str; 5] = ["/metrics", "/healthz", "/readyz", "/v1/status", "/v1/wait"];
+const ENDPOINTS: [&str; 7] =
+    ["/", "/v1/projections/orders", "/metrics", "/healthz", "/readyz", "/v1/status", "/v1/wait"];
 
 #[tokio::test]
 async fn other_paths_and_methods_are_refused() {
     let daemon = Daemon::start(Options::default()).await;
-    for path in ["/", "/v1", "/v1/read/orders", "/v1/changes/orders", "/metrics/", "/Metrics"] {
+    for path in
+        ["/v1", "/v1/projections", "/v1/read/orders", "/v1/changes/orders", "/metrics/", "/Metrics"]
+    {
         let error = format!("there is nothing at {path}");
         daemon.get(path).await.is_error(StatusCode::NOT_FOUND, &error);
     }

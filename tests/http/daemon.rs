@@ -7,8 +7,8 @@ use std::time::Duration;
 use prometheus::Registry;
 use readside::config::{Secret, SinkKind};
 use readside::http::{
-    Board, LaneName, LaneState, LaneStatus, ProjectionState, ProjectionStatus, Refresh, Shared,
-    SinkStatus, SourceStatus, StateStatus, Status, TableStatus, Time,
+    Board, LaneName, LaneState, LaneStatus, Look, ProjectionState, ProjectionStatus, Refresh,
+    Shared, SinkStatus, SourceStatus, StateStatus, Status, TableStatus, Time,
 };
 use readside::lsn::Lsn;
 use reqwest::{Method, StatusCode};
@@ -32,6 +32,7 @@ pub(crate) struct Daemon {
 pub(crate) struct Options {
     pub(crate) token: Option<&'static str>,
     pub(crate) refresh: Option<Refresh>,
+    pub(crate) look: Option<Look>,
 }
 
 pub(crate) struct Answer {
@@ -66,6 +67,7 @@ impl Daemon {
             token: options.token.map(Secret::new),
             refresh: options.refresh,
             tell: None,
+            look: options.look,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

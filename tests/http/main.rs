@@ -6,5 +6,6 @@
 mod access;
 mod daemon;
 mod metrics;
+mod page;
 mod status;
 mod waiting;

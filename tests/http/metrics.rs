@@ -26,6 +26,7 @@ async fn metrics_have_their_names_and_labels() {
     assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
     let series: BTreeSet<_> = answer.text.lines().filter(|line| !line.starts_with('#')).collect();
     for line in [
+        "readside_source_up 0",
         "readside_source_lag_bytes 0",
         "readside_slot_retained_bytes 0",
         "readside_applied_lsn 94489283072",

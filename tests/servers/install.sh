@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What tests and demo need beside Rust: PostgreSQL, Redis, a search server and what these need.
+# What tests and demo need beside Rust: PostgreSQL, Redis, a search server and what these need; the tests
+# (without the argument `demo`) also a browser and Prometheus.
 # Root on Debian gets what is missing; everybody else is told the command. Exit 2: something is missing.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -20,6 +21,10 @@ if [ -z "${READSIDE_TEST_PG_BIN:-}" ] && ! has initdb && ! compgen -G "/usr/lib/
   packages+=(postgresql)
 fi
 has redis-server || packages+=(redis-server)
+if [ "${1:-}" != demo ]; then
+  has chromedriver || packages+=(chromium chromium-driver)
+  has promtool || packages+=(prometheus)
+fi
 for package in $(./search.sh missing); do
   packages+=("$package")
 done

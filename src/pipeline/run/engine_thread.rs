@@ -32,6 +32,9 @@ const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
 /// A position that moved without changes is stored less often: each time costs a sync.
 const IDLE_CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
 const REPORT_PAUSE: Duration = Duration::from_millis(250);
+/// Of a projection that somebody looks at.
+const ROWS_SHOWN: usize = 5;
+const ROW_BYTES_SHOWN: usize = 256 << 10;
 
 /// What tasks ask of the engine's thread.
 pub(super) enum Command {
@@ -93,6 +96,11 @@ pub(super) enum Command {
     /// Somebody looks at metrics and status: they are to be as they are now.
     Report {
         reply: oneshot::Sender<()>,
+    },
+    /// Somebody looks at a projection.
+    FirstRows {
+        projection: String,
+        reply: oneshot::Sender<Option<Vec<Vec<u8>>>>,
     },
     /// The table is loaded again at the next start.
     Stale {
@@ -304,6 +312,11 @@ impl EngineThread {
                 self.report.full(&self.machine, durable);
                 // Who asked may have stopped waiting.
                 let _ = reply.send(());
+            }
+            Command::FirstRows { projection, reply } => {
+                let rows = self.machine.first_rows(&projection, ROWS_SHOWN, ROW_BYTES_SHOWN);
+                // Who asked may have stopped waiting.
+                let _ = reply.send(rows.transpose().map_err(Fault::from)?);
             }
             Command::Stop => unreachable!("handled by the caller"),
         }

@@ -32,7 +32,7 @@ pub(crate) async fn explain(config: &Config, name: &str) -> Result<String, Vec<D
     }
 }
 
-fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) -> String {
+pub(super) fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) -> String {
     let mut text = format!("projection {}\n", bound.projection.name);
     for (at, column) in bound.columns.iter().enumerate() {
         let key = if bound.key.contains(&at) { ", key" } else { "" };

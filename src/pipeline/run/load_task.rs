@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine_thread::{Command, Commands, Wanted};
 use super::facts::{self, LoadFact};
-use super::report::Shared;
+use super::shared::Shared;
 use super::start::{LoadedTable, StartedLoad};
 use crate::lsn::Lsn;
 use crate::pg::{self, Params};

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
+use super::look::{self, Details};
 use super::{check, queries};
 use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
@@ -82,6 +83,7 @@ pub(super) struct Started {
     /// By the catalog alone.
     pub divided: Apart,
     pub apart: Apart,
+    pub details: Details,
 }
 
 /// A load that begins or goes on.
@@ -199,6 +201,7 @@ pub(super) async fn prepare(
         owner,
         divided,
         apart,
+        details: look::details(config, Some(&catalog), &bound),
     })
 }
 

@@ -11,7 +11,7 @@ use super::PipelineError;
 use super::apart::{self, Apart};
 use super::engine_thread::{Command, Commands};
 use super::facts;
-use super::report::Shared;
+use super::shared::Shared;
 use crate::config::Config;
 use crate::lsn::Durable;
 use crate::pg::{self, Params};

@@ -204,7 +204,7 @@ pub(crate) fn readside(arguments: &[&str], config: Option<&Path>) -> Output {
 }
 
 /// Cargo names it to tests and benchmarks; an example lies in the directory beside it.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     match option_env!("CARGO_BIN_EXE_readside") {
         Some(path) => path.into(),
         None => {

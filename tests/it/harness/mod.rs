@@ -7,11 +7,13 @@
 #![allow(dead_code, unused_imports, reason = "each program that includes it uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may: the panic is its failure")]
 
+pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod daemon;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod scratch;

@@ -1,0 +1,363 @@
+//! What lives as long as the daemon, while pipelines come and go: metrics, the board that waiters read,
+//! the status document, and what is known of the source and of each sink.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::engine_thread::{Command, Commands};
+use super::look::{self, Details};
+use crate::config::{Config, SinkKind};
+use crate::http::{
+    self, Board, LaneName, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus, SourcePush,
+    SourceStatus, StateStatus, Status, TableLoad, TableStatus, Time,
+};
+use crate::metrics::{LaneMetrics, Metrics, SinkMetrics};
+use crate::output::Work;
+use crate::pg::Params;
+use crate::sink::delivery::chain;
+use crate::sink::elasticsearch::Refresher;
+use crate::source::load::LoadPlan;
+use crate::source::replication::System;
+
+/// Somebody who looks at metrics or status waits for so long at most.
+pub(super) const TELL_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Lives as long as the daemon; pipelines come and go.
+pub(super) struct Shared {
+    registry: Registry,
+    pub(super) metrics: Metrics,
+    pub(super) board: Arc<Board>,
+    status: watch::Sender<Arc<Status>>,
+    started_at: Time,
+    pub(super) source: Mutex<SourceStatus>,
+    pub(super) load: Mutex<Option<LoadStatus>>,
+    pub(super) sinks: Vec<Arc<SinkShared>>,
+    /// By sink: makes what it holds visible to searches.
+    refreshers: Mutex<HashMap<String, Refresher>>,
+    /// To the engine's thread, while there is one.
+    commands: Mutex<Option<Commands>>,
+    /// What is known of the projections but for their rows.
+    details: Mutex<Details>,
+}
+
+/// One sink's part.
+pub(super) struct SinkShared {
+    pub(super) name: String,
+    kind: SinkKind,
+    metrics: SinkMetrics,
+    pub(super) lanes: Vec<Lane>,
+    health: Mutex<Health>,
+}
+
+pub(super) struct Lane {
+    pub(super) projection: String,
+    pub(super) metrics: LaneMetrics,
+    /// Position on the board.
+    pub(super) board: usize,
+}
+
+struct Health {
+    up: bool,
+    error: Option<String>,
+    since: Time,
+}
+
+/// A panic elsewhere does not make these plain values wrong.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(config: &Config) -> anyhow::Result<Arc<Self>> {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry);
+        let started_at = Time::now();
+        let mut names = Vec::new();
+        let mut sinks = Vec::new();
+        for sink in &config.sinks {
+            let mut lanes = Vec::new();
+            for projection in &config.projections {
+                if !projection.targets.iter().any(|(name, _)| *name == sink.name) {
+                    continue;
+                }
+                lanes.push(Lane {
+                    projection: projection.name.clone(),
+                    metrics: metrics.lane(&sink.name, &projection.name),
+                    board: names.len(),
+                });
+                names.push(LaneName {
+                    sink: sink.name.clone(),
+                    projection: projection.name.clone(),
+                    required: sink.required,
+                    max_lag: sink.max_lag,
+                });
+            }
+            sinks.push(Arc::new(SinkShared {
+                name: sink.name.clone(),
+                kind: sink.kind,
+                metrics: metrics.sink(&sink.name),
+                lanes,
+                health: Mutex::new(Health { up: false, error: None, since: started_at }),
+            }));
+        }
+        let source = SourceStatus {
+            slot: config.source.slot.clone(),
+            publication: config.source.publication.clone(),
+            ..SourceStatus::default()
+        };
+        let this = Self {
+            board: Board::new(names),
+            status: watch::channel(Arc::new(Status::new(started_at))).0,
+            registry,
+            metrics,
+            started_at,
+            source: Mutex::new(source),
+            load: Mutex::new(None),
+            sinks,
+            refreshers: Mutex::new(HashMap::new()),
+            commands: Mutex::new(None),
+            details: Mutex::new(look::details(config, None, &[])),
+        };
+        this.publish(this.document(config, Vec::new(), Vec::new(), StateStatus::default()));
+        Ok(Arc::new(this))
+    }
+
+    /// The HTTP server; an address that cannot be listened on is an error at once.
+    pub(super) async fn serve(
+        self: &Arc<Self>,
+        config: &Config,
+        cancel: CancellationToken,
+    ) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+        let listen = &config.http.listen;
+        let listener = TcpListener::bind(listen).await.map_err(|error| {
+            anyhow::anyhow!("http.listen: {listen} cannot be listened on: {error}")
+        })?;
+        let shared = http::Shared {
+            registry: self.registry.clone(),
+            board: Arc::clone(&self.board),
+            status: self.status.subscribe(),
+            token: config.http.token.clone(),
+            refresh: Some(self.refresh_hook()),
+            tell: Some(self.tell_hook()),
+            look: Some(self.look_hook()),
+        };
+        Ok(async move {
+            http::serve(listener, shared, cancel).await;
+        })
+    }
+
+    /// Pushes the source's WAL on for who waits beyond its end.
+    pub(super) fn push(
+        &self,
+        params: Params,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        http::push_loop(Arc::clone(&self.board), SourcePush::new(params), cancel)
+    }
+
+    fn refresh_hook(self: &Arc<Self>) -> http::Refresh {
+        let shared = Arc::clone(self);
+        Arc::new(move |sink, projection| {
+            let refresher = lock(&shared.refreshers).get(sink).cloned();
+            let (sink, projection) = (sink.to_owned(), projection.to_owned());
+            Box::pin(async move {
+                match refresher {
+                    Some(refresher) => {
+                        refresher.refresh(&projection).await.map_err(|error| chain(&error))
+                    }
+                    None => Err(format!("sink {sink} has no searches")),
+                }
+            })
+        })
+    }
+
+    fn tell_hook(self: &Arc<Self>) -> http::Tell {
+        let shared = Arc::clone(self);
+        Arc::new(move || {
+            let commands = lock(&shared.commands).clone();
+            Box::pin(async move {
+                let Some(commands) = commands else { return };
+                let (reply, told) = oneshot::channel();
+                let ask = async {
+                    if commands.send(Command::Report { reply }).await.is_ok() {
+                        // Without an answer the pipeline is at its end.
+                        let _ = told.await;
+                    }
+                };
+                // What a busy engine told last is at most a moment old.
+                let _ = tokio::time::timeout(TELL_PATIENCE, ask).await;
+            })
+        })
+    }
+
+    fn look_hook(self: &Arc<Self>) -> http::Look {
+        let shared = Arc::clone(self);
+        Arc::new(move |projection| {
+            let detail = lock(&shared.details).get(projection).cloned();
+            let commands = lock(&shared.commands).clone();
+            Box::pin(async move { Some(look::with_rows(detail?, commands).await) })
+        })
+    }
+
+    pub(super) fn details(&self, details: Details) {
+        *lock(&self.details) = details;
+    }
+
+    /// The pipeline that is asked what it knows; `None` when it ends.
+    pub(super) fn pipeline(&self, commands: Option<Commands>) {
+        *lock(&self.commands) = commands;
+    }
+
+    pub(super) fn refresher(&self, sink: &str, refresher: Refresher) {
+        lock(&self.refreshers).insert(sink.to_owned(), refresher);
+    }
+
+    pub(super) fn sink(&self, at: usize) -> Arc<SinkShared> {
+        Arc::clone(&self.sinks[at])
+    }
+
+    pub(super) fn streaming(&self) {
+        let mut source = lock(&self.source);
+        source.connected = true;
+        source.error = None;
+        self.metrics.source_up.set(1);
+    }
+
+    pub(super) fn source_error(&self, why: &str) {
+        let mut source = lock(&self.source);
+        source.connected = false;
+        source.error = Some(why.to_owned());
+        self.metrics.source_up.set(0);
+        drop(source);
+        self.refresh();
+    }
+
+    pub(super) fn system(&self, system: &System) {
+        let mut source = lock(&self.source);
+        source.system_id = Some(system.system_id.clone());
+        source.timeline = Some(system.timeline);
+        drop(source);
+        self.board.set_source_end(system.xlogpos);
+    }
+
+    pub(super) fn retained(&self, bytes: u64) {
+        lock(&self.source).retained_bytes = bytes;
+        self.metrics.slot_retained_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn load_begins<'a>(
+        &self,
+        plan: &LoadPlan,
+        done: &BTreeSet<u32>,
+        tables: impl Iterator<Item = &'a str>,
+    ) {
+        let tables = tables.enumerate().map(|(at, table)| {
+            let chunks = plan.chunks.iter().filter(|chunk| chunk.table == at);
+            let expected = plan.rows_expected.get(at).copied().unwrap_or(0);
+            let gauge = self.metrics.table(table).load_expected;
+            gauge.set(i64::try_from(expected).unwrap_or(i64::MAX));
+            TableLoad {
+                table: table.to_owned(),
+                rows: 0,
+                expected,
+                chunks_done: chunks.clone().filter(|chunk| done.contains(&chunk.id)).count() as u64,
+                chunks: chunks.count() as u64,
+            }
+        });
+        *lock(&self.load) = Some(LoadStatus { tables: tables.collect(), waiting_for: None });
+    }
+
+    pub(super) fn document(
+        &self,
+        config: &Config,
+        projections: Vec<ProjectionStatus>,
+        tables: Vec<TableStatus>,
+        state: StateStatus,
+    ) -> Status {
+        let projections = if projections.is_empty() {
+            config.projections.iter().map(|projection| unknown(&projection.name)).collect()
+        } else {
+            projections
+        };
+        let mut status = Status::new(self.started_at);
+        status.source = lock(&self.source).clone();
+        status.load = lock(&self.load).clone();
+        status.projections = projections;
+        status.sinks = self.sinks.iter().map(|sink| sink.status()).collect();
+        status.state = StateStatus { dir: config.state.dir.display().to_string(), ..state };
+        status.tables = tables;
+        status
+    }
+
+    pub(super) fn publish(&self, status: Status) {
+        self.status.send_replace(Arc::new(status));
+    }
+
+    /// What is known of source and sinks, in the last document.
+    fn refresh(&self) {
+        let mut status = Status::clone(&self.status.borrow());
+        status.source = lock(&self.source).clone();
+        status.sinks = self.sinks.iter().map(|sink| sink.status()).collect();
+        self.publish(status);
+    }
+}
+
+fn unknown(projection: &str) -> ProjectionStatus {
+    ProjectionStatus {
+        name: projection.to_owned(),
+        state: ProjectionState::Loading,
+        reason: None,
+        rows: 0,
+        sinks: Vec::new(),
+    }
+}
+
+impl SinkShared {
+    pub(super) fn opened(&self) {
+        self.metrics.up.set(1);
+        let mut health = lock(&self.health);
+        if !health.up {
+            *health = Health { up: true, error: None, since: Time::now() };
+        }
+    }
+
+    pub(super) fn closed(&self, why: &str) {
+        self.metrics.up.set(0);
+        self.metrics.retries.inc();
+        let mut health = lock(&self.health);
+        if health.up {
+            health.since = Time::now();
+        }
+        health.up = false;
+        health.error = Some(why.to_owned());
+    }
+
+    pub(super) fn done(&self, work: &Work, took: Duration) {
+        self.metrics.batch_seconds.observe(took.as_secs_f64());
+        if let Work::Step(step) = work
+            && step.settled
+            && step.lanes.iter().any(|lane| !lane.entries.is_empty())
+        {
+            let micros = Time::now().0.saturating_sub(step.committed_at);
+            self.metrics.end_to_end_seconds.observe(micros.max(0) as f64 / 1e6);
+        }
+    }
+
+    fn status(&self) -> SinkStatus {
+        let health = lock(&self.health);
+        SinkStatus {
+            name: self.name.clone(),
+            kind: self.kind,
+            up: health.up,
+            error: health.error.clone(),
+            retries: self.metrics.retries.get(),
+            since: health.since,
+        }
+    }
+}
