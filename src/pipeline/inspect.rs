@@ -57,17 +57,9 @@ impl Machine {
             let output = self.projections[at].output;
             let arrangement = &self.engine.arrangements()[self.engine.output_arrangement(output)];
             let writer = DocumentWriter::new(self.engine.output_columns(output), None);
-            let (mut documents, mut room) = (Vec::new(), bytes_max);
             // Tombstones are passed over, but not without end.
             let entries = arrangement.scan_after(None).take(SCANNED_MAX);
-            for row in entries.filter_map(|entry| entry.value()).take(rows_max) {
-                let mut document = Vec::new();
-                writer.write(row, &mut document)?;
-                let Some(left) = room.checked_sub(document.len()) else { break };
-                room = left;
-                documents.push(document);
-            }
-            Ok(documents)
+            documents(entries.filter_map(|entry| entry.value()), &writer, rows_max, bytes_max)
         })
     }
 
@@ -135,5 +127,60 @@ pub(crate) fn in_words(what: &KeptOf, table: impl Fn(TableId) -> String) -> Stri
         KeptOf::Partitions(columns) if columns.is_empty() => "all rows in order".into(),
         KeptOf::Partitions(columns) => format!("rows in order, by {}", columns.join(", ")),
         KeptOf::Output(_) => "the projection's rows".into(),
+    }
+}
+
+/// As many of the first rows as fit; one that is too long itself ends them before it is written.
+fn documents<'r>(
+    rows: impl Iterator<Item = &'r [u8]>,
+    writer: &DocumentWriter,
+    rows_max: usize,
+    bytes_max: usize,
+) -> Result<Vec<Vec<u8>>, ValueError> {
+    let (mut documents, mut room) = (Vec::new(), bytes_max);
+    for row in rows.take(rows_max) {
+        if row.len() > room {
+            break;
+        }
+        let mut document = Vec::new();
+        writer.write(row, &mut document)?;
+        let Some(left) = room.checked_sub(document.len()) else { break };
+        room = left;
+        documents.push(document);
+    }
+    Ok(documents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::{Column, Type, encode};
+
+    #[test]
+    fn rows_that_are_shown_are_few_and_short() {
+        let column = Column {
+            name: "a".to_owned(),
+            ty: Type::Text,
+            sql_type: "text".to_owned(),
+            type_oid: 25,
+            typmod: -1,
+            not_null: false,
+        };
+        let row = |text: &str| {
+            let mut row = Vec::new();
+            encode(&Type::Text, text.as_bytes(), &mut row).expect("a text");
+            row
+        };
+        let writer = DocumentWriter::new(&[column], None);
+        let shown = |texts: &[&str], rows_max, bytes_max| {
+            let rows: Vec<Vec<u8>> = texts.iter().map(|text| row(text)).collect();
+            let rows = rows.iter().map(Vec::as_slice);
+            documents(rows, &writer, rows_max, bytes_max).expect("rows that can be read").len()
+        };
+        let (long, quoted) = ("x".repeat(100), "\u{1}".repeat(10));
+        assert_eq!(shown(&["1", "2", "3"], 2, 100), 2);
+        assert_eq!(shown(&["1", "2", "3"], 5, 20), 2, "ten bytes each");
+        assert_eq!(shown(&["1", &long, "3"], 5, 100), 1);
+        assert_eq!(shown(&[&quoted], 5, 30), 0, "as JSON it is longer");
     }
 }
