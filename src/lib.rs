@@ -6,6 +6,7 @@ pub mod config;
 pub mod engine;
 pub mod http;
 pub mod lsn;
+pub mod memory;
 pub mod metrics;
 pub mod output;
 pub mod pg;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: readside::memory::Allocator = readside::memory::Allocator;
 
 fn main() -> ExitCode {
     // Before any client asks for one: they refuse to choose between providers themselves. It is the

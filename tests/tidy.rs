@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["sql", "value"]),
     ("output", &["engine", "value"]),
     ("pipeline", &["output", "engine", "sql", "pgoutput", "value"]),
+    ("memory", &[]),
     ("metrics", &[]),
     ("config", &["value"]),
     ("pg", &["config", "metrics"]),

@@ -27,6 +27,8 @@ pub struct Arrangement {
     /// Sequence number of `recent`'s first entry; sequence numbers never repeat in one process.
     recent_first: u64,
     recent_bytes: usize,
+    /// Bytes of all changes that were ever in `recent`.
+    logged_bytes: u64,
     /// What left `recent` or was never in it has an LSN below this.
     recent_floor: Lsn,
     /// The newest change's commit, an open transaction's included.
@@ -113,6 +115,7 @@ impl Arrangement {
         debug_assert!(self.recent.back().is_none_or(|last| last.lsn() <= entry.lsn()));
         self.last = entry.lsn();
         self.recent_bytes += entry.bytes();
+        self.logged_bytes += entry.bytes() as u64;
         self.recent.push_back(entry.clone());
     }
 
@@ -173,6 +176,11 @@ impl Arrangement {
     }
 
     /// Bytes that the log holds on to.
+    /// Bytes of all changes that were ever logged: the difference of two looks is what came between.
+    pub fn logged_bytes(&self) -> u64 {
+        self.logged_bytes
+    }
+
     pub fn recent_bytes(&self) -> usize {
         self.recent_bytes
     }

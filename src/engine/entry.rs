@@ -57,6 +57,13 @@ impl Entry {
         Self(ThinArc::from_header_and_slice(header, &[key, row].concat()))
     }
 
+    /// The same version in memory of its own, taken now and by this thread.
+    pub fn copied(&self) -> Self {
+        let header = &self.0.header.header;
+        let key = self.key();
+        Self::new(header.lsn, key, &self.0.slice[key.len()..], header.leaf, header.tombstone)
+    }
+
     pub fn lsn(&self) -> Lsn {
         self.0.header.header.lsn
     }

@@ -9,6 +9,9 @@ use crate::lsn::Lsn;
 
 /// Entries that one call looks at, so that a scan never keeps the engine from the stream for long.
 const LOOK_MAX: usize = 20_000;
+/// Rows may be large: with so much a step is large enough, however few they are. The row that exceeds it is
+/// the last one.
+const TAKEN_BYTES_MAX: usize = 8 << 20;
 
 /// Where a sink says it stands with a projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +87,7 @@ impl Scan {
         Some(Self { since, until: applied, after: None, through: false, seq })
     }
 
-    /// Appends up to `room` entries to `out`.
+    /// Appends up to `room` entries to `out`, of no more than a step's bytes.
     pub(super) fn take(
         &mut self,
         from: &Arrangement,
@@ -94,9 +97,10 @@ impl Scan {
     ) {
         let mut last: Option<&Entry> = None;
         let end = out.len() + room;
+        let mut bytes = 0;
         let after = self.after.take();
         for (looked, entry) in from.scan_after(after.as_deref()).enumerate() {
-            if out.len() == end || looked == LOOK_MAX {
+            if out.len() == end || bytes >= TAKEN_BYTES_MAX || looked == LOOK_MAX {
                 self.after = last.map(|entry| entry.key().to_vec()).or_else(|| after.clone());
                 return;
             }
@@ -104,6 +108,7 @@ impl Scan {
             if (self.since..self.until).contains(&entry.lsn())
                 && (tombstones || !entry.is_tombstone())
             {
+                bytes += entry.bytes();
                 out.push(entry.clone());
             }
         }
@@ -144,7 +149,7 @@ pub(super) enum Through {
 }
 
 /// Appends to `out` the log's entries from `seq` to before `until` that were current at `until`, at
-/// most `room`. Returns the next sequence number, and whether that was all; `None` when the log no
+/// most `room` and no more than a step's bytes. Returns the next sequence number, and whether that was all; `None` when the log no
 /// longer holds `seq`.
 pub(super) fn take_log(
     from: &Arrangement,
@@ -155,14 +160,16 @@ pub(super) fn take_log(
 ) -> Option<(u64, Through)> {
     let mut next = seq;
     let end = out.len() + room;
+    let mut bytes = 0;
     for entry in from.changes_from(seq)? {
         if entry.lsn() >= until {
             return Some((next, Through::Yes));
         }
         if until <= entry.superseded_at() {
-            if out.len() == end {
+            if out.len() == end || bytes >= TAKEN_BYTES_MAX {
                 return Some((next, Through::No));
             }
+            bytes += entry.bytes();
             out.push(entry.clone());
         }
         next += 1;

@@ -1,7 +1,7 @@
 //! The machine's part in durability: what goes to the store, and what may be forgotten.
 
 use super::machine::Machine;
-use crate::engine::{Batch, Entry};
+use crate::engine::{Arrangement, Batch, Entry};
 use crate::lsn::Lsn;
 use crate::pgoutput::Position;
 
@@ -27,6 +27,15 @@ impl Machine {
         let logs = self.engine.arrangements().iter().zip(&self.stored);
         let changes: u64 = logs.map(|(arrangement, seq)| arrangement.next_seq() - seq).sum();
         changes as usize + self.batch.entries.len()
+    }
+
+    /// Bytes of these changes, versions included that others have taken the place of.
+    pub fn unstored_bytes(&self) -> u64 {
+        self.logged_bytes() - self.stored_bytes
+    }
+
+    fn logged_bytes(&self) -> u64 {
+        self.engine.arrangements().iter().map(Arrangement::logged_bytes).sum()
     }
 
     /// Chunks of a load that the store does not have yet.
@@ -63,6 +72,7 @@ impl Machine {
                 batch.fact(name, self.floors[id].0.to_be_bytes().to_vec());
             }
         }
+        self.stored_bytes = self.logged_bytes();
         for sink in &mut self.sinks {
             for (lane, stored) in sink.told_stored.iter_mut().enumerate() {
                 let told = sink.feed.told(lane);

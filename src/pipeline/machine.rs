@@ -161,6 +161,8 @@ pub struct Machine {
     pub(super) rows_of: Vec<RowsOf>,
     /// By arrangement: the first change that the store does not have.
     pub(super) stored: Vec<u64>,
+    /// `Arrangement::logged_bytes` of all of them then.
+    pub(super) stored_bytes: u64,
     pub(super) batch: Batch,
     pub(super) floors: Vec<Lsn>,
     pub(super) tombstone_bytes_max: usize,
@@ -268,6 +270,7 @@ impl Machine {
             load: init.load.map(Load::new),
             rows_of,
             stored,
+            stored_bytes: 0,
             batch: Batch::default(),
             floors,
             tombstone_bytes_max: init.tombstone_bytes_max,

@@ -41,6 +41,7 @@ use self::shared::Shared;
 use self::start::{StartError, Started};
 use crate::config::{Config, SinkConfig, SinkKind};
 use crate::lsn::Durable;
+use crate::memory::{self, Spilling};
 use crate::pg::Params;
 use crate::pipeline::Machine;
 use crate::sink::delivery::{chain, deliver};
@@ -161,6 +162,8 @@ enum PipelineError {
     Changed(String),
     #[error("the load failed")]
     Load(#[from] crate::source::load::Error),
+    #[error("the memory cannot be bounded by a file in state.dir")]
+    Memory(#[source] std::io::Error),
     #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),
 }
@@ -184,8 +187,9 @@ async fn pipeline(
     cancel: &CancellationToken,
     backoff: &mut Backoff,
 ) -> Result<(), PipelineError> {
-    // A quarter of the memory is the store's own, for reading and for writing.
-    let store = Store::open(&config.state.dir, config.state.memory / 4)?;
+    // Whatever the store keeps in memory counts, too.
+    let store = Store::open(&config.state.dir, config.state.memory / 8)?;
+    memory::bound(&config.state.dir, config.state.memory).map_err(PipelineError::Memory)?;
     let started = tokio::select! {
         started = start::prepare(config, params, &store, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
@@ -245,7 +249,10 @@ impl Pipeline {
             fallen,
             &self.store,
         )?;
-        let machine = Machine::new(init)?;
+        let machine = {
+            let _spilling = Spilling::begin();
+            Machine::new(init)?
+        };
         let (gulp_sender, gulps) = gulp_queue(GULPS);
         let (commands, command_queue) = Commands::queue(COMMANDS);
         let (durable, durable_seen) = watch::channel(Durable(machine.position().lsn));

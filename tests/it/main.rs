@@ -13,6 +13,7 @@ mod examples;
 mod expressions;
 mod harness_smoke;
 mod load;
+mod memory;
 mod monitoring;
 mod oracle;
 mod partitions;

@@ -14,6 +14,7 @@ use super::facts;
 use super::report::Report;
 use crate::engine::{Entry, Notice};
 use crate::lsn::{Durable, Lsn};
+use crate::memory::{self, Spilling};
 use crate::output::{Standing, Work};
 use crate::pgoutput::Position;
 use crate::pipeline::{Checkpoint, Fault, Machine, News, Refused, Replayed};
@@ -23,11 +24,14 @@ use crate::state::{self, Store};
 
 /// Changes that may wait for the store before the stream waits, too.
 const UNSTORED_MAX: usize = 200_000;
+/// The same in bytes: the store has them in memory more than once while it writes them.
+const UNSTORED_BYTES_MAX: u64 = 24 << 20;
 const BACKLOG_BYTES_MAX: usize = 16 << 20;
 /// Chunks of a load that may wait for the store before the load waits, too: so many that both work.
 const UNSTORED_CHUNKS_MAX: usize = 6;
 /// A checkpoint when so much has gathered, or after the pause.
 const CHECKPOINT_CHANGES: usize = 20_000;
+const CHECKPOINT_BYTES: u64 = 4 << 20;
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
 /// A position that moved without changes is stored less often: each time costs a sync.
 const IDLE_CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
@@ -168,6 +172,7 @@ struct Place {
 
 /// Builds one and keeps at it until it ends; only `End::Stopped` is a good end.
 pub(super) fn run(mut thread: EngineThread, sinks: usize) -> End {
+    let _spilling = Spilling::begin();
     let mut places: Vec<Place> = (0..sinks).map(|_| Place::default()).collect();
     let mut checkpoints = Checkpoints::new(thread.machine.position());
     let mut reported = Instant::now() - REPORT_PAUSE;
@@ -177,12 +182,18 @@ pub(super) fn run(mut thread: EngineThread, sinks: usize) -> End {
             Ok(Turn::Stop) => return thread.stop(&mut checkpoints),
             Err(end) => return end,
         }
+        memory::breathe();
         if reported.elapsed() >= REPORT_PAUSE {
             reported = Instant::now();
             let durable = thread.durable.borrow().0;
             thread.report.full(&thread.machine, durable);
         }
     }
+}
+
+/// Rows that other threads have made lie in ordinary memory: when that is tight they move.
+fn spilled(entries: Vec<Entry>) -> Vec<Entry> {
+    if memory::is_tight() { entries.iter().map(Entry::copied).collect() } else { entries }
 }
 
 enum Turn {
@@ -256,7 +267,9 @@ fn turn(
 impl EngineThread {
     /// The store has to catch up first.
     fn is_full(&self) -> bool {
-        self.machine.unstored() > UNSTORED_MAX || self.machine.backlog_bytes() > BACKLOG_BYTES_MAX
+        self.machine.unstored() > UNSTORED_MAX
+            || self.machine.unstored_bytes() > UNSTORED_BYTES_MAX
+            || self.machine.backlog_bytes() > BACKLOG_BYTES_MAX
     }
 
     fn command(&mut self, command: Command, places: &mut [Place]) -> Result<(), End> {
@@ -296,7 +309,7 @@ impl EngineThread {
                 let mut facts = facts;
                 let name = facts::loaded(&self.machine.tables()[table].name);
                 facts.push((name, Some(total.to_be_bytes().to_vec())));
-                self.machine.loaded(table, chunk, entries, ended, facts)?;
+                self.machine.loaded(table, chunk, spilled(entries), ended, facts)?;
             }
             Command::Replanned { table, dropped, planned, facts, room } => {
                 self.load_room.push(room);
@@ -402,6 +415,7 @@ impl Checkpoints {
         let changes = thread.machine.unstored();
         let since = self.taken_at.elapsed();
         let due = changes >= CHECKPOINT_CHANGES
+            || thread.machine.unstored_bytes() >= CHECKPOINT_BYTES
             || (thread.machine.has_unstored() && since >= CHECKPOINT_PAUSE)
             || (thread.machine.position() != self.taken && since >= IDLE_CHECKPOINT_PAUSE);
         if due && !self.in_flight { self.take(thread) } else { Ok(()) }

@@ -16,6 +16,7 @@ use super::start;
 use crate::config::Config;
 use crate::http::{KeptStatus, StateStatus, Time};
 use crate::lsn::Lsn;
+use crate::memory;
 use crate::metrics::TableMetrics;
 use crate::output::Work;
 use crate::pipeline::{Counts, Machine, MachineInit, Stage};
@@ -173,9 +174,10 @@ impl Report {
             // A size that cannot be read stays the last one known.
             self.disk_bytes = self.store.disk_bytes().unwrap_or(self.disk_bytes);
         }
-        let memory = machine.memory_bytes() as u64;
+        let rows = machine.memory_bytes() as u64;
         let metrics = &self.shared.metrics;
-        metrics.state_bytes("memory").set(number(memory));
+        metrics.state_bytes("memory").set(number(rows));
+        metrics.state_bytes("spilled").set(number(memory::spilled_bytes()));
         metrics.state_bytes("disk").set(number(self.disk_bytes));
         let end = self.shared.board.source_end();
         let lag = end.0.saturating_sub(machine.applied().0);
@@ -204,7 +206,7 @@ impl Report {
         });
         let state = StateStatus {
             dir: String::new(),
-            memory_bytes: memory,
+            memory_bytes: rows,
             disk_bytes: self.disk_bytes,
             kept: kept.collect(),
         };

@@ -15,6 +15,7 @@ use super::{check, queries};
 use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
+use crate::memory::Spilling;
 use crate::pg::{self, Params, Session};
 use crate::pgoutput::Position;
 use crate::pipeline::{
@@ -516,6 +517,7 @@ async fn begin_load(
 }
 
 fn tables(used: &[Used<'_>], kept: &Kept, store: &Store) -> Result<Vec<TableInit>, StartError> {
+    let _spilling = Spilling::begin();
     let mut tables = Vec::new();
     for (used, fact) in used.iter().zip(&kept.facts) {
         let fact = fact.as_ref().expect("kept or about to be loaded");
@@ -602,6 +604,7 @@ fn output_init(
             (rows_of, position.lsn)
         }
     };
+    let _spilling = Spilling::begin();
     let rows = store.rows(rows_of).collect::<Result<Vec<Entry>, _>>()?;
     Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor })
 }
