@@ -35,6 +35,7 @@ pub struct Metrics {
     pub durable_lsn: IntGauge,
     pub transactions: IntCounter,
     changes: IntCounterVec,
+    unmatched: IntCounterVec,
     load_rows: IntCounterVec,
     load_rows_expected: IntGaugeVec,
     sink_lag_bytes: IntGaugeVec,
@@ -123,6 +124,12 @@ impl Metrics {
                 "Row changes applied; a TRUNCATE counts once per table.",
                 &["table", "op"],
             ),
+            unmatched: counters(
+                r,
+                "readside_event_unmatched_total",
+                "Row changes of tables that events name which no event's condition takes.",
+                &["table", "op"],
+            ),
             load_rows: counters(
                 r,
                 "readside_load_rows_total",
@@ -202,6 +209,11 @@ impl Metrics {
             load_rows: self.load_rows.with_label_values(&[name]),
             load_expected: self.load_rows_expected.with_label_values(&[name]),
         }
+    }
+
+    /// `table` is schema-qualified.
+    pub fn unmatched(&self, table: &str, op: &str) -> IntCounter {
+        self.unmatched.with_label_values(&[table, op])
     }
 
     pub fn sink(&self, name: &str) -> SinkMetrics {

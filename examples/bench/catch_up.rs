@@ -83,15 +83,15 @@ async fn answers(daemon: &Daemon) {
 }
 
 /// One catch-up: how long, processor seconds, row changes.
-struct CaughtUp {
+pub(crate) struct CaughtUp {
     restart: Duration,
-    time: Duration,
+    pub(crate) time: Duration,
     cpu: f64,
-    changes: f64,
+    pub(crate) changes: f64,
 }
 
 /// Starts the daemon on its state again, and measures from the beginning of the stream.
-async fn catch_up(daemon: &mut Daemon, end: &str) -> Result<CaughtUp> {
+pub(crate) async fn catch_up(daemon: &mut Daemon, end: &str) -> Result<CaughtUp> {
     let before = streams(daemon);
     let restarted = Instant::now();
     daemon.restart();
@@ -234,7 +234,7 @@ pub(crate) async fn postgres(servers: &Servers, report: &mut Report) -> Result<(
     Ok(())
 }
 
-async fn wal(servers: &Servers, source: &Client) -> Result<String> {
+pub(crate) async fn wal(servers: &Servers, source: &Client) -> Result<String> {
     let begun = Instant::now();
     shop::write_wal(source, servers.scale).await?;
     println!("  (the WAL was written in {:.1} s)", begun.elapsed().as_secs_f64());

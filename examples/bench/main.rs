@@ -12,6 +12,7 @@ mod harness;
 mod catch_up;
 mod latency;
 mod load;
+mod logs;
 mod memory;
 mod peers;
 mod pipe;
@@ -52,6 +53,8 @@ enum Part {
     Redis,
     /// Catching up into a search server, beside a raw client.
     Search,
+    /// Events and histories in Postgres, beside plain projections.
+    Logs,
     /// From the commit's answer to the row in each store.
     Latency,
     /// With ten thousand rows in the state.
@@ -99,6 +102,9 @@ async fn bench(options: &Options) -> Result<()> {
     }
     if wanted(Part::Search) {
         catch_up::search(&servers, &mut report).await?;
+    }
+    if wanted(Part::Logs) {
+        logs::run(&servers, &mut report).await?;
     }
     if wanted(Part::Latency) {
         latency::run(&servers, &mut report).await?;

@@ -46,11 +46,18 @@ fn summary(config: &Config) -> String {
         1 => format!("1 {what}"),
         number => format!("{number} {what}s"),
     };
-    format!(
-        "the source, {} and {} are ready",
-        count(config.sinks.len(), "sink"),
-        count(config.projections.len(), "projection")
-    )
+    let events = config.projections.iter().filter(|of| of.event().is_some()).count();
+    let projections = config.projections.len() - events;
+    let sinks = count(config.sinks.len(), "sink");
+    let mut ready = vec!["the source".to_owned(), sinks];
+    // One of them is there, or it would be a fault.
+    for (number, what) in [(projections, "projection"), (events, "event")] {
+        if number > 0 {
+            ready.push(count(number, what));
+        }
+    }
+    let last = ready.pop().unwrap_or_default();
+    format!("{} and {last} are ready", ready.join(", "))
 }
 
 /// Tells the faults on stderr and their number on stdout.

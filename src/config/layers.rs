@@ -32,7 +32,7 @@ pub(super) fn read(
     merge([defaults, written, overrides], faults)
 }
 
-/// The defaults for the sections that the file has: those of sinks and projections once for each.
+/// The defaults for the sections that the file has: those of sinks, projections and events once for each.
 fn defaults_for(written: &Node) -> Node {
     let file = std::sync::Arc::new(SourceFile::new("defaults", DEFAULTS));
     let mut faults = Faults::default();
@@ -52,7 +52,7 @@ fn defaults_for(written: &Node) -> Node {
                     }
                 }
             }
-            "projection" => {
+            "projection" | "event" => {
                 for (name, _) in named {
                     defaults.insert(&[section.clone(), name.clone()], template.clone());
                 }

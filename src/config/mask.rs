@@ -54,6 +54,7 @@ pub(super) const HARMLESS: &[&str] = &[
     "ttl",
     "columns",
     "maxlen",
+    "message",
     "when",
     "data",
     "type",

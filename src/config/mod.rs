@@ -118,7 +118,8 @@ fn parse_partly(
     let entries = |key| root.get(key).map_or(0, |node| node.entries().len());
     assert!(
         !faults.is_empty()
-            || (entries("sink"), entries("projection")) == (sinks.valid.len(), projections.len()),
+            || (entries("sink"), entries("projection") + entries("event"))
+                == (sinks.valid.len(), projections.len()),
         "what cannot be read has been told as a fault"
     );
     let config = match (source, state, http) {
@@ -257,6 +258,7 @@ impl fmt::Display for SinkKind {
     }
 }
 
+/// A read model, or an event: both have a name, a definition and targets.
 #[derive(Debug, Clone)]
 pub struct ProjectionConfig {
     pub name: String,
@@ -273,6 +275,54 @@ pub struct ProjectionConfig {
 pub enum Definition {
     Table { schema: String, name: String, place: Place },
     Query { sql: String, place: Place },
+    Event(Box<EventDefinition>),
+}
+
+/// What an event is made of.
+#[derive(Debug, Clone)]
+pub struct EventDefinition {
+    pub of: EventSource,
+    /// A condition; `None`: every change or message.
+    pub when: Option<Sql>,
+    /// Expressions, as after SELECT.
+    pub data: Sql,
+    /// `None`: the event's name.
+    pub kind: Option<Template>,
+}
+
+#[derive(Debug, Clone)]
+pub enum EventSource {
+    Table {
+        schema: String,
+        name: String,
+        place: Place,
+    },
+    /// What `pg_logical_emit_message(true, prefix, …)` writes.
+    Message {
+        prefix: String,
+    },
+}
+
+/// SQL, and where in the file it stands.
+#[derive(Debug, Clone)]
+pub struct Sql {
+    pub text: String,
+    pub place: Place,
+}
+
+impl ProjectionConfig {
+    pub fn event(&self) -> Option<&EventDefinition> {
+        match &self.definition {
+            Definition::Event(event) => Some(event),
+            Definition::Table { .. } | Definition::Query { .. } => None,
+        }
+    }
+
+    /// What people call it: `projection `orders``.
+    pub fn title(&self) -> String {
+        let kind = if self.event().is_some() { "event" } else { "projection" };
+        format!("{kind} `{}`", self.name)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -296,6 +346,8 @@ pub struct PostgresTarget {
     pub table: String,
     /// What follows `CREATE INDEX … ON table`, e.g. `(customer_id, created_at DESC) INCLUDE (status)`.
     pub indexes: Vec<String>,
+    /// The table of all versions, of a projection alone.
+    pub history: Option<(String, String)>,
     pub place: Place,
 }
 
@@ -327,6 +379,16 @@ pub enum RedisStructure {
         key: Template,
         member: Template,
     },
+    /// Of events.
+    Stream {
+        key: Template,
+        /// Older entries go.
+        maxlen: Option<u64>,
+    },
+    /// Of events.
+    List {
+        key: Template,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -343,7 +405,9 @@ impl Target {
     /// The target in words, its place in the file left out: equal words, equal target.
     pub fn shape(&self) -> String {
         match self {
-            Target::Postgres(t) => format!("{}.{} {:?}", t.schema, t.table, t.indexes),
+            Target::Postgres(t) => {
+                format!("{}.{} {:?} {:?}", t.schema, t.table, t.indexes, t.history)
+            }
             Target::Redis(t) => format!("{:?} {:?} {:?}", t.structure, t.ttl, t.columns),
             Target::Elasticsearch(t) => {
                 format!("{} {:?} {:?} {:?}", t.index, t.id, t.mappings, t.settings)

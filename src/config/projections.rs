@@ -8,19 +8,27 @@ use super::place::Place;
 use super::section::{Section, place_of_key, structured, table};
 use super::sinks::{Sinks, check_name};
 use super::targets::{self, Owner, Used};
-use super::{Definition, OnError, ProjectionConfig, Target, sql_name, suggest};
+use super::{
+    Definition, EventDefinition, EventSource, OnError, ProjectionConfig, Sql, Target, sql_name,
+    suggest,
+};
 
 pub(super) fn read(root: &Node, sinks: &Sinks, faults: &mut Faults) -> Vec<ProjectionConfig> {
     let mut used = Used::default();
     let named = root.get("projection").and_then(|node| table(node, "[projection]", faults));
-    let projections = named
+    let mut projections: Vec<ProjectionConfig> = named
         .unwrap_or_default()
         .iter()
         .filter_map(|(name, node)| projection(name, node, sinks, &mut used, faults))
         .collect();
     let events = root.get("event").and_then(|node| table(node, "[event]", faults));
     for (name, node) in events.unwrap_or_default() {
-        event(name, node, sinks, &mut used, faults);
+        if named.unwrap_or_default().iter().any(|(other, _)| other == name) {
+            let what = format!("`{name}` is the name of a projection and of an event");
+            let hint = "give the event another name: its watermarks go by it";
+            faults.push(Diagnostic::new(what).at(&place_of_key(node)).hint(hint));
+        }
+        projections.extend(event(name, node, sinks, &mut used, faults));
     }
     if named.unwrap_or_default().is_empty() && events.unwrap_or_default().is_empty() {
         let fault = Diagnostic::new("the configuration has no projection");
@@ -45,11 +53,7 @@ fn projection(
     let definition = definition(name, &section, faults);
     let has_key = section.has("key");
     let key = section.names("key", faults);
-    let on_error = section.choice(
-        "on_error",
-        &[("dead-letter", OnError::DeadLetter), ("halt", OnError::Halt)],
-        faults,
-    );
+    let on_error = on_error(&section, faults);
     let targets = to(&section, Owner::Projection(name), sinks, used, faults);
     if has_key && key.is_none() {
         return None;
@@ -62,6 +66,11 @@ fn projection(
         targets,
         place: section.node.place.clone(),
     })
+}
+
+fn on_error(section: &Section<'_>, faults: &mut Faults) -> Option<OnError> {
+    let choices = [("dead-letter", OnError::DeadLetter), ("halt", OnError::Halt)];
+    section.choice("on_error", &choices, faults)
 }
 
 fn definition(name: &str, section: &Section<'_>, faults: &mut Faults) -> Option<Definition> {
@@ -106,24 +115,84 @@ pub(super) fn table_name(
     }
 }
 
-const EVENT_KEYS: &[&str] = &["table", "when", "data", "type", "to"];
+const EVENT_KEYS: &[&str] = &["table", "message", "when", "data", "type", "on_error", "to"];
 
-/// Everything about an event is checked, and the event itself refused.
-fn event(name: &str, node: &Node, sinks: &Sinks, used: &mut Used, faults: &mut Faults) {
+fn event(
+    name: &str,
+    node: &Node,
+    sinks: &Sinks,
+    used: &mut Used,
+    faults: &mut Faults,
+) -> Option<ProjectionConfig> {
     check_name(name, "event", node, faults);
-    let Some(section) = Section::open(node, format!("[event.{name}]"), EVENT_KEYS, faults) else {
-        return;
-    };
-    section.require("table", "add table = \"TABLE\"", faults);
-    table_name(&section, faults);
-    for key in ["when", "data"] {
-        section.text(key, faults);
+    let section = Section::open(node, format!("[event.{name}]"), EVENT_KEYS, faults)?;
+    let of = event_source(name, &section, faults);
+    if matches!(of, Some(EventSource::Table { .. })) {
+        let hint = "add a condition over old and new, such as when = \"old IS NULL\", which is true of \
+                    inserted rows";
+        section.require("when", hint, faults);
     }
-    targets::template(&section, "type", faults);
-    to(&section, Owner::Event(name), sinks, used, faults);
-    let what = format!("event `{name}`: this version does not maintain events");
-    let hint = "remove the event, or leave it to a later version";
-    faults.push(Diagnostic::new(what).at(&place_of_key(node)).hint(hint));
+    let hint = match of {
+        Some(EventSource::Message { .. }) => "add data = \"content\", or expressions over it",
+        _ => "add expressions over old and new, such as data = \"new.order_id\"",
+    };
+    section.require("data", hint, faults);
+    let when = sql(&section, "when", faults);
+    let data = sql(&section, "data", faults);
+    let kind = targets::template(&section, "type", faults);
+    let on_error = on_error(&section, faults);
+    let targets = to(&section, Owner::Event(name), sinks, used, faults);
+    if (section.has("when") && when.is_none()) || (section.has("type") && kind.is_none()) {
+        return None;
+    }
+    let definition = EventDefinition { of: of?, when, data: data?, kind };
+    Some(ProjectionConfig {
+        name: name.to_owned(),
+        definition: Definition::Event(Box::new(definition)),
+        key: None,
+        on_error: on_error?,
+        targets,
+        place: section.node.place.clone(),
+    })
+}
+
+fn event_source(name: &str, section: &Section<'_>, faults: &mut Faults) -> Option<EventSource> {
+    match (section.get("table"), section.get("message")) {
+        (Some(_), Some(message)) => {
+            let what = format!("event `{name}` has both `table` and `message`");
+            faults.push(Diagnostic::new(what).at(&message.key_place).hint("remove one of them"));
+            None
+        }
+        (None, None) => {
+            let what = format!("event `{name}` has neither `table` nor `message`");
+            let hint = "add table = \"TABLE\", whose changes make it, or message = \"PREFIX\", of \
+                        pg_logical_emit_message(true, 'PREFIX', …)";
+            faults.push_absent(Diagnostic::new(what).at(&section.place()).hint(hint));
+            None
+        }
+        (Some(_), None) => {
+            let (schema, name, place) = table_name(section, faults)?;
+            Some(EventSource::Table { schema, name, place })
+        }
+        (None, Some(message)) => {
+            let prefix = section.text("message", faults)?.to_owned();
+            if prefix == WAKE_PREFIX {
+                let what = "`message` takes the prefix of Readside's own messages";
+                let hint = "choose another prefix; those only push the log on";
+                faults.push(Diagnostic::new(what).at(&message.place).hint(hint));
+            }
+            Some(EventSource::Message { prefix })
+        }
+    }
+}
+
+/// The prefix under which Readside itself writes empty messages.
+const WAKE_PREFIX: &str = "readside";
+
+fn sql(section: &Section<'_>, key: &str, faults: &mut Faults) -> Option<Sql> {
+    let place = section.get(key)?.place.clone();
+    let text = section.text(key, faults)?.to_owned();
+    Some(Sql { text, place })
 }
 
 /// `to.SINK`: one target or several, for each sink.

@@ -50,6 +50,9 @@ pub fn resolve(
     let mut resolver =
         Resolver { projection, relation, faults: Vec::new(), score_expressions: Vec::new() };
     let key = resolver.key();
+    if let Some(kind) = projection.event().and_then(|event| event.kind.as_ref()) {
+        resolver.template_columns("type", kind, &projection.place.entry("type"));
+    }
     for (at, (_, target)) in projection.targets.iter().enumerate() {
         resolver.target(at, target, key.as_deref());
     }
@@ -62,6 +65,9 @@ pub fn resolve(
         }
     }
 }
+
+/// What a version has beside its row.
+pub const HISTORY_COLUMNS: [&str; 3] = ["valid_from", "valid_to", "lsn"];
 
 struct Resolver<'a> {
     projection: &'a ProjectionConfig,
@@ -95,6 +101,7 @@ impl Resolver<'_> {
             Definition::Query { place, .. } => {
                 ("the query shows no key of its own".to_owned(), place)
             }
+            Definition::Event(_) => return Some(Vec::new()),
         };
         let hint = "add key = [\"COLUMN\", …] with the columns that tell its rows apart";
         self.fault(Diagnostic::new(what).at(place).hint(hint));
@@ -106,8 +113,11 @@ impl Resolver<'_> {
         let found = self.relation.columns.iter().position(|column| column.name == name);
         if found.is_none() {
             let what = format!(
-                "`{what}` names a column `{name}`, which projection `{}` does not have",
-                self.projection.name
+                "`{what}` names a column `{name}`, which {} does not have",
+                match self.projection.event() {
+                    Some(_) => format!("the data of {}", self.projection.title()),
+                    None => self.projection.title(),
+                }
             );
             let known = self.relation.columns.iter().map(|column| column.name.as_str());
             let hint = suggest::hint(name, "column", known);
@@ -119,7 +129,11 @@ impl Resolver<'_> {
     fn target(&mut self, at: usize, target: &Target, key: Option<&[usize]>) {
         match target {
             // Its rows have the key as their primary key.
-            Target::Postgres(_) => {}
+            Target::Postgres(target) => {
+                if target.history.is_some() {
+                    self.history(&target.place.entry("history"));
+                }
+            }
             Target::Elasticsearch(target) => {
                 if let Some(id) = &target.id {
                     self.templates(&[("id", id)], &target.place, key);
@@ -140,12 +154,32 @@ impl Resolver<'_> {
                     RedisStructure::Set { key: set, member } => {
                         self.templates(&[("set", set), ("member", member)], place, key);
                     }
+                    RedisStructure::Stream { key: stream, .. } => {
+                        self.template_columns("stream", stream, &place.entry("stream"));
+                    }
+                    RedisStructure::List { key: list } => {
+                        self.template_columns("list", list, &place.entry("list"));
+                    }
                     RedisStructure::SortedSet { key: set, member, score } => {
                         self.templates(&[("sorted_set", set), ("member", member)], place, key);
                         self.score(at, score, &place.entry("score"));
                     }
                 }
             }
+        }
+    }
+
+    /// Versions have columns of their own beside the projection's.
+    fn history(&mut self, place: &Place) {
+        let taken = |column: &&Column| HISTORY_COLUMNS.contains(&column.name.as_str());
+        if let Some(column) = self.relation.columns.iter().find(taken) {
+            let what = format!(
+                "{} has a column `{}`, which its history has of its own",
+                self.projection.title(),
+                column.name
+            );
+            let hint = "give the column another name by AS in a query";
+            self.fault(Diagnostic::new(what).at(place).hint(hint));
         }
     }
 
@@ -337,6 +371,7 @@ fn may_hold(ty: &Type, c: char) -> bool {
         Type::Numeric => digits || words || c == '.',
         Type::Float4 | Type::Float8 => digits || words || matches!(c, '.' | '+'),
         Type::Uuid => digits || matches!(c, 'a'..='f'),
+        Type::PgLsn => c.is_ascii_digit() || matches!(c, 'A'..='F' | '/'),
         Type::Bytea => c.is_ascii_digit() || matches!(c, '\\' | 'x' | 'a'..='f'),
         Type::Date => digits || words || c == ' ',
         Type::Time | Type::TimeTz => digits || matches!(c, ':' | '.' | '+'),
@@ -355,6 +390,7 @@ fn is_score(ty: &Type) -> bool {
         Type::Date | Type::Time | Type::TimeTz => true,
         Type::Timestamp | Type::TimestampTz | Type::Interval => true,
         Type::Bool | Type::Text | Type::Bpchar | Type::Bytea | Type::Uuid => false,
+        Type::PgLsn => false,
         Type::Json | Type::Jsonb | Type::Hstore | Type::Array(..) | Type::Composite(_) => false,
     }
 }

@@ -51,7 +51,16 @@ impl fmt::Display for Owner<'_> {
 
 /// The targets met so far, by sink and by what they write to.
 #[derive(Default)]
-pub(super) struct Used(BTreeMap<(String, String), String>);
+pub(super) struct Used(BTreeMap<(String, String), Vec<(String, Sharing)>>);
+
+/// Whether several may write to one target.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    None,
+    /// Streams of several events are one sequence.
+    Streams,
+    Lists,
+}
 
 impl Used {
     fn add(
@@ -59,12 +68,17 @@ impl Used {
         sink: &str,
         what: String,
         owner: Owner<'_>,
+        sharing: Sharing,
         place: &Place,
         faults: &mut Faults,
     ) {
-        let key = (sink.to_owned(), what);
-        if let Some(other) = self.0.get(&key) {
-            let what = match *other == owner.to_string() {
+        let owner = owner.to_string();
+        let users = self.0.entry((sink.to_owned(), what)).or_default();
+        let conflict = users.iter().find(|(other, theirs)| {
+            *other == owner || sharing == Sharing::None || *theirs != sharing
+        });
+        if let Some((other, _)) = conflict {
+            let what = match *other == owner {
                 true => format!("{owner} writes to the same target twice"),
                 false => format!("{owner} writes to the same target as {other}"),
             };
@@ -72,7 +86,7 @@ impl Used {
             faults.push(Diagnostic::new(what).at(place).hint(hint));
             return;
         }
-        self.0.insert(key, owner.to_string());
+        users.push((owner, sharing));
     }
 }
 
@@ -151,7 +165,12 @@ impl Reader<'_> {
     }
 
     fn used(&self, used: &mut Used, key: &str, what: String, faults: &mut Faults) {
-        used.add(self.sink, what, self.owner, &self.place().entry(key), faults);
+        let sharing = match key {
+            "stream" => Sharing::Streams,
+            "list" => Sharing::Lists,
+            _ => Sharing::None,
+        };
+        used.add(self.sink, what, self.owner, sharing, &self.place().entry(key), faults);
     }
 
     fn reserved(&self, key: &str, faults: &mut Faults) {
@@ -167,26 +186,45 @@ impl Reader<'_> {
         let has_indexes = section.has("indexes");
         let indexes = section.names("indexes", faults);
         self.check_indexes(indexes.as_deref().unwrap_or_default(), faults);
-        if let Some(node) = section.get("history") {
-            if let Some(text) = section.text("history", faults)
-                && sql_name::parse(text).is_err()
-            {
-                faults.push(Diagnostic::new("`history` is no table's name").at(&node.place));
-            }
-            let what = "`history` is a table that this version does not maintain";
-            let hint = "remove `history`, or leave it to a later version";
-            faults.push(Diagnostic::new(what).at(&node.key_place).hint(hint));
+        if let (Owner::Event(_), Some(node)) = (self.owner, section.get("history")) {
+            let what = "an event's table is a history already";
+            let fault = Diagnostic::new(what).at(&node.key_place);
+            faults.push(fault.hint("remove `history`, which is for projections"));
         }
+        let history = self.history(used, faults);
         let (schema, table, _) = table?;
         if schema == RESERVED {
             self.reserved("table", faults);
         }
         self.used(used, "table", format!("{schema}\0{table}"), faults);
-        if has_indexes && indexes.is_none() {
+        let lost_history = section.has("history") && history.is_none();
+        if (has_indexes && indexes.is_none()) || lost_history {
             return None;
         }
         let indexes = indexes.unwrap_or_default();
-        Some(PostgresTarget { schema, table, indexes, place: self.place() })
+        Some(PostgresTarget { schema, table, indexes, history, place: self.place() })
+    }
+
+    /// A table's name, as in SQL.
+    fn history(&self, used: &mut Used, faults: &mut Faults) -> Option<(String, String)> {
+        let node = self.section.get("history")?;
+        match sql_name::parse(self.section.text("history", faults)?) {
+            Ok(name) => {
+                if name.schema == RESERVED {
+                    self.reserved("history", faults);
+                }
+                let what = format!("{}\0{}", name.schema, name.name);
+                self.used(used, "history", what, faults);
+                Some((name.schema, name.name))
+            }
+            Err(error) => {
+                let what = format!("`history` is no table's name: {}", error.what);
+                let place = node.place.within(error.span);
+                let hint = "write it as in SQL: orders_history or shop.orders_history";
+                faults.push(Diagnostic::new(what).at(&place).hint(hint));
+                None
+            }
+        }
     }
 
     /// An index is what follows `CREATE INDEX … ON table`.
@@ -207,10 +245,14 @@ impl Reader<'_> {
     fn elasticsearch(&self, used: &mut Used, faults: &mut Faults) -> Option<ElasticsearchTarget> {
         let section = &self.section;
         section.require("index", "add index = \"INDEX\"", faults);
-        let index =
-            section.text("index", faults).filter(|_| matches!(self.owner, Owner::Projection(_)));
+        let index = section.text("index", faults);
         let index = index.filter(|index| self.check_index(index, faults));
         let id = template(section, "id", faults);
+        if let (Owner::Event(_), Some(node)) = (self.owner, section.get("id")) {
+            let what = "an event's document has the id lsn/ordinal";
+            let fault = Diagnostic::new(what).at(&place_of_key(node));
+            faults.push(fault.hint("remove `id`: sent again, the same event is the same document"));
+        }
         let mappings = section.json("mappings", faults);
         let settings = section.json("settings", faults);
         let index = index?.to_owned();
@@ -253,13 +295,16 @@ impl Reader<'_> {
         let section = &self.section;
         let ttl = self.ttl(faults);
         let columns = section.names("columns", faults);
-        section.count("maxlen", 1..=u64::MAX, faults);
+        let maxlen = section.count("maxlen", 1..=u64::MAX, faults);
         let structures = ["hash", "json", "sorted_set", "set", "stream", "list"];
         let chosen: Vec<_> = structures.into_iter().filter(|key| section.has(key)).collect();
         let (kind, more) = match chosen.as_slice() {
             [] => {
                 let what = format!("{} has no structure", section.name);
-                let hint = "add one of `hash`, `json`, `sorted_set` and `set`";
+                let hint = match self.owner {
+                    Owner::Projection(_) => "add one of `hash`, `json`, `sorted_set` and `set`",
+                    Owner::Event(_) => "add `stream` or `list`",
+                };
                 faults.push_absent(Diagnostic::new(what).at(&section.place()).hint(hint));
                 return None;
             }
@@ -303,9 +348,12 @@ impl Reader<'_> {
             "sorted_set" => {
                 RedisStructure::SortedSet { key, member: member?, score: score?.to_owned() }
             }
-            _ => return None,
+            "stream" => RedisStructure::Stream { key, maxlen },
+            _ => RedisStructure::List { key },
         };
-        if (section.has("ttl") && ttl.is_none()) || (section.has("columns") && columns.is_none()) {
+        let lost =
+            [("ttl", ttl.is_none()), ("columns", columns.is_none()), ("maxlen", maxlen.is_none())];
+        if lost.iter().any(|(key, lost)| *lost && section.has(key)) {
             return None;
         }
         Some(RedisTarget { structure, ttl, columns, place: self.place() })

@@ -9,6 +9,8 @@
 //!   `lsn < P <= superseded_at`. So a reader of the log sees the state of any position that it still
 //!   covers, and writes each key at most once.
 //! * A row that a load brings is not in `recent`: whoever needs it scans.
+//! * A *log* (of events) has no map: each entry has a key of its own, in the order in which they come. What
+//!   has left `recent` is in the store alone.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -38,6 +40,9 @@ pub struct Arrangement {
     tombstone_bytes: usize,
     /// Deletions below it may be forgotten: a reader that stands below must be filled anew.
     tombstone_floor: Lsn,
+    is_log: bool,
+    /// Of a log: the key of the last entry that is in the store alone.
+    stored_to: Option<Vec<u8>>,
 }
 
 impl Arrangement {
@@ -73,6 +78,47 @@ impl Arrangement {
             this.recent_floor = Lsn(newest.0 + 1);
         }
         this
+    }
+
+    /// A log, of which the store has entries up to this one.
+    pub fn log_after(last: Option<&Entry>) -> Self {
+        let Some(entry) = last else { return Self { is_log: true, ..Self::default() } };
+        Self {
+            is_log: true,
+            recent_floor: Lsn(entry.lsn().0 + 1),
+            stored_to: Some(entry.key().to_vec()),
+            last: entry.lsn(),
+            ..Self::default()
+        }
+    }
+
+    pub fn is_log(&self) -> bool {
+        self.is_log
+    }
+
+    /// Of a log: the last entry that is in the store alone, if there ever was one.
+    pub fn stored_to(&self) -> Option<&[u8]> {
+        self.stored_to.as_deref()
+    }
+
+    /// The first position of which the log of changes is known to lack nothing.
+    pub fn recent_floor(&self) -> Lsn {
+        self.recent_floor
+    }
+
+    /// The sequence number of the oldest change that the log still has.
+    pub fn first_seq(&self) -> u64 {
+        self.recent_first
+    }
+
+    /// Adds an entry to a log, behind all others. One that is there already is left as it is: what a load's
+    /// backlog has made before a restart it makes again.
+    pub fn append(&mut self, entry: &Entry) {
+        debug_assert!(self.is_log);
+        let last = self.recent.back().map(Entry::key).or(self.stored_to.as_deref());
+        if last.is_none_or(|last| last < entry.key()) {
+            self.log(entry);
+        }
     }
 
     /// The current row under `key`.
@@ -187,11 +233,16 @@ impl Arrangement {
 
     /// Forgets the changes below sequence number `seq`.
     pub fn trim(&mut self, seq: u64) {
+        let mut last = None;
         while self.recent_first < seq {
-            let Some(entry) = self.recent.pop_front() else { return };
+            let Some(entry) = self.recent.pop_front() else { break };
             self.recent_first += 1;
             self.recent_bytes -= entry.bytes();
             self.recent_floor = self.recent_floor.max(Lsn(entry.lsn().0 + 1));
+            last = Some(entry);
+        }
+        if let (true, Some(last)) = (self.is_log, last) {
+            self.stored_to = Some(last.key().to_vec());
         }
         if self.recent.capacity() > 4096 && self.recent.len() < self.recent.capacity() / 4 {
             self.recent.shrink_to(self.recent.len() * 2);

@@ -1,5 +1,7 @@
 //! What the engine asks of a store: changes that are written together.
 
+use std::ops::Range;
+
 use super::Entry;
 
 /// The number under which an arrangement's rows lie in the store; never used twice.
@@ -15,6 +17,8 @@ pub struct Batch {
     pub chunks: Vec<LoadedChunk>,
     /// Tombstones that nobody needs any more.
     pub forgotten: Vec<(RowsOf, Entry)>,
+    /// Entries of logs that nobody needs any more, by their keys.
+    pub passed: Vec<(RowsOf, Range<Vec<u8>>)>,
     /// All rows of these go first.
     pub dropped: Vec<RowsOf>,
     /// Appended to the backlog: position in it, and the bytes.
@@ -37,6 +41,7 @@ impl Batch {
         self.entries.is_empty()
             && self.chunks.is_empty()
             && self.forgotten.is_empty()
+            && self.passed.is_empty()
             && self.dropped.is_empty()
             && self.backlog.is_none()
             && !self.backlog_dropped

@@ -216,6 +216,12 @@ impl Engine {
         self.arrangements.len() - 1
     }
 
+    /// Adds a log, of which the store has entries up to this one.
+    pub fn add_log(&mut self, last: Option<&Entry>) -> ArrangementId {
+        self.arrangements.push(Arrangement::log_after(last));
+        self.arrangements.len() - 1
+    }
+
     /// Adds a projection's plan; nodes that are there already are shared. Its output has no rows until
     /// `reconcile` has been called.
     pub fn add_plan(&mut self, plan: &Plan) -> OutputId {

@@ -9,9 +9,11 @@ mod change;
 mod changes;
 mod delta;
 mod entry;
+mod event;
 mod fill;
 mod follow;
 mod graph;
+mod history;
 mod index;
 mod joining;
 mod look;
@@ -29,7 +31,12 @@ mod tests;
 pub use arrangement::Arrangement;
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
+pub use event::{
+    EVENT_COLUMNS, EVENT_KEY, EventMaker, GAP, KindPart, Made, Moment, RAW, Version, event_columns,
+    gap_entry, log_from,
+};
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};
+pub use history::{pack_version, unpack_version};
 pub use operator::Notice;
 pub use size::{Kept, KeptOf};
 pub use table::{Cell, RowBuffer, RowError, TableLayout};

@@ -5,11 +5,16 @@
 //! way at most once, in the version of the target (P4). A round that fits into one step is one
 //! consistent step; a larger one is a series of unsettled steps closed by a settled one (P1).
 //!
+//! A lane whose sink keeps a history reads the log of its projection's versions in place of the rows, and is
+//! told every one of them; it is filled from the rows.
+//!
 //! Lanes that are being filled stand apart until so little is missing that the next settled step can
 //! take them in.
 
-use super::lane::{Cursor, LaneState, Log, Scan, Stage, Standing, Through, take_log};
-use crate::engine::{Arrangement, ArrangementId, Engine, Entry};
+use super::lane::{Cursor, LaneState, Log, Scan, Stage, Standing, Through, WantedPage, take_log};
+use std::collections::HashSet;
+
+use crate::engine::{Arrangement, ArrangementId, Engine, Entry, unpack_version};
 use crate::lsn::Lsn;
 
 /// Rows of a fill go in larger portions than steps: nobody sees them as a state of any position, so only
@@ -54,6 +59,8 @@ pub struct StepLane {
     pub lane: usize,
     pub generation: u64,
     pub entries: Vec<Entry>,
+    /// Of a history: when each entry was committed. A key may have several then, in their order.
+    pub times: Vec<i64>,
     pub finish_fill: bool,
 }
 
@@ -77,7 +84,10 @@ pub struct Feed {
 }
 
 struct Lane {
+    /// What changed: of rows, of an event, or of a history.
     arrangement: ArrangementId,
+    /// What it is filled from; `None`: nothing fills it.
+    rows: Option<ArrangementId>,
     stage: Stage,
     generation: u64,
     /// What the sink's watermark says, as far as is known.
@@ -89,14 +99,23 @@ struct Lane {
     /// What became of changes before it is known: which were refused, above all. A sink that stands
     /// further on has taken some of which its answer was lost; they are sent once more.
     told: Lsn,
+    /// Sent again, an entry would be there twice: the lane goes on from exactly where its sink stands.
+    once: bool,
+    /// Of a history's fill: the first position at which it can be whole.
+    whole_from: Lsn,
 }
 
 pub struct LaneInit {
+    /// What the lane is told of.
     pub arrangement: ArrangementId,
+    /// What it is filled from: itself, or a history's rows; nothing fills an event's lane.
+    pub rows: Option<ArrangementId>,
     /// The last one that was begun.
     pub generation: u64,
     /// What became of changes before it is known.
     pub told: Lsn,
+    /// Sent again, an entry would be there twice.
+    pub once: bool,
 }
 
 struct Round {
@@ -121,14 +140,17 @@ impl Feed {
     pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, generation, told }| Lane {
+            .map(|LaneInit { arrangement, rows, generation, told, once }| Lane {
                 arrangement,
+                rows,
                 told,
+                once,
                 stage: Stage::Unknown,
                 generation,
                 delivered: Delivered { lsn: Lsn::ZERO, settled: false },
                 held_until: Lsn::ZERO,
                 filled_from: Lsn::ZERO,
+                whole_from: Lsn::ZERO,
             })
             .collect();
         Self {
@@ -148,22 +170,28 @@ impl Feed {
         self.step_under_way = false;
         self.broken = false;
         for (lane, standing) in self.lanes.iter_mut().zip(standings) {
-            if lane.stage == Stage::Halted {
+            if matches!(lane.stage, Stage::Halted) {
                 continue;
             }
+            let arrangement = &engine.arrangements()[lane.arrangement];
             match *standing {
+                // A log is not filled: what is kept of it follows.
+                Standing::Fresh { generation, reaching } if lane.rows.is_none() => {
+                    lane.generation = generation.max(1);
+                    lane.delivered = Delivered { lsn: Lsn::ZERO, settled: false };
+                    lane.stage = Stage::Held { lsn: Lsn::ZERO, reaching };
+                }
                 Standing::Fresh { generation, reaching } => {
                     lane.refill(generation.max(lane.generation) + 1);
                     lane.held_until = reaching;
                 }
                 Standing::At { lsn, reaching, generation } => {
                     // Which rows its fill refused has been forgotten by a crash.
-                    let fill_is_untold = generation > lane.generation;
+                    let fill_is_untold = generation > lane.generation && lane.rows.is_some();
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
-                    let floor = engine.arrangements()[lane.arrangement].tombstone_floor();
-                    if lsn < floor || fill_is_untold {
+                    if lsn < arrangement.tombstone_floor() || fill_is_untold {
                         lane.refill(generation + 1);
                     } else {
                         lane.stage = Stage::Held { lsn, reaching: reaching.max(lsn) };
@@ -179,7 +207,7 @@ impl Feed {
         self.step_under_way = false;
         self.broken = false;
         for lane in &mut self.lanes {
-            if lane.stage != Stage::Halted {
+            if !matches!(lane.stage, Stage::Halted) {
                 lane.stage = Stage::Unknown;
             }
         }
@@ -241,8 +269,7 @@ impl Feed {
                 let arrangement = &engine.arrangements()[lane.arrangement];
                 if lsn < arrangement.tombstone_floor() {
                     lane.refill(lane.generation + 1);
-                } else if let Some(cursor) = Cursor::since(arrangement, lsn.min(lane.told), applied)
-                {
+                } else if let Some(cursor) = Cursor::since(arrangement, lane.from(lsn), applied) {
                     lane.stage = Stage::Live(cursor);
                 }
             }
@@ -261,10 +288,13 @@ impl Feed {
                 continue;
             }
             let arrangement = &engine.arrangements()[lane.arrangement];
+            let Some(rows_of) = lane.rows else { continue };
+            let is_history = rows_of != lane.arrangement;
+            let rows_of = &engine.arrangements()[rows_of];
             match &mut lane.stage {
                 Stage::Fresh if progress.applied < lane.held_until => {}
                 Stage::Fresh => {
-                    let Some(scan) = Scan::begin(arrangement, Lsn::ZERO, progress.applied) else {
+                    let Some(scan) = Scan::begin(rows_of, Lsn::ZERO, progress.applied) else {
                         continue;
                     };
                     lane.filled_from = progress.applied;
@@ -274,10 +304,18 @@ impl Feed {
                 Stage::Filling(scan) => {
                     if !scan.is_through() {
                         let mut rows = Vec::new();
-                        scan.take(arrangement, false, step_rows * FILL_STEPS, &mut rows);
+                        scan.take(rows_of, false, step_rows * FILL_STEPS, &mut rows);
                         return Some(Work::Fill { lane: at, rows });
                     }
-                    lane.stage = Stage::Amending(scan.following(arrangement));
+                    let cursor = if is_history {
+                        let cursor = Cursor::since(arrangement, lane.filled_from, progress.applied);
+                        let Some(cursor) = cursor else { continue };
+                        lane.whole_from = Lsn(rows_of.last_change().0 + 1);
+                        cursor
+                    } else {
+                        scan.following(rows_of)
+                    };
+                    lane.stage = Stage::Amending(cursor);
                     return Some(Work::EndFill { lane: at });
                 }
                 Stage::Amending(cursor) => {
@@ -290,7 +328,12 @@ impl Feed {
                         step_rows,
                         &mut changes,
                     ) {
-                        Amended::Some => return Some(Work::Amend { lane: at, changes }),
+                        Amended::Some => {
+                            if is_history {
+                                changes = last_of_each(versions(&changes).0);
+                            }
+                            return Some(Work::Amend { lane: at, changes });
+                        }
                         Amended::Nothing => {}
                         Amended::Lost => {
                             lane.refill(lane.generation);
@@ -387,10 +430,15 @@ impl Feed {
                 through = Through::No;
             }
             room -= entries.len();
+            let (entries, times) = match lane.is_history() {
+                true => versions(&entries),
+                false => (entries, Vec::new()),
+            };
             parts.push(StepLane {
                 lane: at,
                 generation: lane.generation,
                 entries,
+                times,
                 finish_fill: false,
             });
             cursors.push(cursor);
@@ -423,10 +471,14 @@ impl Feed {
                 take_log(arrangement, log.seq, round.until, usize::MAX, &mut entries)
             {
                 lane.stage = Stage::Live(Cursor::Log(Log { seq: next, ..log }));
+                if lane.is_history() {
+                    entries = last_of_each(versions(&entries).0);
+                }
                 parts.push(StepLane {
                     lane: at,
                     generation: lane.generation,
                     entries,
+                    times: Vec::new(),
                     finish_fill: true,
                 });
             }
@@ -458,7 +510,9 @@ impl Feed {
                 Stage::Amending(Cursor::Log(log)) => {
                     let mut rest = Vec::new();
                     let taken = take_log(arrangement, log.seq, until, self.step_rows, &mut rest);
-                    if log.whole_from <= until && matches!(taken, Some((_, Through::Yes))) {
+                    if log.whole_from.max(lane.whole_from) <= until
+                        && matches!(taken, Some((_, Through::Yes)))
+                    {
                         finishing.push(at);
                         worth = true;
                     }
@@ -532,7 +586,12 @@ impl Feed {
         for lane in &self.lanes {
             let arrangement = &engine.arrangements()[lane.arrangement];
             let seq = match &lane.stage {
+                // Of a log everything else is in the store.
+                Stage::Live(Cursor::Log(log)) if arrangement.is_log() => {
+                    arrangement.seq_at(lane.delivered.lsn.min(lane.told)).or(Some(log.seq))
+                }
                 Stage::Live(_) => arrangement.seq_at(lane.delivered.lsn.min(lane.told)),
+                Stage::Filling(_) if lane.is_history() => arrangement.seq_at(lane.filled_from),
                 Stage::Filling(scan) | Stage::Amending(Cursor::Scan(scan)) => Some(scan.log_seq()),
                 Stage::Amending(Cursor::Log(log)) => Some(log.seq),
                 Stage::Held { lsn, .. } => arrangement.seq_at((*lsn).min(lane.told)),
@@ -541,6 +600,27 @@ impl Feed {
             from.extend(seq.map(|seq| (lane.arrangement, seq)));
         }
         from
+    }
+
+    /// The next piece of a log that one of the lanes has to read from the store.
+    pub fn wanted_page(&self, ready: impl Fn(usize) -> bool) -> Option<WantedPage> {
+        self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(
+            |(at, lane)| match &lane.stage {
+                Stage::Live(Cursor::Scan(scan)) | Stage::Amending(Cursor::Scan(scan)) => {
+                    scan.wanted_page(at, lane.arrangement)
+                }
+                _ => None,
+            },
+        )
+    }
+
+    /// What was read for `wanted_page`; whether it is the last piece.
+    pub fn give_page(&mut self, lane: usize, entries: Vec<Entry>, is_last: bool) {
+        if let Stage::Live(Cursor::Scan(scan)) | Stage::Amending(Cursor::Scan(scan)) =
+            &mut self.lanes[lane].stage
+        {
+            scan.give_page(entries, is_last);
+        }
     }
 
     /// The position below which this sink has every deletion of the arrangement; `None`: it reads none of it.
@@ -558,6 +638,15 @@ impl Feed {
 }
 
 impl Lane {
+    /// Where the entries begin that a sink which has come to `lsn` is sent.
+    fn from(&self, lsn: Lsn) -> Lsn {
+        if self.once { lsn } else { lsn.min(self.told) }
+    }
+
+    fn is_history(&self) -> bool {
+        self.rows.is_some_and(|rows| rows != self.arrangement)
+    }
+
     fn refill(&mut self, generation: u64) {
         self.generation = generation;
         self.stage = Stage::Fresh;
@@ -587,6 +676,20 @@ impl Lane {
     }
 }
 
+/// What entries of a history's log say, and when each was committed.
+fn versions(entries: &[Entry]) -> (Vec<Entry>, Vec<i64>) {
+    entries.iter().filter_map(unpack_version).unzip()
+}
+
+/// A fill takes each key once: what it was meanwhile is no version of its own.
+fn last_of_each(versions: Vec<Entry>) -> Vec<Entry> {
+    let mut seen = HashSet::new();
+    let mut last: Vec<Entry> =
+        versions.into_iter().rev().filter(|entry| seen.insert(entry.key().to_vec())).collect();
+    last.reverse();
+    last
+}
+
 enum Taken {
     Step(Step),
     Nothing,
@@ -612,12 +715,15 @@ fn take(
             if delivered < from.tombstone_floor() {
                 return None;
             }
-            *cursor = Cursor::Scan(Scan::begin(from, delivered.min(lane.told), until)?);
+            *cursor = Cursor::Scan(Scan::begin(from, lane.from(delivered), until)?);
             Some(Through::No)
         }
         Cursor::Scan(_) if delivered < from.tombstone_floor() => None,
         Cursor::Scan(scan) => {
             scan.take(from, true, room, out);
+            if scan.is_through() {
+                scan.go_on(from, until);
+            }
             if scan.is_through() {
                 *cursor = scan.following(from);
             }
@@ -658,6 +764,9 @@ fn amend(
         Cursor::Scan(_) if since < from.tombstone_floor() => Amended::Lost,
         Cursor::Scan(scan) => {
             scan.take(from, true, room, out);
+            if scan.is_through() {
+                scan.go_on(from, applied);
+            }
             if scan.is_through() {
                 *cursor = scan.following(from);
             }

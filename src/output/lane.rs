@@ -2,9 +2,12 @@
 //!
 //! A lane reads either the log of recent changes or, where the log no longer reaches back far enough
 //! (a fill, a long outage), the arrangement itself in key order. A scan takes what is current and
-//! older than the position at which it began; the log from there on brings the rest.
+//! older than the position at which it began; the log from there on brings the rest. A log of events it
+//! reads from the store, page by page.
 
-use crate::engine::{Arrangement, Entry};
+use std::collections::VecDeque;
+
+use crate::engine::{Arrangement, ArrangementId, Entry, log_from};
 use crate::lsn::Lsn;
 
 /// Entries that one call looks at, so that a scan never keeps the engine from the stream for long.
@@ -38,7 +41,7 @@ pub enum LaneState {
     Halted,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Stage {
     Unknown,
     Held {
@@ -53,7 +56,7 @@ pub(super) enum Stage {
     Halted,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Cursor {
     Log(Log),
     Scan(Scan),
@@ -70,7 +73,7 @@ pub(super) struct Log {
 }
 
 /// Entries of `since <= lsn < until`, in key order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Scan {
     pub since: Lsn,
     pub until: Lsn,
@@ -78,13 +81,89 @@ pub(super) struct Scan {
     through: bool,
     /// Where the log goes on.
     seq: u64,
+    /// Of a log.
+    stored: Option<Stored>,
+}
+
+/// What a scan reads of a log in the store.
+#[derive(Debug, Clone)]
+struct Stored {
+    /// The last entry's key.
+    to: Vec<u8>,
+    page: VecDeque<Entry>,
+    /// Nothing comes after the page.
+    is_last: bool,
+}
+
+/// A piece of a log that a lane wants to read from the store.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WantedPage {
+    pub lane: usize,
+    pub arrangement: ArrangementId,
+    /// Entries behind this key, or from it on.
+    pub from: PageFrom,
+    /// The last one's key.
+    pub to: Vec<u8>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum PageFrom {
+    After(Vec<u8>),
+    At(Vec<u8>),
 }
 
 impl Scan {
     /// `None` while the log lacks changes after `applied`, which a large open transaction can bring about.
     pub(super) fn begin(arrangement: &Arrangement, since: Lsn, applied: Lsn) -> Option<Self> {
+        if arrangement.is_log() {
+            if arrangement.recent_floor() > applied {
+                return None;
+            }
+            let stored = arrangement.stored_to().map(|to| Stored {
+                to: to.to_vec(),
+                page: VecDeque::new(),
+                is_last: false,
+            });
+            let (through, seq) = (stored.is_none(), arrangement.first_seq());
+            return Some(Self { since, until: applied, after: None, through, seq, stored });
+        }
         let seq = arrangement.seq_at(applied)?;
-        Some(Self { since, until: applied, after: None, through: false, seq })
+        Some(Self { since, until: applied, after: None, through: false, seq, stored: None })
+    }
+
+    /// What has to be read from the store before it can go on.
+    pub(super) fn wanted_page(
+        &self,
+        lane: usize,
+        arrangement: ArrangementId,
+    ) -> Option<WantedPage> {
+        let stored = self.stored.as_ref()?;
+        if self.through || stored.is_last || !stored.page.is_empty() {
+            return None;
+        }
+        let from = match &self.after {
+            Some(after) => PageFrom::After(after.clone()),
+            None => PageFrom::At(log_from(self.since)),
+        };
+        Some(WantedPage { lane, arrangement, from, to: stored.to.clone() })
+    }
+
+    pub(super) fn give_page(&mut self, entries: Vec<Entry>, is_last: bool) {
+        if let Some(stored) = &mut self.stored {
+            stored.page = entries.into();
+            stored.is_last = is_last;
+        }
+    }
+
+    fn take_stored(&mut self, room: usize, out: &mut Vec<Entry>) {
+        let Some(stored) = &mut self.stored else { return };
+        for entry in stored.page.drain(..stored.page.len().min(room)) {
+            self.after = Some(entry.key().to_vec());
+            if entry.lsn() >= self.since {
+                out.push(entry);
+            }
+        }
+        self.through = stored.is_last && stored.page.is_empty();
     }
 
     /// Appends up to `room` entries to `out`, of no more than a step's bytes.
@@ -95,6 +174,9 @@ impl Scan {
         room: usize,
         out: &mut Vec<Entry>,
     ) {
+        if self.stored.is_some() {
+            return self.take_stored(room, out);
+        }
         let mut last: Option<&Entry> = None;
         let end = out.len() + room;
         let mut bytes = 0;
@@ -115,6 +197,18 @@ impl Scan {
         self.through = true;
     }
 
+    /// A log may have gone on to the store meanwhile: then there is more to read there.
+    pub(super) fn go_on(&mut self, from: &Arrangement, applied: Lsn) {
+        let Some(stored) = &mut self.stored else { return };
+        if self.seq < from.first_seq()
+            && from.recent_floor() <= applied
+            && let Some(to) = from.stored_to()
+        {
+            stored.to = to.to_vec();
+            (stored.is_last, self.through, self.seq) = (false, false, from.first_seq());
+        }
+    }
+
     /// Everything was taken.
     pub(super) fn is_through(&self) -> bool {
         self.through
@@ -122,7 +216,9 @@ impl Scan {
 
     /// The log from where the scan began.
     pub(super) fn following(&self, from: &Arrangement) -> Cursor {
-        Cursor::Log(Log { seq: self.seq, whole_from: Lsn(from.last_change().0 + 1) })
+        // Nothing in a log is superseded.
+        let whole_from = if from.is_log() { Lsn::ZERO } else { Lsn(from.last_change().0 + 1) };
+        Cursor::Log(Log { seq: self.seq, whole_from })
     }
 
     /// The first change that the log has to keep for it.

@@ -7,7 +7,7 @@ mod feed;
 mod lane;
 
 pub use feed::{Delivered, Feed, LaneInit, Progress, Step, StepLane, Work};
-pub use lane::{LaneState, Standing};
+pub use lane::{LaneState, PageFrom, Standing, WantedPage};
 
 #[cfg(test)]
 mod tests;

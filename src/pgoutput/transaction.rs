@@ -29,8 +29,9 @@ pub struct Position {
     pub inside: Option<Inside>,
 }
 
-/// The first `changes` changes of the transaction with this commit record are done. The slot sends
-/// the same changes in the same order again as long as its publication stays as it is.
+/// The first `changes` changes of the transaction with this commit record are done, its messages counted
+/// as changes. The slot sends the same ones in the same order again as long as its publication stays as it
+/// is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inside {
     pub commit_lsn: Lsn,
@@ -56,10 +57,10 @@ pub enum Event<'a> {
         ordinal: u64,
         change: Change<'a>,
     },
-    /// `commit_lsn` is missing for a message that was written outside of transactions. One that
-    /// stands where a resumed transaction goes on may come twice.
+    /// `in_transaction` says of which transaction, and which place it has there, counted with the
+    /// changes; `None` for a message that was written outside of transactions.
     Message {
-        commit_lsn: Option<Lsn>,
+        in_transaction: Option<Inside>,
         lsn: Lsn,
         prefix: &'a str,
         content: &'a [u8],
@@ -174,13 +175,16 @@ impl Transactions {
             Message::Origin { .. } => self.open("ORIGIN").map(|_| None),
             Message::LogicalMessage { transactional: true, lsn, prefix, content } => {
                 let open = self.open("transactional MESSAGE")?;
-                let commit_lsn = Some(open.commit_lsn);
-                let done = open.changes < open.done;
-                Ok((!done).then_some(Event::Message { commit_lsn, lsn, prefix, content }))
+                open.changes += 1;
+                let Open { commit_lsn, changes, done } = *open;
+                let in_transaction = Some(Inside { commit_lsn, changes });
+                let event = Event::Message { in_transaction, lsn, prefix, content };
+                Ok((changes > done).then_some(event))
             }
             Message::LogicalMessage { transactional: false, lsn, prefix, content } => {
                 let done = lsn < self.done;
-                Ok((!done).then_some(Event::Message { commit_lsn: None, lsn, prefix, content }))
+                let in_transaction = None;
+                Ok((!done).then_some(Event::Message { in_transaction, lsn, prefix, content }))
             }
         }
     }
@@ -385,7 +389,7 @@ mod tests {
     fn every_change_has_its_place() {
         assert_eq!(
             from_start(&two_transactions()),
-            "B100 R7 100/1 100/2 C108 M110 B200 M190 200/1 200/2 M195 200/3 C208"
+            "B100 R7 100/1 100/2 C108 M110 B200 M190 200/2 200/3 M195 200/5 C208"
         );
     }
 
@@ -408,7 +412,7 @@ mod tests {
         assert_eq!(
             stream.step(note(true, 90)),
             Ok(Some(Event::Message {
-                commit_lsn: Some(Lsn(100)),
+                in_transaction: Some(Inside { commit_lsn: Lsn(100), changes: 2 }),
                 lsn: Lsn(90),
                 prefix: "p",
                 content: b""
@@ -425,7 +429,7 @@ mod tests {
         let messages = two_transactions();
         // A commit record that starts at the position is not before it.
         assert!(play(at(100, None), &messages).starts_with("B100 R7 100/1"));
-        let second = "R7 M110 B200 M190 200/1 200/2 M195 200/3 C208";
+        let second = "R7 M110 B200 M190 200/2 200/3 M195 200/5 C208";
         assert_eq!(play(at(101, None), &messages), second);
         assert_eq!(play(at(108, None), &messages), second);
         assert_eq!(play(at(111, None), &messages), second.replace("M110 ", ""));
@@ -436,10 +440,12 @@ mod tests {
     fn a_transaction_goes_on_after_the_changes_that_were_done() {
         let messages = two_transactions();
         for (changes, left) in [
-            (0, "M190 200/1 200/2 M195 200/3 "),
-            (1, "200/2 M195 200/3 "),
-            (2, "M195 200/3 "),
-            (3, ""),
+            (0, "M190 200/2 200/3 M195 200/5 "),
+            (1, "200/2 200/3 M195 200/5 "),
+            (2, "200/3 M195 200/5 "),
+            (3, "M195 200/5 "),
+            (4, "200/5 "),
+            (5, ""),
         ] {
             let rest = format!("R7 B200 {left}C208");
             for lsn in [108, 200, 0] {
@@ -489,8 +495,8 @@ mod tests {
             "R7 transaction 0/96 was left after 3 changes, the stream goes on with 0/C8"
         );
         assert_eq!(
-            play(at(200, Some((200, 4))), &messages),
-            "R7 B200 transaction 0/C8 was left after 4 changes, now it has only 3"
+            play(at(200, Some((200, 6))), &messages),
+            "R7 B200 transaction 0/C8 was left after 6 changes, now it has only 5"
         );
     }
 

@@ -60,12 +60,15 @@ impl Machine {
     /// Everything since the last checkpoint, with the position that it brings the store to.
     pub fn checkpoint(&mut self) -> Checkpoint {
         let mut batch = std::mem::take(&mut self.batch);
+        self.store_logs(&mut batch);
         for (id, arrangement) in self.engine.arrangements().iter().enumerate() {
-            let changes = arrangement.changes_from(self.stored[id]);
-            let changes = changes.expect("the log is never cut before the store has it");
-            let current = changes.filter(|entry| entry.superseded_at() == Lsn::MAX);
-            batch.entries.extend(current.map(|entry| (self.rows_of[id], entry.clone())));
-            self.stored[id] = arrangement.next_seq();
+            if !arrangement.is_log() {
+                let changes = arrangement.changes_from(self.stored[id]);
+                let changes = changes.expect("the log is never cut before the store has it");
+                let current = changes.filter(|entry| entry.superseded_at() == Lsn::MAX);
+                batch.entries.extend(current.map(|entry| (self.rows_of[id], entry.clone())));
+                self.stored[id] = arrangement.next_seq();
+            }
             if arrangement.tombstone_floor() > self.floors[id] {
                 self.floors[id] = arrangement.tombstone_floor();
                 let name = format!("floor/{}", self.rows_of[id]);
@@ -100,12 +103,19 @@ impl Machine {
 
     /// Forgets changes that the store and all sinks have, and those that the slowest would have to
     /// have but that take too much memory; then tombstones likewise.
-    pub fn forget(&mut self) {
+    ///
+    /// `now` are seconds of any clock that goes on.
+    pub fn forget(&mut self, now: u64) {
+        self.pass_logs(now);
         let mut needed: Vec<u64> = self.stored.clone();
         for sink in &self.sinks {
             for (arrangement, seq) in sink.feed.reads_from(&self.engine) {
                 needed[arrangement] = needed[arrangement].min(seq);
             }
+        }
+        for history in &self.histories {
+            let rows = self.projections[history.projection].arrangement;
+            needed[rows] = needed[rows].min(history.seen);
         }
         for (id, &seq) in needed.iter().enumerate() {
             self.engine.arrangement_mut(id).trim(seq);

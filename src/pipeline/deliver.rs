@@ -3,10 +3,9 @@
 use super::letters::Refused;
 use super::machine::{Machine, Sink};
 use super::table::Stage;
-use crate::engine::{Notice, Told};
+use crate::engine::{Entry, Notice, RowsOf, Told};
 use crate::lsn::Lsn;
-use crate::output::{Delivered, LaneState, Standing, Step, Work};
-use crate::value;
+use crate::output::{Delivered, LaneState, Standing, Step, WantedPage, Work};
 
 /// What became of a key that the engine itself cannot show.
 #[derive(Debug)]
@@ -24,9 +23,10 @@ impl Machine {
         let (engine, projections) = (&self.engine, &self.projections);
         let Sink { feed, letters, projections: lanes, .. } = &mut self.sinks[sink];
         feed.opened(standings, engine);
+        // Letters of events are of occurrences, which do not go.
         let is_there = |lane: usize, key: &[u8]| {
-            let output = projections[lanes[lane]].output;
-            engine.arrangements()[engine.output_arrangement(output)].get(key).is_some()
+            let of = &projections[lanes[lane]];
+            of.output.is_none() || engine.arrangements()[of.arrangement].get(key).is_some()
         };
         letters.retain(is_there, &mut self.batch.facts);
     }
@@ -46,6 +46,25 @@ impl Machine {
             of.iter().all(|&table| tables[table].stage == Stage::Live)
         };
         sink.feed.next(&self.engine, progress, follows, idle)
+    }
+
+    /// A piece of a log that a sink's lane has to read from the store before it can go on.
+    pub fn wanted_page(&self, sink: usize) -> Option<(WantedPage, RowsOf)> {
+        let of = &self.sinks[sink];
+        let follows = |lane: usize| self.is_followed(of.projections[lane]);
+        let wanted = of.feed.wanted_page(follows)?;
+        let rows_of = self.rows_of[wanted.arrangement];
+        Some((wanted, rows_of))
+    }
+
+    /// What was read for `wanted_page`.
+    pub fn give_page(&mut self, sink: usize, lane: usize, entries: Vec<Entry>, is_last: bool) {
+        self.sinks[sink].feed.give_page(lane, entries, is_last);
+    }
+
+    fn is_followed(&self, projection: usize) -> bool {
+        let of = &self.projections[projection].tables;
+        of.iter().all(|&table| self.tables[table].stage == Stage::Live)
     }
 
     /// The sink has done what it was told, but for the rows that it refuses.
@@ -87,19 +106,21 @@ impl Machine {
     /// Keys that came to be such that nothing can be shown of them, or can be shown again.
     pub fn take_news(&mut self) -> Vec<News> {
         let told = std::mem::take(&mut self.told);
-        let of = |output| self.projections.iter().find(|projection| projection.output == output);
+        let mut all = std::mem::take(&mut self.news);
+        let of = |output| self.projections.iter().position(|of| of.output == Some(output));
         let news = |Told { output, lsn, notice }: Told| {
             let key = match &notice {
                 Notice::Conflict { key, .. }
                 | Notice::Refused { key, .. }
                 | Notice::Accepted { key } => key,
             };
-            let columns = self.engine.output_columns(output);
-            let types = self.engine.output_key(output).iter().map(|&at| &columns[at].ty);
-            let key = value::key_text(types, key);
-            Some(News { projection: of(output)?.name.clone(), key, lsn, notice })
+            let projection = of(output)?;
+            let key = self.key_text(projection, key);
+            let projection = self.projections[projection].name.clone();
+            Some(News { projection, key, lsn, notice })
         };
-        told.into_iter().filter_map(news).collect()
+        all.extend(told.into_iter().filter_map(news));
+        all
     }
 
     /// Rows of this lane that the sink refuses for good, and keys that the engine itself cannot show:
@@ -107,7 +128,7 @@ impl Machine {
     pub fn dead_letters(&self, sink: usize, lane: usize) -> usize {
         let Sink { letters, projections, .. } = &self.sinks[sink];
         let output = self.projections[projections[lane]].output;
-        letters.count(lane) + self.engine.withheld_len(output)
+        letters.count(lane) + output.map_or(0, |output| self.engine.withheld_len(output))
     }
 
     /// Its tables are loaded: its first consistent position is reached.

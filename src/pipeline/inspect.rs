@@ -34,18 +34,22 @@ impl Machine {
         &self.counts
     }
 
+    /// By table, since the machine was built: changes that no event takes; `None` where there are no events.
+    pub fn unmatched(&self, table: usize) -> Option<Counts> {
+        self.has_events(table).then(|| self.unmatched[table])
+    }
+
     pub fn table_rows(&self, table: usize) -> usize {
         let id = self.engine.table_arrangement(self.tables[table].id);
         self.engine.arrangements()[id].len()
     }
 
     pub fn projection_rows(&self, projection: usize) -> usize {
-        let id = self.engine.output_arrangement(self.projections[projection].output);
-        self.engine.arrangements()[id].len()
+        self.engine.arrangements()[self.projections[projection].arrangement].len()
     }
 
     /// The first rows of a projection by their keys, as documents, of so many bytes in all. `None`:
-    /// there is no such projection, or it is still being loaded.
+    /// there is no such projection, or it is still being loaded. Of an event those that are in memory.
     pub fn first_rows(
         &self,
         projection: &str,
@@ -54,11 +58,17 @@ impl Machine {
     ) -> Option<Result<Vec<Vec<u8>>, ValueError>> {
         let at = self.projections.iter().position(|known| known.name == projection)?;
         self.is_ready(at).then(|| {
-            let output = self.projections[at].output;
-            let arrangement = &self.engine.arrangements()[self.engine.output_arrangement(output)];
-            let writer = DocumentWriter::new(self.engine.output_columns(output), None);
+            let of = &self.projections[at];
+            let arrangement = &self.engine.arrangements()[of.arrangement];
+            let columns = match of.output {
+                Some(output) => self.engine.output_columns(output),
+                None => self.event_columns(at),
+            };
+            let writer = DocumentWriter::new(columns, None);
+            let recent = arrangement.changes_from(arrangement.first_seq()).into_iter().flatten();
+            let recent = recent.filter(|_| arrangement.is_log());
             // Tombstones are passed over, but not without end.
-            let entries = arrangement.scan_after(None).take(SCANNED_MAX);
+            let entries = arrangement.scan_after(None).take(SCANNED_MAX).chain(recent);
             documents(entries.filter_map(|entry| entry.value()), &writer, rows_max, bytes_max)
         })
     }

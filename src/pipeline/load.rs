@@ -9,7 +9,7 @@ use super::backlog::{self, Record};
 use super::doubt::{Answer, Doubts, Old, RowKey};
 use super::machine::{Fault, LoadInit, Machine, Projection, relation_of};
 use super::table::Stage;
-use crate::engine::{Batch, Entry, LoadedChunk, TableId};
+use crate::engine::{Batch, Entry, LoadedChunk, Moment, TableId};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, decode};
 use crate::value::{self, Column, ValueError};
@@ -79,10 +79,9 @@ impl Load {
         batch: &mut Batch,
     ) {
         // A version that this replay has written is of the moment, any other may be newer.
-        let replayed = |old: &Entry| self.from <= old.lsn() && old.lsn() <= lsn;
         let old = match old {
             None => Old::Missing,
-            Some(old) if replayed(old) && !self.doubts.is_borrowed(&from) => Old::Known,
+            Some(old) if self.knows(&from, old, lsn) => Old::Known,
             Some(_) => Old::Borrowed,
         };
         let known = !self.doubts.is_any_unknown();
@@ -91,6 +90,12 @@ impl Load {
             // The store does not know what is unknown: a restart loads anew.
             batch.remove_fact(LOAD_FACT);
         }
+    }
+
+    /// The row's version is the one before this change, and not a newer one.
+    pub(super) fn knows(&self, row: &RowKey, version: &Entry, lsn: Lsn) -> bool {
+        let replayed = self.from <= version.lsn() && version.lsn() <= lsn;
+        replayed && !self.doubts.is_borrowed(row)
     }
 
     pub(super) fn forget(&mut self, row: &RowKey) {
@@ -122,7 +127,9 @@ impl Machine {
         let Some(load) = &mut self.load else { return };
         // Transactions before the load's consistent point are in its rows.
         if commit_lsn >= load.from || commit_lsn == Lsn::ZERO {
-            Record { commit_lsn, xid: self.xid, body }.write(&mut load.pending);
+            let Moment { committed_at, change, .. } = self.moment;
+            Record { commit_lsn, committed_at, change, xid: self.xid, body }
+                .write(&mut load.pending);
         }
     }
 
@@ -212,7 +219,9 @@ impl Machine {
     /// Whether the stream is where the load can end. What is computed of the loaded tables is of a
     /// position between two transactions.
     fn may_end(&self, load: &Load) -> bool {
-        let is_asleep = |projection: &Projection| self.engine.is_asleep(projection.output);
+        let is_asleep = |projection: &Projection| {
+            projection.output.is_some_and(|output| self.engine.is_asleep(output))
+        };
         let between = self.position.inside.is_none() || !self.projections.iter().any(is_asleep);
         between && self.progress.applied >= load.bound
     }
@@ -253,6 +262,8 @@ impl Machine {
         if let Some(load) = &mut self.load {
             load.xid = record.xid;
         }
+        let Record { commit_lsn: lsn, committed_at, change, .. } = *record;
+        self.moment = Moment { lsn, committed_at, change };
         let change = match decode(record.body)? {
             Message::Relation(described) => {
                 let described = Relation::from(described);
@@ -371,7 +382,9 @@ impl Machine {
         }
         let woken: Vec<TableId> = loading.iter().map(|&at| self.tables[at].id).collect();
         self.engine.wake(&woken, Lsn(self.position.lsn.0 - 1))?;
+        self.make_pending()?;
         self.gather_told();
+        self.begin_histories(&loading);
         // From here on the connection's own descriptions count, not the backlog's last ones.
         for route in self.routes.values_mut().filter(|route| loading.contains(&route.table)) {
             route.forget();
@@ -379,10 +392,11 @@ impl Machine {
         // Deletions before this position are in the load's rows, and no log tells of them: who stands
         // below it is filled anew.
         for projection in &self.projections {
-            if projection.tables.iter().any(|table| loading.contains(table)) {
-                let arrangement = self.engine.output_arrangement(projection.output);
+            let is_of_it = projection.tables.iter().any(|table| loading.contains(table));
+            // A log has no deletions.
+            if is_of_it && projection.output.is_some() {
                 let floor = self.progress.applied;
-                self.engine.arrangement_mut(arrangement).raise_tombstone_floor(floor);
+                self.engine.arrangement_mut(projection.arrangement).raise_tombstone_floor(floor);
             }
         }
         self.batch.backlog_dropped = true;

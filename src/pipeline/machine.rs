@@ -12,12 +12,17 @@
 
 use std::collections::BTreeMap;
 
+use super::deliver::News;
 use super::doubt::RowKey;
+use super::events::{EventLog, Known};
+use super::history::{History, HistoryInit};
 use super::letters::Letters;
 use super::load::{LOAD_FACT, Load};
+use super::log::Notes;
 use super::table::{Route, Routes, Stage, Table};
 use crate::engine::{
-    Batch, Engine, Entry, Leaf, OutputId, RowBuffer, RowError, RowsOf, TableId, TableLayout, Told,
+    ArrangementId, Batch, Engine, Entry, EventMaker, Leaf, Moment, OutputId, RowBuffer, RowError,
+    RowsOf, TableId, TableLayout, Told, Version,
 };
 use crate::lsn::Lsn;
 use crate::output::{Feed, LaneInit, Progress};
@@ -26,7 +31,7 @@ use crate::pgoutput::{
     decode, frames,
 };
 use crate::sql::plan::Plan;
-use crate::value::ValueError;
+use crate::value::{Type, ValueError};
 
 /// Of what is told of the projections' rows so much waits at most.
 const TOLD_MAX: usize = 100;
@@ -76,13 +81,33 @@ pub struct ProjectionInit {
     pub tombstone_floor: Lsn,
 }
 
+pub struct EventInit {
+    pub name: String,
+    pub maker: EventMaker,
+    /// Whose changes make it; `None`: messages.
+    pub table: Option<usize>,
+    /// Of the messages.
+    pub prefix: Option<String>,
+    pub rows_of: RowsOf,
+    /// The newest entry in the store.
+    pub last: Option<Entry>,
+    /// The oldest one's commit.
+    pub stored_from: Option<Lsn>,
+    /// What waits for the end of its transaction.
+    pub pending: Vec<Entry>,
+}
+
 pub struct SinkInit {
     pub name: String,
     pub step_rows: usize,
-    /// Positions in `MachineInit::projections`.
+    /// What it has answered it may lose; what it has not lost it would have twice.
+    pub forgetful: bool,
+    /// Positions in `MachineInit::projections`, those of events behind them.
     pub projections: Vec<usize>,
     /// By lane: a refused row halts the projection there.
     pub halts: Vec<bool>,
+    /// By lane: the sink keeps a history.
+    pub histories: Vec<bool>,
     /// By lane: the last generation that was begun.
     pub generations: Vec<u64>,
     /// By lane: what became of changes before it is known.
@@ -113,6 +138,8 @@ pub struct LoadInit {
 pub struct MachineInit {
     pub tables: Vec<TableInit>,
     pub projections: Vec<ProjectionInit>,
+    pub events: Vec<EventInit>,
+    pub histories: Vec<HistoryInit>,
     pub sinks: Vec<SinkInit>,
     pub position: Position,
     pub committed_at: i64,
@@ -122,7 +149,9 @@ pub struct MachineInit {
 
 pub(super) struct Projection {
     pub(super) name: String,
-    pub(super) output: OutputId,
+    /// `None`: it is an event.
+    pub(super) output: Option<OutputId>,
+    pub(super) arrangement: ArrangementId,
     pub(super) tables: Vec<usize>,
 }
 
@@ -133,6 +162,9 @@ pub(super) struct Sink {
     /// By lane: as the store has it.
     pub(super) told_stored: Vec<Lsn>,
     pub(super) halts: Vec<bool>,
+    pub(super) forgetful: bool,
+    /// Of each event's log, where a forgetful sink stood.
+    pub(super) notes: BTreeMap<ArrangementId, Notes>,
 }
 
 /// How often each kind of change was applied.
@@ -148,6 +180,8 @@ pub struct Machine {
     pub(super) engine: Engine,
     pub(super) tables: Vec<Table>,
     pub(super) counts: Vec<Counts>,
+    /// By table: changes that no event takes, of those that have events.
+    pub(super) unmatched: Vec<Counts>,
     pub(super) routes: Routes,
     pub(super) transactions: Transactions,
     pub(super) position: Position,
@@ -155,6 +189,12 @@ pub struct Machine {
     pub(super) transactions_total: u64,
     pub(super) xid: u32,
     pub(super) projections: Vec<Projection>,
+    pub(super) events: Vec<EventLog>,
+    pub(super) histories: Vec<History>,
+    /// When the newest version was committed.
+    pub(super) versions_at: i64,
+    /// The change that is being applied.
+    pub(super) moment: Moment,
     pub(super) sinks: Vec<Sink>,
     pub(super) load: Option<Load>,
     /// By arrangement.
@@ -171,6 +211,7 @@ pub struct Machine {
     /// The row that the source is asked for.
     pub(super) wanted: Option<RowKey>,
     pub(super) told: Vec<Told>,
+    pub(super) news: Vec<News>,
 }
 
 impl Machine {
@@ -220,16 +261,44 @@ impl Machine {
                 None => Lsn(position.lsn.0.saturating_sub(1)),
             };
             engine.reconcile(output, lsn)?;
-            projections.push(Projection { name: projection.name, output, tables: its_tables });
+            projections.push(Projection {
+                name: projection.name,
+                output: Some(output),
+                arrangement,
+                tables: its_tables,
+            });
         }
+        let mut events = Vec::new();
+        for init in init.events {
+            let name = init.name.clone();
+            let (log, rows) = EventLog::new(init, &mut engine, projections.len());
+            rows_of.push(rows);
+            let (arrangement, tables) = (log.log.arrangement, log.tables());
+            projections.push(Projection { name, output: None, arrangement, tables });
+            events.push(log);
+        }
+        let mut histories = Vec::new();
+        for init in init.histories {
+            let inside = position.inside.map(|inside| inside.commit_lsn);
+            rows_of.push(init.rows_of);
+            histories.push(History::new(&init, &mut engine, inside));
+        }
+        let history_of = |projection: usize| {
+            let of = histories.iter().find(|history| history.projection == projection);
+            of.map(|history| history.log.arrangement)
+        };
         let sinks = init.sinks.into_iter().map(|sink| {
-            let outputs = sink.projections.iter().map(|&at| projections[at].output);
-            let lanes = outputs.enumerate().map(|(lane, output)| {
+            let of = sink.projections.iter().map(|&at| &projections[at]);
+            let lanes = of.enumerate().map(|(lane, projection)| {
                 // A projection that a refused row has halted begins with that row again.
                 let refused = sink.letters.iter().filter(|letter| letter.lane == lane);
                 let refused = refused.map(|letter| letter.lsn).min();
+                let at = sink.projections[lane];
+                let history = history_of(at).filter(|_| sink.histories[lane]);
                 LaneInit {
-                    arrangement: engine.output_arrangement(output),
+                    arrangement: history.unwrap_or(projection.arrangement),
+                    rows: projection.output.map(|_| projection.arrangement),
+                    once: projection.output.is_none() && sink.forgetful,
                     generation: sink.generations[lane],
                     told: refused
                         .filter(|_| sink.halts[lane])
@@ -249,6 +318,8 @@ impl Machine {
                 ),
                 told_stored: sink.told,
                 halts: sink.halts,
+                forgetful: sink.forgetful,
+                notes: BTreeMap::new(),
                 projections: sink.projections,
             }
         });
@@ -258,6 +329,7 @@ impl Machine {
         Ok(Self {
             engine,
             counts: vec![Counts::default(); tables.len()],
+            unmatched: vec![Counts::default(); tables.len()],
             tables,
             routes,
             transactions: Transactions::new(position),
@@ -266,6 +338,10 @@ impl Machine {
             transactions_total: 0,
             xid: 0,
             projections,
+            events,
+            histories,
+            versions_at: init.committed_at,
+            moment: Moment { lsn: position.lsn, committed_at: init.committed_at, change: 0 },
             sinks,
             load: init.load.map(Load::new),
             rows_of,
@@ -278,6 +354,7 @@ impl Machine {
             old_key: Vec::new(),
             wanted: None,
             told: Vec::new(),
+            news: Vec::new(),
         })
     }
 
@@ -315,7 +392,10 @@ impl Machine {
         let message: Message<'_> = decode(body)?;
         match self.transactions.step(message)? {
             None => {}
-            Some(Event::Begin { xid, .. }) => self.xid = xid,
+            Some(Event::Begin { commit_lsn, commit_time, xid }) => {
+                self.xid = xid;
+                self.moment = Moment { lsn: commit_lsn, committed_at: commit_time, change: 0 };
+            }
             Some(Event::Relation(relation)) => {
                 if let Some(route) = self.routes.get_mut(&relation.oid) {
                     match self.tables[route.table].stage {
@@ -326,13 +406,22 @@ impl Machine {
             }
             Some(Event::Change { commit_lsn, ordinal, change }) => {
                 self.position.inside = Some(Inside { commit_lsn, changes: ordinal });
+                self.moment.change = ordinal;
                 self.change(commit_lsn, &change, body)?;
             }
-            Some(Event::Message { .. }) => {}
+            Some(Event::Message { in_transaction: Some(inside), prefix, content, .. }) => {
+                self.position.inside = Some(inside);
+                self.moment.change = inside.changes;
+                self.said(prefix, content)?;
+            }
+            // What was written outside of transactions is no event: it may be of one that was rolled back.
+            Some(Event::Message { in_transaction: None, .. }) => {}
             Some(Event::Commit { commit_lsn, end_lsn, commit_time }) => {
                 let live = self.tables_that(|stage| *stage != Stage::Loading);
                 // What a replay has gathered is of other commits.
                 self.commit_of(&live, commit_lsn)?;
+                self.make_pending()?;
+                self.remember_versions(commit_lsn, commit_time);
                 self.position = Position { lsn: end_lsn, inside: None };
                 self.progress = Progress { applied: end_lsn, committed_at: commit_time };
                 self.transactions_total += 1;
@@ -466,25 +555,32 @@ impl Machine {
         let Some(route) = self.routes.get(&relation).filter(|route| route.is_described()) else {
             return Ok(());
         };
-        let id = self.tables[route.table].id;
-        let counts = &mut self.counts[route.table];
+        let at = route.table;
+        let id = self.tables[at].id;
+        let has_events = self.has_events(at);
+        let route = &self.routes[&relation];
+        let counts = &mut self.counts[at];
         let buffer = &mut self.buffer;
         let layout = self.engine.layout(id);
+        let is_loading = self.tables[at].stage == Stage::Loading;
         // A load may meet its own rows.
-        let is_whole_row = layout.identity.len() == layout.columns.len()
-            && self.tables[route.table].stage == Stage::Live;
-        match change {
+        let is_whole_row =
+            layout.identity.len() == layout.columns.len() && self.tables[at].stage == Stage::Live;
+        // What events see of it: both versions, and how well they are known.
+        let (old, new, known) = match change {
             Change::Insert { new, .. } => {
                 counts.insert += 1;
                 route.encode(new, None, layout, None, buffer)?;
                 if let Some(load) = &mut self.load {
-                    load.forget(&(route.table, buffer.key.clone()));
+                    load.forget(&(at, buffer.key.clone()));
                 }
                 if is_whole_row && self.engine.get(id, &buffer.key).is_some() {
                     return Err(RowError::Equal);
                 }
                 let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
+                let new = Version::known(has_events.then(|| entry.clone()));
                 self.engine.put(id, entry)?;
+                (Version::None, new, Known::Both)
             }
             Change::Update { before, new, .. } => {
                 counts.update += 1;
@@ -493,10 +589,9 @@ impl Machine {
                 route.encode_key(before.as_ref().unwrap_or(new), layout, key)?;
                 let is_untold = |cell| cell == crate::pgoutput::Cell::UnchangedToast;
                 let untold = new.cells().any(is_untold);
-                let old = untold.then(|| self.engine.get(id, key).cloned()).flatten();
-                let at = route.table;
-                let loading =
-                    self.load.as_mut().filter(|_| self.tables[at].stage == Stage::Loading);
+                let wanted = untold || has_events;
+                let old = wanted.then(|| self.engine.get(id, key).cloned()).flatten();
+                let loading = self.load.as_mut().filter(|_| is_loading);
                 let mut old_row = old.as_ref().and_then(Entry::value);
                 let nulls;
                 if loading.is_some() && old_row.is_none() {
@@ -504,11 +599,17 @@ impl Machine {
                     old_row = Some(&nulls);
                 }
                 route.encode(new, before.as_ref(), layout, old_row, buffer)?;
+                let mut known = Known::Both;
                 if let Some(load) = loading {
+                    let row = (at, key.clone());
+                    if old.as_ref().is_none_or(|old| !load.knows(&row, old, lsn)) {
+                        known = if untold { Known::Nothing } else { Known::New };
+                    }
                     let columns =
                         if untold { route.untouched(new, before.as_ref()) } else { Vec::new() };
-                    let keys = ((at, key.clone()), (at, buffer.key.clone()));
-                    load.updated(keys, lsn, old.as_ref(), &columns, &mut self.batch);
+                    let keys = (row, (at, buffer.key.clone()));
+                    let old = old.as_ref().filter(|_| untold);
+                    load.updated(keys, lsn, old, &columns, &mut self.batch);
                 }
                 if before.is_some() && *key != buffer.key {
                     self.engine.delete(id, lsn, key)?;
@@ -517,21 +618,52 @@ impl Machine {
                     }
                 }
                 let entry = Entry::row_in(route.leaf, lsn, &buffer.key, &buffer.row);
+                let new = Version::known(has_events.then(|| entry.clone()));
                 self.engine.put(id, entry)?;
+                (Version::known(old), new, known)
             }
             Change::Delete { before, .. } => {
                 counts.delete += 1;
                 route.encode_key(&before.tuple(), layout, &mut self.old_key)?;
+                let old = has_events.then(|| self.engine.get(id, &self.old_key).cloned()).flatten();
+                let mut known = Known::Both;
                 if let Some(load) = &mut self.load {
-                    load.forget(&(route.table, self.old_key.clone()));
+                    let row = (at, self.old_key.clone());
+                    let unknown = |old: &Entry| !load.knows(&row, old, lsn);
+                    if is_loading && old.as_ref().is_none_or(unknown) {
+                        known = Known::New;
+                    }
+                    load.forget(&row);
                 }
                 self.engine.delete(id, lsn, &self.old_key)?;
+                (Version::known(old), Version::None, known)
             }
             Change::Truncate { .. } => unreachable!("a TRUNCATE is not a row's change"),
+        };
+        if has_events { self.occurred(at, &old, &new, known) } else { Ok(()) }
+    }
+
+    pub(super) fn tell(&mut self, news: News) {
+        if self.news.len() < TOLD_MAX {
+            self.news.push(news);
         }
-        Ok(())
+    }
+
+    /// A key of a projection's rows, for people.
+    pub(super) fn key_text(&self, projection: usize, key: &[u8]) -> String {
+        match self.projections[projection].output {
+            Some(output) => {
+                let columns = self.engine.output_columns(output);
+                let types = self.engine.output_key(output).iter().map(|&at| &columns[at].ty);
+                crate::value::key_text(types, key)
+            }
+            None => crate::value::key_text(EVENT_KEY_TYPES.iter(), key),
+        }
     }
 }
+
+/// LSN and ordinal.
+const EVENT_KEY_TYPES: [Type; 2] = [Type::PgLsn, Type::Int8];
 
 pub(super) fn relation_of(change: &Change<'_>) -> u32 {
     match change {

@@ -4,9 +4,12 @@ mod backlog;
 mod checkpoint;
 mod deliver;
 mod doubt;
+mod events;
+mod history;
 mod inspect;
 mod letters;
 mod load;
+mod log;
 mod machine;
 pub mod run;
 mod table;
@@ -15,10 +18,12 @@ mod tests;
 
 pub use checkpoint::{Checkpoint, told_fact};
 pub use deliver::News;
+pub use events::pending_fact;
+pub use history::HistoryInit;
 pub use letters::{Refused, letter_key};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{
-    Counts, Fault, Letter, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit, TableFacts,
-    TableInit,
+    Counts, EventInit, Fault, Letter, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit,
+    TableFacts, TableInit,
 };
 pub use table::{Stage, Table};

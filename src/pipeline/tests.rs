@@ -230,12 +230,16 @@ impl World {
             sinks: vec![SinkInit {
                 name: "sink".to_owned(),
                 step_rows: 100,
+                forgetful: false,
                 projections: vec![0, 1, 2],
                 halts: vec![false; 3],
+                histories: vec![false; 3],
                 generations: vec![1; 3],
                 told: vec![kept.position.lsn; 3],
                 letters: Vec::new(),
             }],
+            events: Vec::new(),
+            histories: Vec::new(),
             position: kept.position,
             committed_at: 0,
             load,
@@ -265,7 +269,7 @@ impl World {
     fn checkpoint(&mut self) {
         let checkpoint = self.machine.checkpoint();
         self.kept.write(checkpoint);
-        self.machine.forget();
+        self.machine.forget(0);
     }
 
     fn restart(self, start: Start) -> Self {
@@ -273,8 +277,7 @@ impl World {
     }
 
     fn rows(&self, projection: usize) -> Vec<String> {
-        let output = self.machine.projections[projection].output;
-        let arrangement = self.machine.engine.output_arrangement(output);
+        let arrangement = self.machine.projections[projection].arrangement;
         let rows = self.machine.engine.arrangements()[arrangement].scan_after(None);
         rows.filter_map(|entry| entry.value().map(text)).collect()
     }

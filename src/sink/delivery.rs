@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::retry::Backoff;
-use super::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use super::{
+    Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+};
 use crate::lsn::Lsn;
 use crate::output::{self, Standing, Work};
 use crate::value::key_text;
@@ -109,7 +111,11 @@ fn standings(watermarks: &[Option<Watermark>], projections: &[SinkProjection]) -
     pairs
         .map(|(watermark, projection)| match watermark {
             None => Standing::Fresh { generation: 0, reaching: Lsn::ZERO },
-            Some(watermark) if watermark.fingerprint != projection.fingerprint => {
+            // What a log holds stays, whatever becomes of its event.
+            Some(watermark)
+                if watermark.fingerprint != projection.fingerprint
+                    && projection.role == Role::Rows =>
+            {
                 let reaching = watermark.reaching.max(watermark.lsn);
                 Standing::Fresh { generation: watermark.generation, reaching }
             }
@@ -144,6 +150,7 @@ fn translate(step: &output::Step) -> Step {
     let parts = step.lanes.iter().map(|part| StepProjection {
         projection: part.lane,
         entries: part.entries.clone(),
+        times: part.times.clone(),
         generation: part.generation,
         finish_fill: part.finish_fill,
     });

@@ -23,6 +23,7 @@
 
 pub mod delivery;
 pub mod elasticsearch;
+mod event;
 pub mod postgres;
 pub mod redis;
 mod retry;
@@ -41,6 +42,7 @@ use crate::value::Column;
 #[derive(Clone, Debug)]
 pub struct SinkProjection {
     pub name: String,
+    pub role: Role,
     /// The row's columns, in the order of the row's datums.
     pub columns: Arc<[Column]>,
     /// The key columns' positions in `columns`, in the order of the key's datums. Empty: one row.
@@ -49,6 +51,16 @@ pub struct SinkProjection {
     pub targets: Vec<Target>,
     /// Names the shape of rows and targets; another one in the watermark means: fill anew.
     pub fingerprint: String,
+}
+
+/// What entries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Versions of rows: a new one takes the place of the one before.
+    Rows,
+    /// Occurrences of an event, each under a key of its own, in the order of their keys. They are never
+    /// filled: `open` makes the target where it is missing, and what is there stays.
+    Events,
 }
 
 /// Where a sink stands with one projection, read from the sink itself.
@@ -84,8 +96,10 @@ pub struct Step {
 pub struct StepProjection {
     /// Position in the list given to the sink.
     pub projection: usize,
-    /// Each key at most once.
+    /// Each key at most once, but for a history.
     pub entries: Vec<Entry>,
+    /// Of a history: when each entry was committed. Then a key may have several entries, in their order.
+    pub times: Vec<i64>,
     /// The generation to put into the watermark.
     pub generation: u64,
     /// Makes the filled generation the current one.

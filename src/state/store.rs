@@ -1,6 +1,7 @@
 //! The embedded store, by fjall. Its writers may sleep under back-pressure, so it is used from a thread
-//! of its own, but for the reads at the start and of the backlog.
+//! of its own, but for the reads at the start, of the backlog and of logs.
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,10 +19,13 @@ const WORKERS: usize = 4;
 const UNMERGED_TABLES_MAX: u8 = 12;
 
 /// What is on disk is this format's or is refused.
-const FORMAT: &[u8] = b"readside state 2";
+const FORMAT: &[u8] = b"readside state 3";
 const FORMAT_FACT: &str = "format";
 /// Each ingestion makes a file and syncs it: below this it does not pay.
 const INGESTED_MIN: usize = 10_000;
+/// What one reading of a log brings.
+const PAGE_ROWS: usize = 2_000;
+const PAGE_BYTES: usize = 4 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -146,6 +150,12 @@ impl Store {
         for (rows_of, entry) in &batch.forgotten {
             writes.remove(&self.rows, record::key(*rows_of, entry.key()));
         }
+        for (rows_of, keys) in &batch.passed {
+            let keys = record::key(*rows_of, &keys.start)..record::key(*rows_of, &keys.end);
+            for pair in self.rows.range(keys) {
+                writes.remove(&self.rows, pair.key()?);
+            }
+        }
         for (rows_of, entry) in &batch.entries {
             writes.insert(&self.rows, record::key(*rows_of, entry.key()), record::value(entry));
         }
@@ -199,9 +209,57 @@ impl Store {
     pub fn rows(&self, rows_of: RowsOf) -> impl Iterator<Item = Result<Entry, Error>> {
         self.rows.prefix(rows_of.to_be_bytes()).map(move |pair| {
             let (key, value) = pair.into_inner().map_err(|source| self.error(source))?;
-            record::read(&key, &value)
-                .ok_or_else(|| Error::Damaged { dir: self.dir.clone(), rows_of })
+            record::read(&key, &value).ok_or_else(|| self.damaged(rows_of))
         })
+    }
+
+    /// Some rows of one arrangement, in key order: those from or behind a key, up to another, as many as
+    /// a page takes; and whether these were the last.
+    pub fn page(
+        &self,
+        rows_of: RowsOf,
+        from: Bound<&[u8]>,
+        to: &[u8],
+    ) -> Result<(Vec<Entry>, bool), Error> {
+        let key = |key: &[u8]| record::key(rows_of, key);
+        let bounds = (from.map(key), Bound::Included(key(to)));
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for pair in self.rows.range(bounds) {
+            let (key, value) = pair.into_inner().map_err(|source| self.error(source))?;
+            if rows.len() == PAGE_ROWS || bytes >= PAGE_BYTES {
+                return Ok((rows, false));
+            }
+            bytes += key.len() + value.len();
+            rows.push(record::read(&key, &value).ok_or_else(|| self.damaged(rows_of))?);
+        }
+        Ok((rows, true))
+    }
+
+    /// The rows of one arrangement from a key on.
+    pub fn rows_from(&self, rows_of: RowsOf, from: &[u8]) -> Result<Vec<Entry>, Error> {
+        let range = record::key(rows_of, from)..record::key(rows_of + 1, &[]);
+        let rows = self.rows.range(range).map(|pair| {
+            let (key, value) = pair.into_inner().map_err(|source| self.error(source))?;
+            record::read(&key, &value).ok_or_else(|| self.damaged(rows_of))
+        });
+        rows.collect()
+    }
+
+    /// The last row of an arrangement, of those before a key.
+    pub fn last_row(&self, rows_of: RowsOf, before: Option<&[u8]>) -> Result<Option<Entry>, Error> {
+        let end = match before {
+            Some(key) => record::key(rows_of, key),
+            None => record::key(rows_of + 1, &[]),
+        };
+        let Some(pair) = self.rows.range(record::key(rows_of, &[])..end).next_back() else {
+            return Ok(None);
+        };
+        let (key, value) = pair.into_inner().map_err(|source| self.error(source))?;
+        record::read(&key, &value).map(Some).ok_or_else(|| self.damaged(rows_of))
+    }
+
+    fn damaged(&self, rows_of: RowsOf) -> Error {
+        Error::Damaged { dir: self.dir.clone(), rows_of }
     }
 
     /// The first piece of the backlog at or after this place, with its own place.

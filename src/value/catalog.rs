@@ -80,6 +80,7 @@ fn builtin(oid: u32) -> Option<Type> {
         1266 => Type::TimeTz,
         1700 => Type::Numeric,
         2950 => Type::Uuid,
+        3220 => Type::PgLsn,
         3802 => Type::Jsonb,
         _ => return None,
     })

@@ -3,7 +3,7 @@
 
 use super::{
     NULL, Type, ValueError, array, bytea, composite, escape, failure, float, hstore, int, interval,
-    json, numeric, text, time, uuid,
+    json, numeric, pg_lsn, text, time, uuid,
 };
 
 /// Appends the datum of a value that is not NULL, given as Postgres prints it.
@@ -27,6 +27,7 @@ pub fn encode(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueErro
         Type::TimestampTz => time::encode_timestamp(text, time::Zone::Utc, out),
         Type::Interval => interval::encode(text, out),
         Type::Uuid => uuid::encode(text, out),
+        Type::PgLsn => pg_lsn::encode(text, out),
         Type::Text
         | Type::Json
         | Type::Jsonb
@@ -70,6 +71,7 @@ pub fn datum_len(ty: &Type, bytes: &[u8]) -> Result<usize, ValueError> {
         Type::TimeTz => time::time_tz_len(bytes),
         Type::Interval => interval::len(bytes),
         Type::Uuid => uuid::len(bytes),
+        Type::PgLsn => pg_lsn::len(bytes),
         Type::Text
         | Type::Json
         | Type::Jsonb
@@ -109,6 +111,7 @@ fn text_of(ty: &Type, datum: &[u8], out: &mut Vec<u8>) -> Option<()> {
         }
         Type::Interval => interval::write_text(datum, out)?,
         Type::Uuid => uuid::write_text(datum, out)?,
+        Type::PgLsn => pg_lsn::write_text(datum, out)?,
         Type::Text
         | Type::Json
         | Type::Jsonb
@@ -171,7 +174,8 @@ fn json_of(ty: &Type, datum: &[u8], out: &mut Vec<u8>) -> Option<()> {
         | Type::Time
         | Type::TimeTz
         | Type::Interval
-        | Type::Uuid => {
+        | Type::Uuid
+        | Type::PgLsn => {
             out.push(b'"');
             text_of(ty, datum, out)?;
             out.push(b'"');
@@ -247,6 +251,7 @@ mod tests {
             Type::TimestampTz,
             Type::Interval,
             Type::Uuid,
+            Type::PgLsn,
             Type::Json,
             Type::Jsonb,
             Type::Hstore,

@@ -38,6 +38,7 @@ mod json_tree;
 mod number;
 mod numeric;
 mod order;
+mod pg_lsn;
 mod put;
 mod row;
 mod scalar;
@@ -59,6 +60,7 @@ pub use interval::{
 pub use json::normalise as normalise_json;
 pub use json_tree::Json;
 pub use order::{order_key, order_part};
+pub use pg_lsn::put as encode_pg_lsn;
 pub use put::{encode_decimal, encode_float4, encode_float8, float_of, int_of};
 pub use row::{Columns, columns, key_text, split};
 pub use scalar::Scalar;
@@ -99,6 +101,8 @@ pub enum Type {
     TimestampTz,
     Interval,
     Uuid,
+    /// Ordered as a number; a JSON string.
+    PgLsn,
     Json,
     Jsonb,
     /// The contrib module's: a flat JSON object of strings and nulls.
@@ -131,6 +135,7 @@ impl fmt::Display for Type {
             Type::TimestampTz => "timestamp with time zone",
             Type::Interval => "interval",
             Type::Uuid => "uuid",
+            Type::PgLsn => "pg_lsn",
             Type::Json => "json",
             Type::Jsonb => "jsonb",
             Type::Hstore => "hstore",

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use super::decimal::Decimal;
 use super::interval::Interval;
-use super::{Type, ValueError, bytea, datum, escape, float, int, interval, text, time, uuid};
+use super::{
+    Type, ValueError, bytea, datum, escape, float, int, interval, pg_lsn, text, time, uuid,
+};
 
 /// What expressions compute with. Dates, times and timestamps are integers: days or microseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +18,7 @@ pub enum Scalar<'a> {
     /// real too.
     Float(f64),
     Decimal(Decimal),
-    /// text and all that is kept as its text; character(n) with its blanks.
+    /// text and all that is kept as its text; character(n) with its blanks; a pg_lsn's text.
     Text(Cow<'a, str>),
     Bytes(Cow<'a, [u8]>),
     /// Microseconds in UTC, not wrapped at midnight, and the zone in seconds westwards.
@@ -59,6 +61,11 @@ impl<'a> Scalar<'a> {
             }
             Type::Interval => Scalar::Interval(interval::decode(datum)?),
             Type::Uuid => Scalar::Uuid(uuid::decode(datum)?),
+            Type::PgLsn => {
+                let mut text = Vec::new();
+                pg_lsn::write_text(datum, &mut text)?;
+                Scalar::Text(Cow::Owned(String::from_utf8(text).ok()?))
+            }
             Type::Text
             | Type::Json
             | Type::Jsonb
@@ -89,6 +96,7 @@ impl<'a> Scalar<'a> {
             (Scalar::Float(value), Type::Float4) => float::put(*value as f32, out),
             (Scalar::Float(value), _) => float::put(*value, out),
             (Scalar::Decimal(value), _) => value.put(out)?,
+            (Scalar::Text(value), Type::PgLsn) => pg_lsn::encode(value.as_bytes(), out)?,
             (Scalar::Text(value), Type::Bpchar) => text::encode_padded(value.as_bytes(), out)?,
             (Scalar::Text(value), _) => text::encode(value.as_bytes(), out)?,
             (Scalar::Bytes(value), _) => bytea::put(value, out),

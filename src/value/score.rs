@@ -90,6 +90,7 @@ fn epoch_of(ty: &Type, datum: &[u8]) -> Option<Epoch> {
         | Type::Bpchar
         | Type::Bytea
         | Type::Uuid
+        | Type::PgLsn
         | Type::Json
         | Type::Jsonb
         | Type::Hstore

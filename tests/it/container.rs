@@ -12,16 +12,27 @@ use crate::harness::{
     Daemon, Postgres, PostgresOptions, Redis, RedisOptions, Search, http, scratch, wait,
 };
 
-/// What the image's user is.
-const USER: &str = "65532";
-
-/// A PID namespace whose first process is Readside, as an unprivileged user without capabilities, on a root
-/// that is read-only but for the state.
+/// A PID namespace whose first process is Readside, unprivileged and without capabilities, on a root that is
+/// read-only but for the state.
 const CONTAINED: &str = r#"
 mount -o remount,bind,ro /
-mount -t tmpfs -o uid=65532,gid=65532,mode=700 tmpfs "$STATE"
-exec setpriv --reuid=65532 --regid=65532 --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all -- "$0" "$@"
+mount -t tmpfs -o "$OWNER" tmpfs "$STATE"
+exec setpriv $USER_OPTIONS --no-new-privs --bounding-set=-all --inh-caps=-all -- "$0" "$@"
 "#;
+
+/// As root the image's own user; everybody else can only be themselves, as root of a namespace.
+fn contained(command: &mut Command) -> u32 {
+    let user = rustix::process::geteuid();
+    let (namespace, owner, options, uid): (&[&str], _, _, _) = if user.is_root() {
+        (&[], "uid=65532,gid=65532,mode=700", "--reuid=65532 --regid=65532 --clear-groups", 65532)
+    } else {
+        (&["--user", "--map-root-user"], "mode=700", "", user.as_raw())
+    };
+    command.args(namespace).args(["--pid", "--mount", "--mount-proc", "--fork", "--kill-child"]);
+    command.args(["--", "sh", "-ec", CONTAINED]);
+    command.env("OWNER", owner).env("USER_OPTIONS", options);
+    uid
+}
 
 #[tokio::test]
 async fn process_1_on_a_read_only_root_ends_by_sigterm() {
@@ -43,21 +54,8 @@ async fn process_1_on_a_read_only_root_ends_by_sigterm() {
     );
     fs::write(&config, text).unwrap();
     let mut command = RunAs::Ourselves.command(Path::new("unshare"));
-    if !rustix::process::geteuid().is_root() {
-        panic!("this test changes users and mounts: run it as root");
-    }
+    let uid = contained(&mut command);
     command
-        .args([
-            "--pid",
-            "--mount",
-            "--mount-proc",
-            "--fork",
-            "--kill-child",
-            "--",
-            "sh",
-            "-ec",
-            CONTAINED,
-        ])
         .arg(crate::harness::daemon::binary())
         .args(["run", "--log", "json", "--config"])
         .arg(&config)
@@ -82,7 +80,7 @@ async fn process_1_on_a_read_only_root_ends_by_sigterm() {
         line.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(field("NSpid:").last().map(String::as_str), Some("1"), "{status}");
-    assert_eq!(field("Uid:"), [USER; 4]);
+    assert_eq!(field("Uid:"), vec![uid.to_string(); 4]);
     assert_eq!(field("CapEff:"), ["0000000000000000"]);
     let mounts = fs::read_to_string(format!("/proc/{ours}/mounts")).unwrap();
     let root = mounts.lines().find(|line| line.split(' ').nth(1) == Some("/")).unwrap();

@@ -9,6 +9,7 @@ mod aggregates;
 mod changes;
 mod container;
 mod dead_letters;
+mod events;
 mod examples;
 mod expressions;
 mod harness_smoke;

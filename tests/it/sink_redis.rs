@@ -10,7 +10,9 @@ use readside::config::{Place, RedisStructure, RedisTarget, Secret, SinkConfig, S
 use readside::engine::Entry;
 use readside::lsn::Lsn;
 use readside::sink::redis::{RedisSink, check};
-use readside::sink::{Outcome, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use readside::sink::{
+    Outcome, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+};
 use readside::value::{self, Column, Type};
 
 use crate::harness::{Certificates, Redis, RedisOptions, install_crypto, wait};
@@ -73,6 +75,7 @@ fn projection(name: &str, columns: &[(&str, Type)], targets: Vec<RedisTarget>) -
         not_null: false,
     };
     SinkProjection {
+        role: Role::Rows,
         name: name.into(),
         columns: columns.iter().map(column).collect(),
         key: vec![0],
@@ -136,6 +139,7 @@ fn step(position: u64, entries: Vec<Entry>) -> Step {
 /// A settled step of several projections.
 fn steps(position: u64, parts: Vec<Vec<Entry>>) -> Step {
     let part = |(projection, entries)| StepProjection {
+        times: Vec::new(),
         projection,
         entries,
         generation: 1,

@@ -127,8 +127,8 @@ fn read_out(bytes: &[u8]) -> String {
                     columns.collect::<Vec<_>>().join(", ")
                 )
             }
-            Event::Message { commit_lsn, prefix, content, .. } => {
-                let place = if commit_lsn.is_some() { "  " } else { "" };
+            Event::Message { in_transaction, prefix, content, .. } => {
+                let place = if in_transaction.is_some() { "  " } else { "" };
                 format!("{place}MESSAGE {prefix:?} {}", content.escape_ascii())
             }
             Event::Change { ordinal, change, .. } => {

@@ -234,36 +234,23 @@ fn target_is_a_string() {
 }
 
 #[test]
-fn an_event() {
-    insta::assert_snapshot!(faults("[projection.products]", "[event.OrderConfirmed]\ntable = \"orders\"\nwhen = \"old IS NULL\"\ndata = \"new.order_id\"\nto.cache = { stream = \"events:orders\", maxlen = 1000 }\nto.reporting = { table = \"order_events\" }\n\n[projection.products]"), @r#"
-    error: event `OrderConfirmed`: this version does not maintain events
-      --> readside.toml:21:8
-       |
-    21 | [event.OrderConfirmed]
-       |        ^^^^^^^^^^^^^^
-       |
-    hint: remove the event, or leave it to a later version
-    "#);
-}
-
-#[test]
 fn an_event_with_faults() {
     insta::assert_snapshot!(faults("[projection.products]", "[event.OrderConfirmed]\nwhere = \"x\"\ntype = \"{a\"\nto.cache = { hash = \"x\" }\n\n[projection.products]"), @r#"
-    error: event `OrderConfirmed`: this version does not maintain events
+    error: event `OrderConfirmed` has neither `table` nor `message`
       --> readside.toml:21:8
        |
     21 | [event.OrderConfirmed]
        |        ^^^^^^^^^^^^^^
        |
-    hint: remove the event, or leave it to a later version
+    hint: add table = "TABLE", whose changes make it, or message = "PREFIX", of pg_logical_emit_message(true, 'PREFIX', …)
 
-    error: [event.OrderConfirmed] has no `table`
+    error: [event.OrderConfirmed] has no `data`
       --> readside.toml:21:8
        |
     21 | [event.OrderConfirmed]
        |        ^^^^^^^^^^^^^^
        |
-    hint: add table = "TABLE"
+    hint: add expressions over old and new, such as data = "new.order_id"
 
     error: unknown key `where` in [event.OrderConfirmed]
       --> readside.toml:22:1
@@ -271,7 +258,7 @@ fn an_event_with_faults() {
     22 | where = ***
        | ^^^^^
        |
-    hint: known here: `table`, `when`, `data`, `type`, `to`
+    hint: known here: `table`, `message`, `when`, `data`, `type`, `on_error`, `to`
 
     error: `type` is no template: `{` is never closed
       --> readside.toml:23:9
@@ -286,6 +273,80 @@ fn an_event_with_faults() {
        |
     24 | to.cache = { hash = "x" }
        |              ^^^^
+    "#);
+}
+
+#[test]
+fn an_event_of_a_table_without_a_condition() {
+    insta::assert_snapshot!(faults("[projection.products]", "[event.Moved]\ntable = \"orders\"\ndata = \"new.order_id\"\nto.cache = { stream = \"moved\" }\nto.search = { index = \"moved\", id = \"{order_id}\" }\nto.reporting = { table = \"moved\", history = \"h\" }\n\n[projection.products]"), @r#"
+    error: [event.Moved] has no `when`
+      --> readside.toml:21:8
+       |
+    21 | [event.Moved]
+       |        ^^^^^
+       |
+    hint: add a condition over old and new, such as when = "old IS NULL", which is true of inserted rows
+
+    error: an event's document has the id lsn/ordinal
+      --> readside.toml:25:32
+       |
+    25 | to.search = { index = "moved", id = "{order_id}" }
+       |                                ^^
+       |
+    hint: remove `id`: sent again, the same event is the same document
+
+    error: an event's table is a history already
+      --> readside.toml:26:35
+       |
+    26 | to.reporting = { table = "moved", history = "h" }
+       |                                   ^^^^^^^
+       |
+    hint: remove `history`, which is for projections
+    "#);
+}
+
+#[test]
+fn events_and_projections_share_their_names_and_nothing_else() {
+    insta::assert_snapshot!(faults("[projection.products]", "[event.products]\nmessage = \"readside\"\ntable = \"products\"\ndata = \"content\"\nto.cache = [{ stream = \"s\" }, { stream = \"s\" }]\n\n[event.a]\nmessage = \"readside\"\ndata = \"content\"\nto.cache = { stream = \"s\" }\n\n[event.b]\nmessage = \"b\"\ndata = \"content\"\nto.cache = { list = \"s\" }\n\n[projection.products]"), @r#"
+    error: `products` is the name of a projection and of an event
+      --> readside.toml:21:8
+       |
+    21 | [event.products]
+       |        ^^^^^^^^
+       |
+    hint: give the event another name: its watermarks go by it
+
+    error: event `products` has both `table` and `message`
+      --> readside.toml:22:1
+       |
+    22 | message = "readside"
+       | ^^^^^^^
+       |
+    hint: remove one of them
+
+    error: event `products` writes to the same target twice
+      --> readside.toml:25:42
+       |
+    25 | to.cache = [{ stream = "s" }, { stream = "s" }]
+       |                                          ^^^
+       |
+    hint: give it a name of its own in sink `cache`
+
+    error: `message` takes the prefix of Readside's own messages
+      --> readside.toml:28:11
+       |
+    28 | message = "readside"
+       |           ^^^^^^^^^^
+       |
+    hint: choose another prefix; those only push the log on
+
+    error: event `b` writes to the same target as event `products`
+      --> readside.toml:35:21
+       |
+    35 | to.cache = { list = "s" }
+       |                     ^^^
+       |
+    hint: give it a name of its own in sink `cache`
     "#);
 }
 

@@ -155,15 +155,15 @@ fn index_without_parentheses() {
 }
 
 #[test]
-fn history() {
-    insta::assert_snapshot!(faults(r#"indexes = ["(customer_id)"]"#, r#"history = "orders_history""#), @r#"
-    error: `history` is a table that this version does not maintain
-      --> readside.toml:28:36
+fn history_in_a_schema_of_ours() {
+    insta::assert_snapshot!(faults(r#"indexes = ["(customer_id)"]"#, r#"history = "readside.x""#), @r#"
+    error: `history` takes a name that is Readside's own
+      --> readside.toml:28:46
        |
-    28 | to.reporting = { table = "orders", history = "orders_history" }
-       |                                    ^^^^^^^
+    28 | to.reporting = { table = "orders", history = "readside.x" }
+       |                                              ^^^^^^^^^^^^
        |
-    hint: remove `history`, or leave it to a later version
+    hint: names in Readside's own schema, index and key space hold its watermarks
     "#);
 }
 

@@ -56,6 +56,10 @@ pub(super) fn divide<'a>(
                 let mut names = tables.map(|table| TableName::new(table.schema, table.name));
                 names.find_map(|name| apart.tables.get(&facts::table_name(&name)))
             }
+            Definition::Event(event) => {
+                let mut tables = source_check::tables_of_event(event).into_iter();
+                tables.find_map(|(name, _)| apart.tables.get(&facts::table_name(&name)))
+            }
         };
         let why = own.map(|unbound| unbound.fault.what.clone()).or_else(|| of_table.cloned());
         apart.projections.insert(projection.name.clone(), why.unwrap_or_default());

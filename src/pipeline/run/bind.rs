@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use super::schema;
+use super::{events, schema};
 use crate::config::resolve::{self, Relation};
 use crate::config::{Config, Definition, Diagnostic, Place, ProjectionConfig, Target, suggest};
-use crate::sink::SinkProjection;
+use crate::sink::{Role, SinkProjection};
 use crate::source::catalog::{Catalog, Kind, Table, TableName};
+use crate::sql::event::Event;
 use crate::sql::expr;
 use crate::sql::query::{self, Planned};
 use crate::value::Column;
@@ -26,6 +27,8 @@ pub(crate) enum Rows {
     Table(TableName),
     /// The plan's tables are those of `source::check::scope` that the catalog holds, in their order.
     Query(Box<Planned>),
+    /// Its tables are numbered likewise.
+    Event(Box<Event>),
 }
 
 /// A projection's fault.
@@ -59,6 +62,12 @@ pub(crate) fn bind<'a>(
                     continue;
                 }
                 bind_query(projection, sql, place, &schema)
+            }
+            Definition::Event(event) => {
+                let Some(found) = events::bind(projection, event, &schema, catalog) else {
+                    continue;
+                };
+                found
             }
         };
         match found {
@@ -152,6 +161,10 @@ pub(crate) fn of_sinks(config: &Config, bound: &[Bound<'_>]) -> Vec<Vec<SinkProj
             let targets: Vec<Target> = targets.map(|(_, target)| target.clone()).collect();
             (!targets.is_empty()).then(|| SinkProjection {
                 name: bound.projection.name.clone(),
+                role: match bound.rows {
+                    Rows::Event(_) => Role::Events,
+                    Rows::Table(_) | Rows::Query(_) => Role::Rows,
+                },
                 fingerprint: fingerprint(bound, &targets),
                 columns: Arc::clone(&bound.columns),
                 key: bound.key.clone(),

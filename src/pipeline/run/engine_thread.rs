@@ -4,6 +4,7 @@
 //! Every queue is bounded. While the store lags, no gulps are taken; feedback to the server flows on
 //! in the stream's task.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use super::report::Report;
 use crate::engine::{Entry, Notice};
 use crate::lsn::{Durable, Lsn};
 use crate::memory::{self, Spilling};
-use crate::output::{Standing, Work};
+use crate::output::{PageFrom, Standing, Work};
 use crate::pgoutput::Position;
 use crate::pipeline::{Checkpoint, Fault, Machine, News, Refused, Replayed};
 use crate::sink::Outcome;
@@ -258,7 +259,7 @@ fn turn(
             }
         }
     }
-    thread.serve(places);
+    thread.serve(places)?;
     checkpoints.take_if_due(thread)?;
     thread.report.positions(&thread.machine);
     Ok(Turn::Again)
@@ -356,15 +357,30 @@ impl EngineThread {
         Ok(())
     }
 
-    fn serve(&mut self, places: &mut [Place]) {
+    fn serve(&mut self, places: &mut [Place]) -> Result<(), End> {
         for (sink, place) in places.iter_mut().enumerate() {
             let Some(pull) = place.parked.take() else { continue };
+            self.read_logs(sink)?;
             let work = place.returned.take().or_else(|| self.machine.next_work(sink, pull.idle));
             match work {
                 Some(work) => place.returned = pull.reply.send(work).err(),
                 None => place.parked = Some(pull),
             }
         }
+        Ok(())
+    }
+
+    /// Events that are in the store alone, for the lanes that stand there.
+    fn read_logs(&mut self, sink: usize) -> Result<(), End> {
+        while let Some((wanted, rows_of)) = self.machine.wanted_page(sink) {
+            let from = match &wanted.from {
+                PageFrom::After(key) => Bound::Excluded(key.as_slice()),
+                PageFrom::At(key) => Bound::Included(key.as_slice()),
+            };
+            let (entries, is_last) = self.reader.page(rows_of, from, &wanted.to)?;
+            self.machine.give_page(sink, wanted.lane, entries, is_last);
+        }
+        Ok(())
     }
 
     /// Makes durable what there is: a restart goes on from here.
@@ -395,11 +411,13 @@ struct Checkpoints {
     in_flight: bool,
     taken_at: Instant,
     taken: Position,
+    begun: Instant,
 }
 
 impl Checkpoints {
     fn new(position: Position) -> Self {
-        Self { in_flight: false, taken_at: Instant::now(), taken: position }
+        let now = Instant::now();
+        Self { in_flight: false, taken_at: now, taken: position, begun: now }
     }
 
     /// How long a turn may wait for something to happen.
@@ -430,7 +448,7 @@ impl Checkpoints {
     fn stored(&mut self, thread: &mut EngineThread, position: Position) {
         self.in_flight = false;
         thread.durable.send_replace(Durable(position.lsn));
-        thread.machine.forget();
+        thread.machine.forget(self.begun.elapsed().as_secs());
     }
 }
 

@@ -9,6 +9,7 @@ use crate::config::{Config, Diagnostic, suggest};
 use crate::engine::{Engine, OutputId};
 use crate::source;
 use crate::source::catalog::{Catalog, Identity, TableName};
+use crate::sql::event::Of;
 use crate::sql::plan::Plan;
 use crate::sql::query;
 
@@ -33,7 +34,12 @@ pub(crate) async fn explain(config: &Config, name: &str) -> Result<String, Vec<D
 }
 
 pub(super) fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) -> String {
-    let mut text = format!("projection {}\n", bound.projection.name);
+    let kind = if bound.projection.event().is_some() { "event" } else { "projection" };
+    let mut text = format!(
+        "{kind} {}
+",
+        bound.projection.name
+    );
     for (at, column) in bound.columns.iter().enumerate() {
         let key = if bound.key.contains(&at) { ", key" } else { "" };
         // Writing to a String cannot fail.
@@ -50,6 +56,24 @@ pub(super) fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) ->
             text.push_str(&query::explain(planned));
             let used = planned.used.iter().zip(&schema.tables).filter(|(used, _)| !used.is_empty());
             used.map(|(_, table)| TableName::new(&table.schema, &table.name)).collect()
+        }
+        Rows::Event(event) => {
+            text.push_str(match event.of {
+                Of::Table(_) => {
+                    "made of each change for which `when` is true, in the order of commits\n"
+                }
+                Of::Message => {
+                    "made of each message for which `when` is true, in the order of commits\n"
+                }
+            });
+            if event.looks_at_old {
+                text.push_str("looks at `old`, which is kept from the table's load on\n");
+            }
+            let definition = bound.projection.event();
+            let tables = definition.map(source::check::tables_of_event).unwrap_or_default();
+            let mut names: Vec<TableName> = tables.into_iter().map(|(name, _)| name).collect();
+            names.dedup();
+            names
         }
     };
     text.push('\n');
@@ -83,14 +107,19 @@ fn kept(config: &Config, catalog: &Catalog, all: &[Bound<'_>], one: &Bound<'_>) 
                 place(table).map(|at| engine.add_plan(&Plan::table(at, bound.key.clone())))
             }
             Rows::Query(planned) => Some(engine.add_plan(&planned.plan)),
+            // It is made of changes as they pass.
+            Rows::Event(_) => None,
         })
         .collect();
     let output = |of: &Bound<'_>| {
         let at = all.iter().position(|bound| bound.projection.name == of.projection.name)?;
         outputs[at]
     };
-    let mut text = "\nkept for it:\n".to_owned();
     let wanted = output(one);
+    if wanted.is_none() {
+        return String::new();
+    }
+    let mut text = "\nkept for it:\n".to_owned();
     for kept in engine.kept() {
         if !kept.outputs.iter().any(|output| Some(*output) == wanted) {
             continue;

@@ -6,6 +6,9 @@
 //! rows-of               the next number for an arrangement's rows
 //! table/NAME            how a table was kept
 //! output/PROJECTION     where a projection's own rows lie
+//! event/EVENT           where an event's log lies
+//! history/PROJECTION    where the log of a projection's versions lies
+//! pending/EVENT         from which key on its occurrences wait for the end of their transaction
 //! load                  a load that is not over
 //! chunk/ID              a chunk of it that is durable: the position its snapshot had seen
 //! loaded/NAME           rows that loads have brought, ever
@@ -178,6 +181,14 @@ pub(super) fn table(name: &str) -> String {
 
 pub(super) fn output(projection: &str) -> String {
     format!("output/{projection}")
+}
+
+pub(super) fn event(event: &str) -> String {
+    format!("event/{event}")
+}
+
+pub(super) fn history(projection: &str) -> String {
+    format!("history/{projection}")
 }
 
 pub(super) fn chunk(id: u32) -> String {

@@ -10,7 +10,9 @@ use super::bind::Bound;
 use super::engine_thread::{Command, Commands};
 use super::explain;
 use super::shared::TELL_PATIENCE;
-use crate::config::{Config, Definition, ProjectionConfig, RedisStructure, Target};
+use crate::config::{
+    Config, Definition, EventDefinition, EventSource, ProjectionConfig, RedisStructure, Target,
+};
 use crate::http::{ColumnDetail, ProjectionDetail, TargetDetail};
 use crate::source::catalog::{Catalog, TableName};
 
@@ -25,6 +27,7 @@ pub(super) fn details(config: &Config, catalog: Option<&Catalog>, bound: &[Bound
                 (Some(TableName::new(schema, name).to_string()), None)
             }
             Definition::Query { sql, .. } => (None, Some(sql.clone())),
+            Definition::Event(event) => of_event(event),
         };
         let bound = bound.iter().find(|bound| bound.projection.name == projection.name);
         let columns = bound.map_or_else(Vec::new, |bound| {
@@ -48,6 +51,18 @@ pub(super) fn details(config: &Config, catalog: Option<&Catalog>, bound: &[Bound
     projections.map(|projection| (projection.name.clone(), detail(projection))).collect()
 }
 
+/// An event's table, or else what its messages are.
+fn of_event(event: &EventDefinition) -> (Option<String>, Option<String>) {
+    match &event.of {
+        EventSource::Table { schema, name, .. } => {
+            (Some(TableName::new(schema, name).to_string()), None)
+        }
+        EventSource::Message { prefix } => {
+            (None, Some(format!("messages of the prefix {prefix}: {}", event.data.text)))
+        }
+    }
+}
+
 fn in_words(target: &Target) -> String {
     match target {
         Target::Postgres(target) => format!("table {}.{}", target.schema, target.table),
@@ -58,6 +73,8 @@ fn in_words(target: &Target) -> String {
             RedisStructure::SortedSet { key, member, score } => {
                 format!("sorted set {key}, member {member}, score {score}")
             }
+            RedisStructure::Stream { key, .. } => format!("stream {key}"),
+            RedisStructure::List { key } => format!("list {key}"),
         },
         Target::Elasticsearch(target) => format!("index {}", target.index),
     }

@@ -1,11 +1,16 @@
 //! What PostgreSQL itself says of the projections' queries: its own faults with their places, and the
 //! exact names and types of the results. The planner's answer has to agree, or the query is refused.
 
+use std::sync::Arc;
+
 use super::bind::{self, Bound, Rows, Unbound};
-use crate::config::{Config, Definition, Diagnostic, Place, ProjectionConfig};
+use super::events::{self, Question};
+use crate::config::{Config, Definition, Diagnostic, EventDefinition, Place, ProjectionConfig};
+use crate::engine::event_columns;
 use crate::pg::{self, Params, Session};
 use crate::source::APPLICATION_NAME;
 use crate::source::catalog::Catalog;
+use crate::sql::event::Part;
 use crate::sql::query::Fault;
 use crate::value::{self, Column, PgType};
 
@@ -19,7 +24,7 @@ pub(super) async fn checked(
     catalog: &Catalog,
     bound: &mut Vec<Bound<'_>>,
 ) -> Vec<Diagnostic> {
-    if !bound.iter().any(|bound| matches!(bound.rows, Rows::Query(_))) {
+    if bound.iter().all(|bound| matches!(bound.rows, Rows::Table(_))) {
         return Vec::new();
     }
     let asked = async {
@@ -47,9 +52,21 @@ pub(super) async fn ask<'a>(
     let mut faults = Vec::new();
     let mut kept = Vec::new();
     for mut of in bound.drain(..) {
-        let Definition::Query { sql, place } = &of.projection.definition else {
-            kept.push(of);
-            continue;
+        let (sql, place) = match &of.projection.definition {
+            Definition::Query { sql, place } => (sql, place),
+            Definition::Event(event) => {
+                match ask_event(session, catalog, event, &mut of).await? {
+                    None => kept.push(of),
+                    Some((part, fault)) => {
+                        faults.push(events::unbound(of.projection, event, part, fault));
+                    }
+                }
+                continue;
+            }
+            Definition::Table { .. } => {
+                kept.push(of);
+                continue;
+            }
         };
         match columns(session, sql).await? {
             Ok(columns) => match agree(catalog, &of.columns, &columns) {
@@ -68,7 +85,10 @@ pub(super) async fn ask<'a>(
                     faults.push(unbound(of.projection, place, fault));
                 }
             },
-            Err(fault) => faults.push(unbound(of.projection, place, fault)),
+            Err((fault, position)) => {
+                let fault = fault.at(self::place(sql, position));
+                faults.push(unbound(of.projection, place, fault));
+            }
         }
     }
     *bound = kept;
@@ -79,8 +99,43 @@ fn unbound<'a>(projection: &'a ProjectionConfig, place: &Place, fault: Fault) ->
     Unbound { projection: &projection.name, fault: bind::of_query(projection, place, fault) }
 }
 
+/// What is wrong with an event for PostgreSQL; else its data take over what PostgreSQL says of them.
+async fn ask_event(
+    session: &Session,
+    catalog: &Catalog,
+    event: &EventDefinition,
+    of: &mut Bound<'_>,
+) -> Result<Option<(Part, Fault)>, pg::Error> {
+    let question = Question::new(event);
+    let columns = match columns(session, &question.sql).await? {
+        Ok(columns) => columns,
+        Err((fault, position)) => {
+            let (part, position) = question.place(position);
+            let text = match (part, &event.when) {
+                (Part::When, Some(when)) => &when.text,
+                _ => &event.data.text,
+            };
+            return Ok(Some((part, fault.at(place(text, position)))));
+        }
+    };
+    let Rows::Event(bound) = &mut of.rows else { return Ok(None) };
+    if let Some(what) = agree(catalog, &bound.columns, &columns) {
+        let hint = "name it by AS, or cast it to the type that is meant";
+        return Ok(Some((Part::Data, Fault::new(what).hint(hint).at(0..event.data.text.len()))));
+    }
+    for (ours, theirs) in bound.columns.iter_mut().zip(columns) {
+        let (ty, not_null) = (ours.ty.clone(), ours.not_null);
+        *ours = Column { ty, not_null, ..theirs };
+    }
+    of.columns = Arc::from(event_columns(&bound.columns));
+    Ok(None)
+}
+
+/// What PostgreSQL refuses, and where in the text, in characters from 1.
+type Refusal = (Fault, Option<u32>);
+
 /// The result's columns, as PostgreSQL has them.
-async fn columns(session: &Session, sql: &str) -> Result<Result<Vec<Column>, Fault>, pg::Error> {
+async fn columns(session: &Session, sql: &str) -> Result<Result<Vec<Column>, Refusal>, pg::Error> {
     session.batch_execute(BEGIN).await.map_err(|error| session.error(error))?;
     let prepared = session.prepare(sql).await.map_err(|error| session.error(error));
     session.batch_execute("ROLLBACK").await.map_err(|error| session.error(error))?;
@@ -90,7 +145,7 @@ async fn columns(session: &Session, sql: &str) -> Result<Result<Vec<Column>, Fau
             let Some(server) = error.server_error() else { return Err(error) };
             let fault = Fault::new(format!("PostgreSQL refuses it: {}", server.message));
             let fault = fault.hint(server.hint.clone().unwrap_or_default());
-            return Ok(Err(fault.at(place(sql, server.position))));
+            return Ok(Err((fault, server.position)));
         }
     };
     let oids = statement

@@ -30,6 +30,7 @@ pub(super) struct Report {
     store: Store,
     table_metrics: Vec<TableMetrics>,
     counted: Vec<Counts>,
+    unmatched: Vec<Counts>,
     transactions: u64,
     begun: Instant,
     /// The machine's tables that it does not follow any more.
@@ -71,8 +72,9 @@ impl Report {
             *lock(&shared.load) = None;
         }
         let now = Instant::now();
-        let projections: Vec<String> =
-            init.projections.iter().map(|projection| projection.name.clone()).collect();
+        let names = init.projections.iter().map(|projection| &projection.name);
+        let names = names.chain(init.events.iter().map(|event| &event.name));
+        let projections: Vec<String> = names.cloned().collect();
         let lanes = init.sinks.iter().zip(&shared.sinks).map(|(sink, shown)| {
             let place = |&at: &usize| {
                 let found = shown.lanes.iter().position(|lane| lane.projection == projections[at]);
@@ -83,6 +85,7 @@ impl Report {
         let lanes: Vec<Vec<usize>> = lanes.collect();
         Ok(Self {
             counted: vec![Counts::default(); tables.len()],
+            unmatched: vec![Counts::default(); tables.len()],
             table_metrics: tables,
             transactions: 0,
             applied: Applied::new(init.position.lsn, now),
@@ -226,6 +229,20 @@ impl Report {
             table.delete.inc_by(counts.delete - seen.delete);
             table.truncate.inc_by(counts.truncate - seen.truncate);
             *seen = *counts;
+        }
+        for (at, seen) in self.unmatched.iter_mut().enumerate() {
+            let Some(counts) = machine.unmatched(at) else { continue };
+            let name = &machine.tables()[at].name;
+            let unmatched = &self.shared.metrics;
+            let all = [
+                ("insert", counts.insert - seen.insert),
+                ("update", counts.update - seen.update),
+                ("delete", counts.delete - seen.delete),
+            ];
+            for (op, more) in all {
+                unmatched.unmatched(name, op).inc_by(more);
+            }
+            *seen = counts;
         }
     }
 }

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::apart::{self, Apart, Usable};
 use super::bind::{self, Bound};
+use super::events::{self, Since};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::look::{self, Details};
-use super::{check, queries};
-use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig};
+use super::{check, histories, queries};
+use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkKind};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
 use crate::memory::Spilling;
@@ -137,16 +138,18 @@ pub(super) async fn prepare(
         tracing::error!(projection, why, "the projection stays as it is");
     }
     distrust_apart(&apart, store)?;
-    let Standing { stored, slot: slot_at } =
+    let Standing { stored, slot: slot_at, is_slot_known } =
         keep_or_forget(config, params, store, &catalog, cancel).await?;
     let used = used_tables(config, &catalog)?;
     forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
+    let mut loaded = Vec::new();
     let load = match kept.unfinished_load(store, &used)? {
         Some(load) => Some(load),
         None if kept.to_load(&used).is_empty() => None,
         None => {
             let slot = &scope.slot;
+            loaded.extend(kept.to_load(&used).iter().map(|&at| used[at].name.clone()));
             Some(begin_load(params, &session, store, &mut kept, &used, slot, cancel).await?)
         }
     };
@@ -177,6 +180,16 @@ pub(super) async fn prepare(
     batch.fact(facts::POSITION, Stored::at(position, committed_at).to_bytes());
     let (projections, sink_projections) =
         projections(config, &bound, &used, position, &mut kept, store, &mut batch)?;
+    let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
+    let since = Since {
+        loaded: &loaded,
+        is_state_new: stored.is_none(),
+        is_slot_known,
+        position: load.as_ref().map_or(position.lsn, |(load, _)| load.from.max(position.lsn)),
+        committed_at,
+    };
+    let histories = histories::inits(&bound, since.position, &mut kept, store, &mut batch)?;
+    let events = events::inits(&bound, &table_names, &since, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     for (used, fact) in used.iter().zip(kept.facts.iter().flatten()) {
         facts::set(&mut batch, facts::table(&used.name), fact);
@@ -185,10 +198,12 @@ pub(super) async fn prepare(
     let tables = tables(&used, &kept, store)?;
     let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), Some(init)));
     Ok(Started {
-        table_names: used.iter().map(|used| used.name.clone()).collect(),
+        table_names,
         init: MachineInit {
             tables,
             projections,
+            events,
+            histories,
             sinks: sinks(config, &bound, store)?,
             position,
             committed_at,
@@ -257,6 +272,8 @@ struct Standing {
     /// `None`: all is to be loaded.
     stored: Option<Stored>,
     slot: Lsn,
+    /// It was there, or had been.
+    is_slot_known: bool,
 }
 
 /// Makes sure that slot and state belong together. Afterwards the slot exists.
@@ -294,7 +311,7 @@ async fn keep_or_forget(
             if ours.is_some_and(|ours| ours < confirmed) {
                 stored = forget(stored, "the slot has been acknowledged beyond the state");
             }
-            return Ok(Standing { stored, slot: confirmed });
+            return Ok(Standing { stored, slot: confirmed, is_slot_known: true });
         }
         slot::State::Foreign(why) => {
             return Err(StartError::SlotForeign { slot: name.clone(), why: why.to_string() });
@@ -302,6 +319,7 @@ async fn keep_or_forget(
         slot::State::Missing => stored.is_some().then(|| "is gone".to_owned()),
         slot::State::Lost(why) => Some(why),
     };
+    let is_slot_known = lost.is_some();
     if let Some(why) = lost {
         if config.source.on_slot_loss == OnSlotLoss::Stop {
             return Err(StartError::SlotLost { slot: name.clone(), why });
@@ -314,7 +332,7 @@ async fn keep_or_forget(
     }
     let created = slot::create(params, APPLICATION_NAME, name, Lifetime::Permanent, cancel).await?;
     tracing::info!(slot = name, at = %created.consistent_point, "slot created");
-    Ok(Standing { stored: None, slot: created.consistent_point })
+    Ok(Standing { stored: None, slot: created.consistent_point, is_slot_known })
 }
 
 fn forget(stored: Option<Stored>, why: &str) -> Option<Stored> {
@@ -365,6 +383,8 @@ fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<
             batch.remove_fact(facts::output(&name));
         }
     }
+    events::forget_unused(config, bound, store, &mut batch)?;
+    histories::forget_unused(bound, store, &mut batch)?;
     for rows_of in &batch.dropped {
         batch.facts.push((format!("floor/{rows_of}"), None));
     }
@@ -388,7 +408,7 @@ fn describe(layout: &TableLayout) -> String {
 }
 
 /// What of the state is used.
-struct Kept {
+pub(super) struct Kept {
     /// By position in the used tables.
     facts: Vec<Option<TableFact>>,
     next_rows_of: RowsOf,
@@ -415,7 +435,7 @@ impl Kept {
         (0..used.len()).filter(|at| !live(at)).collect()
     }
 
-    fn new_rows_of(&mut self) -> RowsOf {
+    pub(super) fn new_rows_of(&mut self) -> RowsOf {
         self.next_rows_of += 1;
         self.next_rows_of
     }
@@ -562,6 +582,8 @@ fn projections(
                 (Plan::table(at, bound.key.clone()), own)
             }
             bind::Rows::Query(planned) => (planned.plan.clone(), true),
+            // They come behind, as in the configuration.
+            bind::Rows::Event(_) => continue,
         };
         inits.push(output_init(bound.projection, plan, own, position, kept, store, batch)?);
     }
@@ -615,19 +637,23 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
         let mut init = SinkInit {
             name: sink.name.clone(),
             step_rows: sink.step_rows,
+            forgetful: sink.kind == SinkKind::Redis,
             projections: Vec::new(),
             halts: Vec::new(),
+            histories: Vec::new(),
             generations: Vec::new(),
             told: Vec::new(),
             letters: Vec::new(),
         };
-        for (at, Bound { projection, .. }) in bound.iter().enumerate() {
+        for (at, of) in bound.iter().enumerate() {
+            let projection = of.projection;
             if !projection.targets.iter().any(|(name, _)| *name == sink.name) {
                 continue;
             }
             let lane = init.projections.len();
             let lane_name = format!("{}/{}", sink.name, projection.name);
             init.projections.push(at);
+            init.histories.push(histories::is_kept(of, &sink.name));
             init.halts.push(projection.on_error == OnError::Halt);
             let generation = store.fact(&format!("generation/{lane_name}"))?;
             init.generations.push(facts::number(generation.as_deref()));

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{Answer, Client, Content, Method};
 use super::error::ServerError;
+use super::target::fields;
 use super::{mapping, prepare};
 use crate::config::{Diagnostic, ElasticsearchTarget, SinkConfig, Target};
 use crate::sink::{SinkError, SinkProjection};
@@ -181,7 +182,7 @@ async fn refused_mapping(
     target: &ElasticsearchTarget,
 ) -> Result<Option<(String, String)>, SinkError> {
     let template = mapping::index_body(
-        &projection.columns,
+        &fields(projection),
         target.mappings.as_ref(),
         target.settings.as_ref(),
         Value::Null,

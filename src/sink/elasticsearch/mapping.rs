@@ -76,7 +76,9 @@ fn field(ty: &Type) -> Value {
             "format": "strict_date_optional_time",
             "ignore_malformed": true,
         }),
-        Type::Time | Type::TimeTz | Type::Interval | Type::Uuid => json!({ "type": "keyword" }),
+        Type::Time | Type::TimeTz | Type::Interval | Type::Uuid | Type::PgLsn => {
+            json!({ "type": "keyword" })
+        }
         Type::Bytea => json!({ "type": "keyword", "index": false, "doc_values": false }),
         // Disabled, it takes scalars and arrays as well as objects.
         Type::Json | Type::Jsonb | Type::Hstore => json!({ "type": "object", "enabled": false }),

@@ -47,7 +47,7 @@ pub use check::{check, store};
 use crate::config::SinkConfig;
 use crate::engine::Entry;
 use crate::lsn::Lsn;
-use crate::sink::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, Watermark};
+use crate::sink::{Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, Watermark};
 
 /// How long an index that was replaced behind our back (restored from a snapshot, made anew) may go
 /// unnoticed while we write. One that is gone is noticed at once: all writes require the alias.
@@ -123,8 +123,11 @@ impl ElasticsearchSink {
         {
             projection.filling = None;
         }
-        projection.live = projection.find_live(&self.client, &self.owner).await?;
         projection.record = record;
+        if projection.role == Role::Events {
+            projection.make_missing(&self.client, &self.owner).await?;
+        }
+        projection.live = projection.find_live(&self.client, &self.owner).await?;
         projection.watermark()
     }
 

@@ -3,16 +3,17 @@
 
 use super::apply::Job;
 use super::client::Client;
-use super::swap::{self, Filling};
+use super::swap::{self, Filling, Names};
 use super::target::CompiledTarget;
 use super::watermark::{Place, Record};
 use super::{error, prepare};
 use crate::config::Target;
 use crate::engine::Entry;
-use crate::sink::{SinkError, SinkProjection, StepProjection, Watermark};
+use crate::sink::{Role, SinkError, SinkProjection, StepProjection, Watermark};
 
 pub(super) struct Projection {
     pub(super) name: String,
+    pub(super) role: Role,
     pub(super) fingerprint: String,
     pub(super) targets: Vec<CompiledTarget>,
     /// The watermark's document, as last read or written.
@@ -41,6 +42,7 @@ impl Projection {
         }
         Ok(Self {
             name: projection.name.clone(),
+            role: projection.role,
             fingerprint: projection.fingerprint.clone(),
             targets,
             record: None,
@@ -77,6 +79,22 @@ impl Projection {
         Ok(live)
     }
 
+    /// Makes the indices of an event that are missing: what fills them are steps.
+    pub(super) async fn make_missing(&self, client: &Client, owner: &str) -> Result<(), SinkError> {
+        let generation = self.record.as_ref().map_or(0, |record| record.document.generation) + 1;
+        for target in &self.targets {
+            if prepare::live(client, owner, &target.alias).await?.is_some() {
+                continue;
+            }
+            let names = Names { owner, projection: &self.name };
+            let target = std::slice::from_ref(target);
+            let made = swap::begin(client, &names, target, generation).await?;
+            swap::end(client, &made).await?;
+            swap::swap(client, owner, &made).await?;
+        }
+        Ok(())
+    }
+
     /// What the record says of the indices behind the aliases.
     pub(super) fn watermark(&self) -> Result<Option<Watermark>, SinkError> {
         let Some(record) = &self.record else { return Ok(None) };
@@ -84,6 +102,9 @@ impl Projection {
             return Ok(None);
         }
         let mut watermark = record.document.watermark()?;
+        if record.document.targets != self.live && self.role == Role::Events {
+            return Ok(None);
+        }
         if record.document.targets != self.live {
             // Indices of ours, but not those that it speaks of: to be filled anew, yet readers may
             // have seen what it has reached.

@@ -1,10 +1,12 @@
 //! Rows into tables, all in about one round trip when all goes well. When a row is refused, the
 //! transaction is done again with savepoints, and the batch is halved until the refused rows stand alone.
 
+use std::collections::{HashMap, HashSet};
+
 use tokio_postgres::Statement;
 
 use super::connection::{Connection, Pipeline};
-use super::encode::{Arrays, Texts, key_columns};
+use super::encode::{Arrays, Texts, key_columns, time_text};
 use super::error::{Class, Error, class, words};
 use super::target::{Relation, Table};
 use super::watermark::Watermarks;
@@ -21,6 +23,8 @@ pub(super) struct Part<'a> {
     pub(super) table: &'a Table,
     pub(super) relation: &'a Relation,
     pub(super) entries: &'a [Entry],
+    /// Where a history is kept: when each entry was committed. A key may have several entries then.
+    pub(super) times: &'a [i64],
 }
 
 /// How [`write`] stands in its transaction.
@@ -70,14 +74,32 @@ pub(super) enum Verb {
     Delete,
     Upsert,
     Insert,
+    /// Of a history: the open version of a key ends.
+    Close,
+    /// Of a history: a version.
+    Remember,
 }
 
 /// The rows of one statement.
 struct Batch<'a> {
     part: Part<'a>,
     verb: Verb,
-    entries: Vec<&'a Entry>,
+    items: Vec<Item<'a>>,
     arrays: Arrays,
+}
+
+/// A row of a statement; of a history also from when to when it is the current one.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    entry: &'a Entry,
+    from: i64,
+    to: Option<i64>,
+}
+
+impl<'a> Item<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        Self { entry, from: 0, to: None }
+    }
 }
 
 /// Writes the entries of all parts: tombstones first, since a key that goes from 1.0 to 1.00 is both
@@ -133,24 +155,32 @@ async fn bisect(
     statement: &Statement,
     poison: &mut Vec<Poison>,
 ) -> Result<(), Error> {
-    let mut pending = vec![batch.entries.as_slice()];
+    let mut pending = vec![batch.items.as_slice()];
     let mut alone = Vec::new();
-    while let Some(entries) = pending.pop() {
-        if attempt(connection, statement, &batch.encode(entries)).await?.is_none() {
+    while let Some(items) = pending.pop() {
+        if attempt(connection, statement, &batch.encode(items)).await?.is_none() {
             continue;
         }
-        if entries.len() == 1 {
-            alone.extend(entries);
+        if items.len() == 1 {
+            alone.extend(items);
         } else {
-            let (left, right) = entries.split_at(entries.len() / 2);
+            let (left, right) = items.split_at(items.len() / 2);
             pending.extend([right, left]);
         }
     }
     // Once more: what stood in its way (a value that its owner made unique) may have moved since.
-    for &entry in &alone {
-        if let Some(error) = attempt(connection, statement, &batch.encode(&[entry])).await? {
+    for &item in &alone {
+        if let Some(error) = attempt(connection, statement, &batch.encode(&[item])).await? {
             let projection = batch.part.table.projection;
-            poison.push(Poison { projection, entry: entry.clone(), error });
+            let entry = item.entry.clone();
+            // The history refuses what the table has refused.
+            let same = |known: &Poison| {
+                (known.projection, known.entry.lsn(), known.entry.key())
+                    == (projection, entry.lsn(), entry.key())
+            };
+            if !poison.iter().any(same) {
+                poison.push(Poison { projection, entry, error });
+            }
         }
     }
     Ok(())
@@ -195,28 +225,79 @@ async fn remove(
 
 /// Each part's tombstones and rows; also the rows whose bytes cannot be read.
 fn batches<'a>(parts: &[Part<'a>], rows_as: Verb) -> (Vec<Batch<'a>>, Vec<Poison>) {
-    let (mut batches, mut unreadable) = (Vec::new(), Vec::new());
-    let mut texts = Texts::default();
+    let mut made = Made::default();
     for &part in parts {
+        let entries = last_of_each(part);
         for verb in [Verb::Delete, rows_as] {
-            let mut batch = Batch::new(part, verb);
-            let chosen = |entry: &&Entry| entry.is_tombstone() == (verb == Verb::Delete);
-            for entry in part.entries.iter().filter(chosen) {
-                if let Err(error) = batch.push(entry, &mut texts) {
-                    let projection = part.table.projection;
-                    let error = error.to_string();
-                    unreadable.push(Poison { projection, entry: entry.clone(), error });
-                }
-                if batch.is_full() {
-                    batches.push(std::mem::replace(&mut batch, Batch::new(part, verb)));
-                }
-            }
-            if !batch.entries.is_empty() {
-                batches.push(batch);
-            }
+            let chosen = entries.iter().filter(|e| e.is_tombstone() == (verb == Verb::Delete));
+            made.add(part, verb, chosen.copied().map(Item::of));
+        }
+        if !part.times.is_empty() && part.table.history.is_some() {
+            let (closed, versions) = versions(part);
+            made.add(part, Verb::Close, closed.into_iter());
+            made.add(part, Verb::Remember, versions.into_iter());
         }
     }
-    (batches, unreadable)
+    (made.batches, made.unreadable)
+}
+
+#[derive(Default)]
+struct Made<'a> {
+    batches: Vec<Batch<'a>>,
+    unreadable: Vec<Poison>,
+    texts: Texts,
+}
+
+impl<'a> Made<'a> {
+    fn add(&mut self, part: Part<'a>, verb: Verb, items: impl Iterator<Item = Item<'a>>) {
+        let mut batch = Batch::new(part, verb);
+        for item in items {
+            if let Err(error) = batch.push(item, &mut self.texts) {
+                let projection = part.table.projection;
+                let (entry, error) = (item.entry.clone(), error.to_string());
+                let known = |known: &Poison| known.entry.key() == entry.key();
+                if !self.unreadable.iter().any(known) {
+                    self.unreadable.push(Poison { projection, entry, error });
+                }
+            }
+            if batch.is_full() {
+                self.batches.push(std::mem::replace(&mut batch, Batch::new(part, verb)));
+            }
+        }
+        if !batch.items.is_empty() {
+            self.batches.push(batch);
+        }
+    }
+}
+
+/// A table has of each key what came last.
+fn last_of_each(part: Part<'_>) -> Vec<&Entry> {
+    if part.times.is_empty() {
+        return part.entries.iter().collect();
+    }
+    let mut seen = HashSet::new();
+    let mut last: Vec<&Entry> =
+        part.entries.iter().rev().filter(|entry| seen.insert(entry.key())).collect();
+    last.reverse();
+    last
+}
+
+/// What a history gets: the first entry of each key ends what is open, each row goes on until the next entry
+/// of its key.
+fn versions(part: Part<'_>) -> (Vec<Item<'_>>, Vec<Item<'_>>) {
+    let mut next: HashMap<&[u8], i64> = HashMap::new();
+    let mut rows = Vec::new();
+    for (entry, &from) in std::iter::zip(part.entries, part.times).rev() {
+        let to = next.insert(entry.key(), from);
+        if !entry.is_tombstone() {
+            rows.push(Item { entry, from, to });
+        }
+    }
+    rows.reverse();
+    let mut seen = HashSet::new();
+    let entries = std::iter::zip(part.entries, part.times);
+    let first = entries.filter(|(entry, _)| seen.insert(entry.key()));
+    (first.map(|(entry, &from)| Item { entry, from, to: None }).collect(), rows)
 }
 
 impl<'a> Batch<'a> {
@@ -224,43 +305,55 @@ impl<'a> Batch<'a> {
         let arrays = match verb {
             Verb::Delete => Arrays::new(key_columns(part.table)),
             Verb::Upsert | Verb::Insert => Arrays::new(part.table.columns.iter()),
+            Verb::Close => Arrays::new(key_columns(part.table)).with_literals(2),
+            Verb::Remember => Arrays::new(part.table.columns.iter()).with_literals(3),
         };
-        Self { part, verb, entries: Vec::new(), arrays }
+        Self { part, verb, items: Vec::new(), arrays }
     }
 
     fn sql(&self) -> &'a str {
+        let history = self.part.table.history.as_deref();
         match self.verb {
             Verb::Delete => &self.part.relation.delete,
             Verb::Upsert => &self.part.relation.upsert,
             Verb::Insert => &self.part.relation.insert,
+            Verb::Close => history.map_or("", |history| &history.close),
+            Verb::Remember => history.map_or("", |history| &history.insert),
         }
     }
 
-    fn push(
-        &mut self,
-        entry: &'a Entry,
-        texts: &mut Texts,
-    ) -> Result<(), crate::value::ValueError> {
-        match entry.value() {
+    fn push(&mut self, item: Item<'a>, texts: &mut Texts) -> Result<(), crate::value::ValueError> {
+        let Item { entry, from, to } = item;
+        match entry.value().filter(|_| self.verb != Verb::Close) {
             None => texts.read(key_columns(self.part.table), entry.key())?,
             Some(row) => texts.read(self.part.table.columns.iter(), row)?,
         }
-        self.arrays.push(texts);
-        self.entries.push(entry);
+        match self.verb {
+            Verb::Delete | Verb::Upsert | Verb::Insert => self.arrays.push(texts),
+            Verb::Close => {
+                let more = [Some(time_text(from)), Some(entry.lsn().to_string())];
+                self.arrays.push_with(texts, &more);
+            }
+            Verb::Remember => {
+                let lsn = Some(entry.lsn().to_string());
+                self.arrays.push_with(texts, &[Some(time_text(from)), to.map(time_text), lsn]);
+            }
+        }
+        self.items.push(item);
         Ok(())
     }
 
-    /// Some of its entries, again.
-    fn encode(&self, entries: &[&'a Entry]) -> Arrays {
+    /// Some of its rows, again.
+    fn encode(&self, items: &[Item<'a>]) -> Arrays {
         let mut batch = Batch::new(self.part, self.verb);
         let mut texts = Texts::default();
-        for entry in entries {
-            batch.push(entry, &mut texts).expect("it could be read before");
+        for &item in items {
+            batch.push(item, &mut texts).expect("it could be read before");
         }
         batch.arrays
     }
 
     fn is_full(&self) -> bool {
-        self.entries.len() >= STATEMENT_ROWS_MAX || self.arrays.bytes() >= STATEMENT_BYTES_MAX
+        self.items.len() >= STATEMENT_ROWS_MAX || self.arrays.bytes() >= STATEMENT_BYTES_MAX
     }
 }

@@ -73,8 +73,20 @@ impl Arrays {
         Self { arrays: columns.map(array).collect(), bytes: 0 }
     }
 
+    /// With so many arrays more, whose text needs no quotes.
+    pub(super) fn with_literals(mut self, more: usize) -> Self {
+        self.arrays.extend((0..more).map(|_| Array::Literal(Vec::new())));
+        self
+    }
+
     pub(super) fn push(&mut self, texts: &Texts) {
-        for (array, text) in std::iter::zip(&mut self.arrays, texts.iter()) {
+        self.push_with(texts, &[]);
+    }
+
+    /// With values for the arrays of `with_literals`.
+    pub(super) fn push_with(&mut self, texts: &Texts, more: &[Option<String>]) {
+        let more = more.iter().map(|text| text.as_ref().map(String::as_bytes));
+        for (array, text) in std::iter::zip(&mut self.arrays, texts.iter().chain(more)) {
             array.push(text);
         }
         self.bytes += texts.bytes.len();
@@ -180,6 +192,22 @@ fn copy_field(mut text: &[u8], out: &mut BytesMut) {
         text = &text[at + 1..];
     }
     out.put_slice(text);
+}
+
+/// A moment as Postgres prints it, in UTC. It has a blank in it, and no quote.
+pub(super) fn time_text(micros: i64) -> String {
+    let (mut datum, mut text) = (Vec::new(), Vec::new());
+    value::encode_int(micros, &mut datum);
+    match value::write_text(&value::Type::TimestampTz, &datum, &mut text) {
+        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+        // No clock shows what the calendar does not have.
+        Err(_) => "-infinity".to_owned(),
+    }
+}
+
+/// The same as SQL has it.
+pub(super) fn literal_of_time(micros: i64) -> String {
+    format!("'{}'::timestamptz", time_text(micros))
 }
 
 /// The columns whose text makes a table's key, in the key's order.

@@ -245,7 +245,7 @@ pub(super) fn lost(projection: &str) -> SinkError {
 }
 
 fn parts<'a>(tables: &[&'a Table], entries: &'a [Entry]) -> Vec<Part<'a>> {
-    tables.iter().map(|table| Part { table, relation: &table.fill, entries }).collect()
+    tables.iter().map(|table| Part { table, relation: &table.fill, entries, times: &[] }).collect()
 }
 
 fn outcome(entries: &[Entry], poison: Vec<Poison>) -> Outcome {

@@ -9,6 +9,8 @@
 //! | `encode` | rows as arrays and as lines of COPY |
 //! | `apply` | rows into tables; the refused ones found |
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
+//! | `log` | the table of an event, or of a history |
+//! | `history` | versions of rows |
 //! | `check` | faults found without touching anything |
 //!
 //! Steps are written on one connection, fills on another. A connection whose call failed, or was given
@@ -20,6 +22,8 @@ mod connection;
 mod encode;
 mod error;
 mod fill;
+mod history;
+mod log;
 mod prepare;
 mod sift;
 mod swap;
@@ -38,7 +42,9 @@ use prepare::Holder;
 use target::Table;
 use watermark::Watermarks;
 
-use super::{Outcome, Poison, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use super::{
+    Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+};
 use crate::config::SinkConfig;
 use crate::engine::Entry;
 
@@ -53,6 +59,10 @@ pub struct PostgresSink {
     tables: Vec<Table>,
     /// The oid of each table when it has a watermark.
     oids: Vec<Option<u32>>,
+    /// Of each table's history.
+    history_oids: Vec<Option<u32>>,
+    /// What was there when the sink was opened, by projection.
+    before: Vec<Option<Watermark>>,
     steps: Option<Connection>,
     filler: Option<Connection>,
     /// By projection.
@@ -83,6 +93,8 @@ impl PostgresSink {
             projections,
             tables: Vec::new(),
             oids: Vec::new(),
+            history_oids: Vec::new(),
+            before: Vec::new(),
             steps: None,
             filler: None,
             fills,
@@ -102,6 +114,18 @@ impl PostgresSink {
         connection: &Connection,
     ) -> Result<Vec<Option<Watermark>>, SinkError> {
         let failed = |error| sink_error("read the watermarks", error);
+        self.history_oids.clear();
+        for table in &self.tables {
+            let oid = match &table.history {
+                Some(history) => {
+                    let Table { schema, name, .. } = &history.table;
+                    let found = prepare::find(connection, schema, name).await.map_err(failed)?;
+                    found.map(|found| found.oid)
+                }
+                None => None,
+            };
+            self.history_oids.push(oid);
+        }
         let mut found = Vec::with_capacity(self.tables.len());
         for table in &self.tables {
             found
@@ -111,6 +135,7 @@ impl PostgresSink {
         let oids: Vec<u32> = found.iter().flatten().map(|found| found.oid).collect();
         let stored = watermark::read(connection, &names, &oids).await.map_err(failed)?;
         self.oids = vec![None; self.tables.len()];
+        self.before.clear();
         let mut watermarks = Vec::with_capacity(self.projections.len());
         for (projection, SinkProjection { name, .. }) in self.projections.iter().enumerate() {
             let own = stored.iter().find(|stored| stored.projection == *name);
@@ -125,8 +150,12 @@ impl PostgresSink {
                 }
                 let named = own.is_some_and(|own| oid.is_some_and(|oid| own.target.contains(&oid)));
                 let serves = found[position].as_ref().is_some_and(|found| found.serves(table));
-                usable &= named && serves;
+                let history = self.history_oids[position];
+                let has_history = table.history.is_none()
+                    || own.is_some_and(|own| history.is_some_and(|oid| own.target.contains(&oid)));
+                usable &= named && serves && has_history;
             }
+            self.before.push(own.map(|own| own.watermark.clone()));
             watermarks.push(own.filter(|_| usable).map(|own| own.watermark.clone()));
         }
         self.generations = std::iter::zip(&watermarks, &self.projections)
@@ -137,7 +166,8 @@ impl PostgresSink {
             })
             .collect();
         for (position, table) in self.tables.iter().enumerate() {
-            if watermarks[table.projection].is_some() {
+            let is_log = self.projections[table.projection].role == Role::Events;
+            if watermarks[table.projection].is_some() || is_log {
                 self.oids[position] = found[position].as_ref().map(|found| found.oid);
             }
         }
@@ -201,6 +231,16 @@ impl PostgresSink {
                 let finished =
                     swap::finish(connection, table, description, &self.owner, step.reaching)
                         .await?;
+                if let Some(history) = &table.history {
+                    let (lsn, at) = (step.position, step.committed_at);
+                    let failed = |error| sink_error("bring a history to its table", error);
+                    history.settle(connection, table, lsn, at).await.map_err(failed)?;
+                    if let Some(before) = &self.before[projection] {
+                        history::note_gap(connection, &description.name, before, lsn, at)
+                            .await
+                            .map_err(failed)?;
+                    }
+                }
                 self.oids[position] = Some(finished.oid);
                 replaced.extend([finished.oid].into_iter().chain(finished.replaced));
                 poison.extend(finished.poison);
@@ -224,7 +264,11 @@ impl PostgresSink {
             let tables = self.tables_of(part.projection).filter_map(|(position, table)| {
                 Some((table.live.path.as_str(), self.oids[position]?))
             });
-            watermarks.add(name, part.generation, fingerprint, tables);
+            let histories = self.tables_of(part.projection).filter_map(|(position, table)| {
+                let history = table.history.as_ref()?;
+                Some((history.table.live.path.as_str(), self.history_oids[position]?))
+            });
+            watermarks.add(name, part.generation, fingerprint, tables.chain(histories));
         }
         Ok(watermarks)
     }
@@ -236,7 +280,9 @@ impl PostgresSink {
             let finishes = self.finishes(part);
             for (_, table) in self.tables_of(part.projection) {
                 let relation = if finishes { &table.fill } else { &table.live };
-                parts.push(Part { table, relation, entries: &part.entries });
+                // A fill's end settles the history by itself.
+                let times = if finishes { &[] } else { part.times.as_slice() };
+                parts.push(Part { table, relation, entries: &part.entries, times });
             }
         }
         parts
@@ -310,6 +356,19 @@ impl Sink for PostgresSink {
         self.tables = prepare::tables(&connection, &self.projections)
             .await
             .map_err(|e| sink_error("look up the columns' types", e))?;
+        for table in &self.tables {
+            let projection = &self.projections[table.projection];
+            if projection.role == Role::Events {
+                log::ensure(&connection, table, projection, &self.owner).await?;
+            }
+            if let Some(history) = &table.history {
+                log::ensure(&connection, &history.table, projection, &self.owner).await?;
+            }
+        }
+        if self.tables.iter().any(|table| table.history.is_some()) {
+            let made = connection.batch(history::CREATE_GAP).await;
+            made.map_err(|e| sink_error("create the table readside.gap", e))?;
+        }
         let watermarks = self.watermarks(&connection).await?;
         self.settle_fills(&connection).await?;
         self.steps = Some(connection);

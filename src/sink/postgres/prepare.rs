@@ -160,6 +160,7 @@ fn nearest(ty: &Type) -> u32 {
         Type::TimestampTz => 1184,
         Type::Interval => 1186,
         Type::Uuid => 2950,
+        Type::PgLsn => 3220,
         Type::Json => 114,
         Type::Jsonb => 3802,
         Type::Array(element, b',') => array_of(nearest(element)),
@@ -266,6 +267,13 @@ impl Found {
         self.is_table() && self.missing(table).is_empty() && self.has_key(table)
     }
 
+    /// All that it lacks are columns, of names that it does not have.
+    pub(super) fn would_serve_with_more(&self, table: &Table) -> bool {
+        let is_new =
+            |column: &&TableColumn| self.columns.iter().all(|(name, ..)| *name != column.name);
+        self.is_table() && self.has_key(table) && self.missing(table).iter().all(is_new)
+    }
+
     /// Is what `table` would be if we had created it, so that a difference can be applied.
     pub(super) fn is_same(&self, table: &Table) -> bool {
         self.serves(table) && self.surplus(table).is_empty()
@@ -285,7 +293,7 @@ impl Found {
         self.unique.iter().any(same)
     }
 
-    fn missing<'t>(&self, table: &'t Table) -> Vec<&'t TableColumn> {
+    pub(super) fn missing<'t>(&self, table: &'t Table) -> Vec<&'t TableColumn> {
         let here = |column: &&TableColumn| {
             !self.columns.iter().any(|(name, oid, typmod)| {
                 *name == column.name && *oid == column.stored.oid && *typmod == column.stored.typmod

@@ -5,8 +5,9 @@
 
 use std::fmt::Write as _;
 
+use super::history::History;
 use crate::config::PostgresTarget;
-use crate::sink::SinkProjection;
+use crate::sink::{Role, SinkProjection};
 use crate::value::{Column, Type};
 
 /// One target of one projection.
@@ -25,8 +26,10 @@ pub(super) struct Table {
     pub(super) fill: Relation,
     /// Into the fill, the rows' columns in their order.
     pub(super) copy: String,
+    pub(super) history: Option<Box<History>>,
 }
 
+#[derive(Clone)]
 pub(super) struct TableColumn {
     pub(super) name: String,
     /// How to read the datum.
@@ -83,28 +86,53 @@ impl Table {
                 null_in_key: nulls == Nulls::InKeys && !not_null && projection.key.contains(&at),
             })
             .collect();
-        let fill = fill_name(&target.table);
+        let named = (target.schema.as_str(), target.table.as_str());
+        let key = projection.key.clone();
+        let history = target.history.as_ref().map(|(schema, name)| {
+            let name = (schema.as_str(), name.as_str());
+            Box::new(History::new(position, name, &columns, &key, projection.role))
+        });
+        Self {
+            indexes: target.indexes.clone(),
+            history,
+            ..Self::of(position, named, columns, key, projection.role)
+        }
+    }
+
+    pub(super) fn of(
+        position: usize,
+        (schema, name): (&str, &str),
+        columns: Vec<TableColumn>,
+        key: Vec<usize>,
+        role: Role,
+    ) -> Self {
+        let fill = fill_name(name);
         let relation = |name: &str| {
-            let path = format!("{}.{}", quote(&target.schema), quote(name));
+            let path = format!("{}.{}", quote(schema), quote(name));
             let insert = insert(&path, &columns);
             Relation {
                 name: name.to_string(),
-                upsert: format!("{insert} {}", on_conflict(&columns, &projection.key)),
+                upsert: match role {
+                    Role::Rows => format!("{insert} {}", on_conflict(&columns, &key)),
+                    // Sent again, an event is the same.
+                    Role::Events => format!("{insert} ON CONFLICT DO NOTHING"),
+                },
                 insert,
-                delete: delete(&path, &columns, &projection.key),
+                delete: delete(&path, &columns, &key),
                 path,
             }
         };
         Self {
             projection: position,
-            schema: target.schema.clone(),
-            name: target.table.clone(),
-            shown: format!("{}.{}", show(&target.schema), show(&target.table)),
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            shown: format!("{}.{}", show(schema), show(name)),
             copy: copy(&relation(&fill).path, &columns),
-            live: relation(&target.table),
+            live: relation(name),
             fill: relation(&fill),
-            key: projection.key.clone(),
-            indexes: target.indexes.clone(),
+            key,
+            indexes: Vec::new(),
+            history: None,
             columns,
         }
     }
@@ -187,7 +215,7 @@ impl Table {
     }
 
     /// For whole tables: each comparison can be hashed.
-    fn same_key(&self, left: &str, right: &str) -> String {
+    pub(super) fn same_key(&self, left: &str, right: &str) -> String {
         if self.key.is_empty() {
             return "true".into();
         }
@@ -223,11 +251,11 @@ impl Table {
 
 impl TableColumn {
     /// Equal values have one text: comparing them needs no cast.
-    fn exact(&self) -> bool {
+    pub(super) fn exact(&self) -> bool {
         match self.ty {
             Type::Bool | Type::Int2 | Type::Int4 | Type::Int8 | Type::Oid => true,
             Type::Date | Type::Time | Type::TimeTz | Type::Timestamp | Type::TimestampTz => true,
-            Type::Uuid | Type::Bytea => true,
+            Type::Uuid | Type::PgLsn | Type::Bytea => true,
             // Not those of extensions: citext takes A for a.
             Type::Text => matches!(self.stored.base.as_str(), "text" | "character varying"),
             _ => false,
@@ -254,11 +282,12 @@ impl TableColumn {
                 | Type::TimestampTz
                 | Type::Interval
                 | Type::Uuid
+                | Type::PgLsn
         )
     }
 
     /// The element `u.cN` as the column's type.
-    fn element(&self, number: usize) -> String {
+    pub(super) fn element(&self, number: usize) -> String {
         if self.is_literal() || matches!(self.stored.base.as_str(), "text" | "character varying") {
             format!("u.c{number}")
         } else {
@@ -267,15 +296,17 @@ impl TableColumn {
     }
 }
 
-/// `unnest($1::…[], …) AS u(c0, …)` over the columns at these positions.
-fn unnest(columns: &[TableColumn], positions: &[usize]) -> String {
+/// `unnest($1::…[], …) AS u(c0, …)` over the columns at these positions, and more of these types.
+pub(super) fn unnest(columns: &[TableColumn], positions: &[usize], more: &[&str]) -> String {
     let arrays = std::iter::zip(positions, 1..).map(|(&position, number)| {
         let column = &columns[position];
         let base = if column.is_literal() { column.stored.base.as_str() } else { "text" };
         format!("${number}::{base}[]")
     });
+    let more = std::iter::zip(more, positions.len() + 1..);
+    let arrays = arrays.chain(more.map(|(ty, number)| format!("${number}::{ty}[]")));
     let arrays: Vec<String> = arrays.collect();
-    let names: Vec<String> = (0..positions.len()).map(|number| format!("c{number}")).collect();
+    let names: Vec<String> = (0..arrays.len()).map(|number| format!("c{number}")).collect();
     format!("unnest({}) AS u({})", arrays.join(", "), names.join(", "))
 }
 
@@ -293,7 +324,7 @@ fn insert(path: &str, columns: &[TableColumn]) -> String {
         "INSERT INTO {path} AS t ({}) SELECT {} FROM {}",
         names.join(", "),
         elements.join(", "),
-        unnest(columns, &all),
+        unnest(columns, &all, &[]),
     )
 }
 
@@ -335,7 +366,8 @@ fn delete(path: &str, columns: &[TableColumn], key: &[usize]) -> String {
             }
         })
         .collect();
-    format!("DELETE FROM {path} AS t USING {} WHERE {}", unnest(columns, key), same.join(" AND "))
+    let keys = unnest(columns, key, &[]);
+    format!("DELETE FROM {path} AS t USING {keys} WHERE {}", same.join(" AND "))
 }
 
 /// Short, so that the names Postgres makes for the fill's indexes begin with all of it.

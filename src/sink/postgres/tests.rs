@@ -2,7 +2,7 @@
 
 use super::target::{Nulls, Stored, Table, fill_name, show};
 use crate::config::{Place, PostgresTarget};
-use crate::sink::SinkProjection;
+use crate::sink::{Role, SinkProjection};
 use crate::value::{Column, Type};
 
 /// Columns of the key are NOT NULL, but for those under names that begin with `maybe`.
@@ -23,6 +23,7 @@ fn table(columns: &[(&str, Type, &str)], key: Vec<usize>) -> Table {
     };
     let projection = SinkProjection {
         name: "p".into(),
+        role: Role::Rows,
         columns: columns.iter().map(column).collect(),
         key,
         targets: Vec::new(),
@@ -32,6 +33,7 @@ fn table(columns: &[(&str, Type, &str)], key: Vec<usize>) -> Table {
         schema: "public".into(),
         table: "t".into(),
         indexes: Vec::new(),
+        history: None,
         place: Place::default(),
     };
     Table::new(0, &projection, &target, columns.iter().map(stored).collect(), Nulls::InKeys)

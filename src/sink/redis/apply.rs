@@ -2,6 +2,7 @@
 
 use redis::{Cmd, RedisError, Value, from_redis_value};
 
+use crate::engine::Entry;
 use crate::lsn::Lsn;
 use crate::sink::{Outcome, SinkError, Step, Watermark};
 
@@ -120,7 +121,9 @@ impl RedisSink {
         }
         let mut outcome = Outcome::default();
         let mut batch = Batch::default();
-        for part in &step.projections {
+        let (logs, rows): (Vec<_>, Vec<_>) =
+            step.projections.iter().partition(|part| self.plans[part.projection].log.is_some());
+        for part in rows {
             let before = self.before(part.projection);
             for entry in &part.entries {
                 if batch.is_full() {
@@ -131,6 +134,20 @@ impl RedisSink {
                 batch.push(part.projection, &self.plans[part.projection], entry, before, None);
             }
             self.forget_older(part.projection, &mut batch.moves);
+        }
+        // Events that share a stream stand there in the order of their commits.
+        let mut occurrences: Vec<(usize, &Entry)> = logs
+            .iter()
+            .flat_map(|part| part.entries.iter().map(|entry| (part.projection, entry)))
+            .collect();
+        occurrences.sort_by(|(_, a), (_, b)| a.key().cmp(b.key()));
+        for (projection, entry) in occurrences {
+            if batch.is_full() {
+                let marks = self.marks(step, Boundary::Within);
+                let full = std::mem::take(&mut batch);
+                add(&mut outcome, self.run(marks, full).await?);
+            }
+            batch.push(projection, &self.plans[projection], entry, Before::Nothing, None);
         }
         add(&mut outcome, self.run(self.marks(step, Boundary::End), batch).await?);
         for part in &step.projections {

@@ -9,6 +9,7 @@ use crate::sink::{SinkError, SinkProjection};
 use super::apply::other_owner;
 use super::connect::Server;
 use super::error::{self, retryable};
+use super::log::LogPlan;
 use super::prepare::{Info, faults, info};
 use super::target::{Plan, Structure};
 use super::watermark;
@@ -128,7 +129,11 @@ fn from_sink_error(
 fn eviction(info: &Info, plans: &[Plan]) -> Option<(String, String)> {
     let policy = info.get("maxmemory_policy")?;
     let limited = info.get("maxmemory").is_some_and(|bytes| bytes != "0");
-    let expiring = plans.iter().flat_map(|plan| &plan.targets).any(|t| t.ttl_seconds.is_some());
+    let expires = |plan: &Plan| {
+        plan.targets.iter().any(|target| target.ttl_seconds.is_some())
+            || plan.log.as_ref().is_some_and(LogPlan::expires)
+    };
+    let expiring = plans.iter().any(expires);
     let takes_ours = match policy.as_str() {
         "noeviction" => false,
         policy if policy.starts_with("volatile-") => expiring,
@@ -245,6 +250,13 @@ fn sample_commands(plan: &Plan) -> Vec<Cmd> {
         commands.push(command(&["HGETALL", key]));
         commands.push(command(&["HSCAN", key, "0"]));
         commands.push(command(&["UNLINK", key]));
+    }
+    if let Some(log) = &plan.log {
+        commands.extend(
+            log.sample_commands()
+                .iter()
+                .map(|words| command(&words.iter().map(String::as_str).collect::<Vec<_>>())),
+        );
     }
     for target in &plan.targets {
         let key = target.location.key.sample();

@@ -50,7 +50,7 @@ impl Before {
 }
 
 /// A row refused before it is sent, or bytes that are no row.
-enum Refusal {
+pub(super) enum Refusal {
     Value(ValueError),
     Words(String),
 }
@@ -162,6 +162,9 @@ impl<'e> Batch<'e> {
         };
         let Scratch { key_ranges, row_ranges, key, member, text, record } = scratch;
         let row = Row::find(&plan.columns, bytes, row_ranges)?;
+        if let Some(log) = &plan.log {
+            return log.write(entry, &row, key, &mut self.rows);
+        }
         let row_key = Row::find(&plan.key_columns, entry.key(), key_ranges)?;
         // Before anything leaves: the old values are read from a hash that may leave itself.
         if before.may_have_moved()

@@ -4,6 +4,7 @@
 //! * `target`: what a projection's targets are; `pattern`: their templates.
 //! * `encode` (with `row` and `record`): entries to the arguments of `step.lua`, which writes rows, lets moved ones leave their
 //!   old keys, and moves the watermarks, all or nothing for a reader.
+//! * `log`: events, in streams and lists.
 //! * `apply`: a step; `swap` and `sweep`: a fill, and what it leaves behind.
 //! * `connect`, `prepare`, `check`, `watermark`, `error`: the server, what is asked of it before
 //!   anything is written, and our own keys.
@@ -20,6 +21,7 @@ mod check;
 mod connect;
 mod encode;
 mod error;
+mod log;
 mod pattern;
 mod prepare;
 mod record;

@@ -19,6 +19,8 @@
 --             | "H" key n (field value){n/2} | "F" the same, replacing the hash
 --             | "N" key n field{n} | "J" key text | "Z" key score member | "S" key member
 --             | "X" key seconds | "K" key                         expires, or never
+--             | "A" key maxlen id type committed-at data | "L" key text   added to a stream ("" is no bound),
+--                                                                 or behind a list
 --   record    = (letter length ":" key [length ":" member]){*}
 --
 -- A NULL among values is the byte 255, which no text contains. Redis does not roll back a script: so
@@ -219,6 +221,8 @@ local function refuse(key)
     elseif op == 'Z' then leave('z', a[i + 1], a[i + 3]) i = i + 4
     elseif op == 'S' then leave('s', a[i + 1], a[i + 2]) i = i + 3
     elseif op == 'J' then leave('j', a[i + 1]) i = i + 3
+    elseif op == 'A' then i = i + 7
+    elseif op == 'L' then i = i + 3
     elseif op == 'N' then i = i + 3 + a[i + 2]
     elseif op == 'X' then i = i + 3
     else i = i + 2 end
@@ -268,6 +272,18 @@ while i <= n do
     local last = i + 2 + a[i + 2]
     call('HDEL', a[i + 1], unpack(a, i + 3, last))
     i = last + 1
+  elseif op == 'A' then
+    local key, added = a[i + 1], nil
+    if a[i + 2] == '' then
+      added = try('XADD', key, '*', 'id', a[i + 3], 'type', a[i + 4], 'committed_at', a[i + 5],
+        'data', a[i + 6])
+    else
+      added = try('XADD', key, 'MAXLEN', a[i + 2], '*', 'id', a[i + 3], 'type', a[i + 4],
+        'committed_at', a[i + 5], 'data', a[i + 6])
+    end
+    if sound(added) then i = i + 7 else refuse(key) end
+  elseif op == 'L' then
+    if sound(try('RPUSH', a[i + 1], a[i + 2])) then i = i + 3 else refuse(a[i + 1]) end
   elseif op == 'X' then call('EXPIRE', a[i + 1], a[i + 2]) i = i + 3
   else
     local key = a[i + 1]

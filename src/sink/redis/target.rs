@@ -16,10 +16,11 @@
 use std::sync::Arc;
 
 use crate::config::{self, RedisStructure, RedisTarget};
-use crate::sink::SinkProjection;
+use crate::sink::{Role, SinkProjection};
 use crate::sql::expr::{Expr, Scope};
 use crate::value::{Column, DocumentWriter, Type};
 
+use super::log::LogPlan;
 use super::pattern::Pattern;
 use super::watermark;
 
@@ -136,6 +137,8 @@ pub(super) struct Plan {
     pub(super) columns: Arc<[Column]>,
     pub(super) key_columns: Vec<Column>,
     pub(super) targets: Vec<Target>,
+    /// Of an event, which has no other targets.
+    pub(super) log: Option<LogPlan>,
     pub(super) anchor: Option<Anchor>,
     pub(super) recorded: bool,
     pub(super) fingerprint: String,
@@ -156,7 +159,14 @@ impl Plan {
     pub(super) fn bind(number: usize, projection: &SinkProjection) -> Result<Self, Vec<BindFault>> {
         let mut targets = Vec::new();
         let mut faults = Vec::new();
-        for target in &projection.targets {
+        let log = match projection.role {
+            Role::Events => match LogPlan::bind(projection) {
+                Ok(log) => Some(log),
+                Err(fault) => return Err(vec![fault]),
+            },
+            Role::Rows => None,
+        };
+        for target in projection.targets.iter().filter(|_| log.is_none()) {
             // Configuration gives a Redis sink no other targets; one would have nothing to bind.
             if let config::Target::Redis(target) = target {
                 match bind_target(projection, target) {
@@ -179,6 +189,7 @@ impl Plan {
             anchor,
             recorded: targets.iter().any(|target| target.recall == Recall::Record),
             targets,
+            log,
             fingerprint: projection.fingerprint.clone(),
             watermark_key: watermark::key(&projection.name),
             reverse_key: watermark::reverse_key(&projection.name, &projection.fingerprint),
@@ -207,6 +218,9 @@ fn bind_target(projection: &SinkProjection, target: &RedisTarget) -> Result<Targ
         })
     };
     let (structure, key, member, score) = match &target.structure {
+        RedisStructure::Stream { .. } | RedisStructure::List { .. } => {
+            return Err(fault("streams and lists are of events".into(), ""));
+        }
         RedisStructure::Hash { key } => (Structure::Hash, key, None, None),
         RedisStructure::Json { key } => (Structure::Json, key, None, None),
         RedisStructure::SortedSet { key, member, score } => {

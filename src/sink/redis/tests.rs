@@ -3,7 +3,7 @@
 
 use crate::config::template::{Part, Template};
 use crate::config::{Place, RedisStructure, RedisTarget, Target};
-use crate::sink::SinkProjection;
+use crate::sink::{Role, SinkProjection};
 use crate::value::{Column, Type};
 
 use super::target::{Plan, Recall};
@@ -45,6 +45,7 @@ fn plan(targets: Vec<RedisTarget>) -> Plan {
     };
     let projection = SinkProjection {
         name: "p".into(),
+        role: Role::Rows,
         columns: ["a", "b", "c"].map(column).into(),
         key: vec![0],
         targets: targets.into_iter().map(Target::Redis).collect(),

@@ -10,8 +10,9 @@ use super::APPLICATION_NAME;
 use super::catalog::{self, Catalog, Scope, TableName};
 use super::replication::ReplicationConnection;
 use super::transient::is_transient;
-use crate::config::{Config, Definition, Diagnostic, Place};
+use crate::config::{Config, Definition, Diagnostic, EventDefinition, EventSource, Place};
 use crate::pg::{self, Params};
+use crate::sql::event::{self, Part};
 use crate::sql::query;
 
 /// The oldest version whose catalog and TID range scans are as we need them.
@@ -126,6 +127,28 @@ fn wanted(config: &Config) -> Vec<Wanted> {
             };
             tables.map(wanted).collect()
         }
+        Definition::Event(event) => {
+            let wanted = |(table, place)| Wanted { table, place };
+            tables_of_event(event).into_iter().map(wanted).collect()
+        }
     });
     wanted.collect()
+}
+
+/// The table of an event, and those that it looks into, each with its place.
+pub fn tables_of_event(event: &EventDefinition) -> Vec<(TableName, Place)> {
+    let mut found = Vec::new();
+    if let EventSource::Table { schema, name, place } = &event.of {
+        found.push((TableName::new(schema, name), place.clone()));
+    }
+    let texts = event.when.iter().map(|when| (Part::When, when));
+    for (part, sql) in texts.chain([(Part::Data, &event.data)]) {
+        let tables = event::tables(part, &sql.text).into_iter();
+        found.extend(
+            tables.map(|(schema, name, span)| {
+                (TableName::new(&schema, &name), sql.place.within(span))
+            }),
+        );
+    }
+    found
 }

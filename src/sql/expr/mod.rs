@@ -31,6 +31,7 @@ pub use catalog::Kind;
 pub use eval::{EvalError, Row};
 pub use names::{Ctype, Database, Field, Names, Scope, UserKind, UserType};
 pub use parse::Places;
+pub(super) use parse::{parse, parse_list};
 pub use ty::{Collation, Ty};
 
 use std::hash::{Hash, Hasher};
@@ -198,6 +199,11 @@ impl Expr {
 
     pub fn ty(&self) -> &Ty {
         &self.ty
+    }
+
+    /// It is the constant NULL.
+    pub fn is_null(&self) -> bool {
+        self.node.is_null()
     }
 
     /// The column's position, where the expression is nothing but one.

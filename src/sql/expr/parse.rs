@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use sqlparser::ast::{Expr, Spanned};
+use sqlparser::ast::{Expr, SelectItem, Spanned};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
@@ -29,12 +29,26 @@ impl<'t> Places<'t> {
     }
 }
 
-pub(super) struct Parsed<'t> {
-    pub(super) places: Places<'t>,
-    pub(super) expr: Expr,
+pub(in crate::sql) struct Parsed<'t> {
+    pub(in crate::sql) places: Places<'t>,
+    pub(in crate::sql) expr: Expr,
 }
 
-pub(super) fn parse(text: &str) -> Result<Parsed<'_>, Fault> {
+pub(in crate::sql) fn parse(text: &str) -> Result<Parsed<'_>, Fault> {
+    let expr = read(text, |parser| parser.parse_expr())?;
+    Ok(Parsed { places: Places::new(text), expr })
+}
+
+/// What may stand behind SELECT.
+pub(in crate::sql) fn parse_list(text: &str) -> Result<(Vec<SelectItem>, Places<'_>), Fault> {
+    let items = read(text, |parser| parser.parse_projection())?;
+    Ok((items, Places::new(text)))
+}
+
+fn read<T>(
+    text: &str,
+    with: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T, Fault> {
     let fault =
         |what: String, span: Range<usize>| Fault { what, hint: None, span, unknown_column: None };
     let dialect = PostgreSqlDialect {};
@@ -57,7 +71,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, Fault> {
         });
     }
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
-    let expr = parser.parse_expr().map_err(|error| match error {
+    let read = with(&mut parser).map_err(|error| match error {
         ParserError::TokenizerError(what) | ParserError::ParserError(what) => {
             let (what, place) = placed(text, &what);
             fault(format!("the expression cannot be read: {what}"), place)
@@ -68,7 +82,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, Fault> {
     })?;
     let rest = parser.peek_token();
     match rest.token {
-        Token::EOF => Ok(Parsed { places: Places::new(text), expr }),
+        Token::EOF => Ok(read),
         token => {
             let what = format!("the expression cannot be read: {token} is not expected here");
             Err(fault(what, range(text, rest.span)))

@@ -79,6 +79,7 @@ pub(super) fn oid_of(stored: &Type) -> Option<u32> {
         Type::TimeTz => 1266,
         Type::Numeric => 1700,
         Type::Uuid => 2950,
+        Type::PgLsn => 3220,
         Type::Jsonb => 3802,
         Type::Text | Type::Hstore | Type::Array(..) | Type::Composite(_) => return None,
     })

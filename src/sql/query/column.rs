@@ -72,7 +72,7 @@ pub(super) fn decisive(side: &Scalar) -> Option<ColumnId> {
 }
 
 /// Without the parentheses around it.
-pub(super) fn bare(expr: &ast::Expr) -> &ast::Expr {
+pub(in crate::sql) fn bare(expr: &ast::Expr) -> &ast::Expr {
     match expr {
         ast::Expr::Nested(inner) => bare(inner),
         expr => expr,

@@ -11,7 +11,7 @@ use super::types;
 use crate::value::Type;
 
 /// The parts of a condition that all have to be true.
-pub(super) fn conjuncts(expr: &Expr) -> Vec<Expr> {
+pub(in crate::sql) fn conjuncts(expr: &Expr) -> Vec<Expr> {
     let mut found = Vec::new();
     split(expr, &mut found);
     found

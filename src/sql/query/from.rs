@@ -466,7 +466,7 @@ fn is_true(constraint: &JoinConstraint) -> bool {
 }
 
 /// The parts of a name as PostgreSQL reads them.
-pub(super) fn parts(name: &ObjectName) -> Vec<String> {
+pub(in crate::sql) fn parts(name: &ObjectName) -> Vec<String> {
     let part = |part: &ObjectNamePart| match part {
         ObjectNamePart::Identifier(name) => fold_case(name),
         ObjectNamePart::Function(function) => fold_case(&Ident::new(function.name.value.clone())),

@@ -57,10 +57,16 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
+pub(super) use column::bare;
+pub(super) use condition::conjuncts;
 pub use explain::explain;
+pub(super) use from::parts as object_name;
+pub(super) use naming::shown_name;
 pub use tables::{TableRef, tables};
 
-use super::expr::{Collation, Database, UserType};
+use sqlparser::ast::Ident;
+
+use super::expr::{Collation, Database, UserType, fold_case};
 use super::plan::Plan;
 use crate::value::Column;
 
@@ -76,6 +82,18 @@ pub struct Schema {
     /// Their oids, by schema and name.
     pub type_names: HashMap<(String, String), u32>,
     pub database: Database,
+}
+
+impl Schema {
+    /// The oid of a type that is not built in, by its written path.
+    pub(super) fn type_oid(&self, path: &[Ident]) -> Option<u32> {
+        let (schema, name) = match path {
+            [name] => ("public".to_owned(), fold_case(name)),
+            [schema, name] => (fold_case(schema), fold_case(name)),
+            _ => return None,
+        };
+        self.type_names.get(&(schema, name)).copied()
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use super::from::parts;
 use crate::sql::expr::fold_case;
 
 /// The name that PostgreSQL gives a column without an alias (FigureColname in parse_target.c).
-pub(super) fn shown_name(expr: &Expr) -> Option<String> {
+pub(in crate::sql) fn shown_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Nested(inner) => shown_name(inner),
         Expr::Identifier(name) => Some(fold_case(name)),

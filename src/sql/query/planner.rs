@@ -12,7 +12,7 @@ use super::parse::Text;
 use super::relation::Relation;
 use super::sound::sound;
 use super::{Fault, Schema};
-use crate::sql::expr::{Database, Expr, Field, Names, Ty, UserType, fold_case};
+use crate::sql::expr::{Database, Expr, Field, Names, Ty, UserType};
 
 pub(super) type Result<T> = std::result::Result<T, Fault>;
 
@@ -228,12 +228,7 @@ impl Names for ById<'_> {
     }
 
     fn user_type_oid(&self, path: &[Ident]) -> Option<u32> {
-        let (schema, name) = match path {
-            [name] => ("public".to_owned(), fold_case(name)),
-            [schema, name] => (fold_case(schema), fold_case(name)),
-            _ => return None,
-        };
-        self.0.schema.type_names.get(&(schema, name)).copied()
+        self.0.schema.type_oid(path)
     }
 
     fn database(&self) -> Database {

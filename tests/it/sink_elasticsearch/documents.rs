@@ -322,6 +322,7 @@ async fn rows_of_several_projections_and_targets_go_in_one_step() {
         ElasticsearchSink::new(&config(search.url()), OWNER.into(), projections).unwrap();
     sink.open().await.unwrap();
     let part = |projection, entries, finish_fill| StepProjection {
+        times: Vec::new(),
         projection,
         entries,
         generation: 1,

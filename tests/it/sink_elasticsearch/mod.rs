@@ -7,7 +7,9 @@ use readside::config::{ElasticsearchTarget, Place, Secret, SinkConfig, SinkKind,
 use readside::engine::Entry;
 use readside::lsn::Lsn;
 use readside::sink::elasticsearch::ElasticsearchSink;
-use readside::sink::{Outcome, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use readside::sink::{
+    Outcome, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+};
 use readside::value::{Column, Type, encode, encode_null};
 use serde_json::{Value, json};
 
@@ -50,6 +52,7 @@ impl Model {
         };
         let projection = SinkProjection {
             name: unique("model"),
+            role: Role::Rows,
             columns,
             key: key.to_vec(),
             targets: vec![Target::Elasticsearch(target)],
@@ -157,6 +160,7 @@ fn config(url: &str) -> SinkConfig {
 fn step(position: u64, entries: Vec<Entry>) -> Step {
     Step {
         projections: vec![StepProjection {
+            times: Vec::new(),
             projection: 0,
             entries,
             generation: 1,

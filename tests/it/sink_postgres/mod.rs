@@ -14,7 +14,9 @@ use readside::config::{Place, PostgresTarget, Secret, SinkConfig, SinkKind, Targ
 use readside::engine::Entry;
 use readside::lsn::Lsn;
 use readside::sink::postgres::PostgresSink;
-use readside::sink::{Outcome, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark};
+use readside::sink::{
+    Outcome, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+};
 use readside::value::{self, Column, PgType};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -78,6 +80,7 @@ impl World {
         let position = |name: &&str| columns.iter().position(|c| c.name == *name).unwrap();
         SinkProjection {
             name: name.into(),
+            role: Role::Rows,
             key: key.iter().map(position).collect(),
             targets: vec![target("public", name, &[])],
             fingerprint: format!("{query} {key:?}"),
@@ -120,6 +123,7 @@ fn target(schema: &str, table: &str, indexes: &[&str]) -> Target {
         schema: schema.into(),
         table: table.into(),
         indexes: indexes.iter().map(|text| text.to_string()).collect(),
+        history: None,
         place: Place::default(),
     })
 }
@@ -188,6 +192,7 @@ fn tombstone(projection: &SinkProjection, key: &[&str], lsn: u64) -> Entry {
 /// A settled step at this position.
 fn step(position: u64, projections: Vec<(usize, Vec<Entry>)>) -> Step {
     let part = |(projection, entries)| StepProjection {
+        times: Vec::new(),
         projection,
         entries,
         generation: 1,

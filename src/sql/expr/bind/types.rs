@@ -98,6 +98,7 @@ impl Known<'_> {
             Type::TimeTz,
             Type::Numeric,
             Type::Uuid,
+            Type::PgLsn,
             Type::Jsonb,
         ];
         if let Some(ty) = builtin.into_iter().find(|ty| oid_of(ty) == Some(oid)) {

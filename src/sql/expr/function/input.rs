@@ -13,7 +13,7 @@ pub(in super::super) fn input<'v>(ty: &Type, of: &str) -> Result<Scalar<'v>> {
     let invalid =
         || EvalError::new(format!("invalid input syntax for type {}: \"{of}\"", named(ty)));
     Ok(match ty {
-        Type::Text | Type::Bpchar | Type::Hstore => text(of.to_owned()),
+        Type::Text | Type::Bpchar | Type::Hstore | Type::PgLsn => text(of.to_owned()),
         Type::Composite(_) => {
             return Err(EvalError::text("rows are not read from text here"));
         }

@@ -1,0 +1,108 @@
+//! Logs of events and histories: what the store keeps of them, and for how long.
+//!
+//! An entry goes from the store when every lane is durably past it. A sink that cannot say what is durable gets
+//! an hour more.
+
+use std::collections::VecDeque;
+
+use super::machine::Sink;
+use crate::engine::{ArrangementId, Batch, Engine, RowsOf, log_from};
+use crate::lsn::Lsn;
+
+/// What a sink that cannot say what is durable may have lost.
+const FORGETFUL_SECONDS: u64 = 3600;
+/// Between two notes of where such a sink stands.
+const NOTE_SECONDS: u64 = 60;
+
+pub(super) struct KeptLog {
+    pub(super) arrangement: ArrangementId,
+    /// The first commit of which the store has entries.
+    pub(super) stored_from: Option<Lsn>,
+    /// All commits below have been passed.
+    passed: Lsn,
+}
+
+impl KeptLog {
+    pub(super) fn new(arrangement: ArrangementId, stored_from: Option<Lsn>) -> Self {
+        Self { arrangement, stored_from, passed: Lsn::ZERO }
+    }
+
+    /// What the store does not have yet, but for what every lane has already.
+    pub(super) fn store(
+        &mut self,
+        engine: &Engine,
+        rows_of: RowsOf,
+        stored: &mut u64,
+        batch: &mut Batch,
+    ) {
+        let arrangement = &engine.arrangements()[self.arrangement];
+        let changes = arrangement.changes_from(*stored);
+        let changes = changes.expect("the log is never cut before the store has it");
+        for entry in changes.filter(|entry| entry.lsn() >= self.passed) {
+            self.stored_from.get_or_insert(entry.lsn());
+            batch.entries.push((rows_of, entry.clone()));
+        }
+        *stored = arrangement.next_seq();
+    }
+
+    /// Forgets what every lane has, `now` being seconds of any clock. With `more` the store has what is
+    /// not in the log yet.
+    pub(super) fn pass(
+        &mut self,
+        engine: &Engine,
+        sinks: &mut [Sink],
+        now: u64,
+        more: bool,
+    ) -> Option<std::ops::Range<Vec<u8>>> {
+        let mut passed = Lsn::MAX;
+        for sink in sinks {
+            let Some(at) = sink.feed.passed(self.arrangement) else { continue };
+            let at = match sink.forgetful {
+                true => sink.notes.entry(self.arrangement).or_default().passed(now, at),
+                false => at,
+            };
+            passed = passed.min(at);
+        }
+        self.passed = self.passed.max(passed);
+        let from = self.stored_from.filter(|from| *from < self.passed)?;
+        let newest = engine.arrangements()[self.arrangement].last_change();
+        self.stored_from = (newest >= self.passed || more).then_some(self.passed);
+        Some(log_from(from)..log_from(self.passed))
+    }
+}
+
+/// Where a sink stood, and when.
+#[derive(Default)]
+pub(super) struct Notes(VecDeque<(u64, Lsn)>);
+
+impl Notes {
+    /// Where it stood an hour ago.
+    fn passed(&mut self, now: u64, at: Lsn) -> Lsn {
+        if self.0.back().is_none_or(|(noted, _)| now >= noted + NOTE_SECONDS) {
+            self.0.push_back((now, at));
+        }
+        let is_old = |note: &(u64, Lsn)| now >= note.0 + FORGETFUL_SECONDS;
+        while self.0.get(1).is_some_and(is_old) {
+            self.0.pop_front();
+        }
+        self.0.front().filter(|note| is_old(note)).map_or(Lsn::ZERO, |(_, lsn)| *lsn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgetful_sink_has_passed_what_it_had_an_hour_ago() {
+        let mut notes = Notes::default();
+        assert_eq!(notes.passed(0, Lsn(10)), Lsn::ZERO);
+        assert_eq!(notes.passed(30, Lsn(20)), Lsn::ZERO);
+        assert_eq!(notes.passed(60, Lsn(30)), Lsn::ZERO);
+        assert_eq!(notes.passed(3_599, Lsn(40)), Lsn::ZERO);
+        assert_eq!(notes.passed(3_600, Lsn(40)), Lsn(10));
+        assert_eq!(notes.passed(3_660, Lsn(50)), Lsn(30));
+        assert_eq!(notes.passed(20_000, Lsn(60)), Lsn(50));
+        assert!(notes.0.len() < 4);
+    }
+}

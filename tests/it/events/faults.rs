@@ -1,0 +1,175 @@
+//! Kills, outages and lost slots: what is lost and what comes twice is nothing.
+
+use std::collections::BTreeSet;
+
+use super::{ids, stream};
+use crate::harness::{Daemon, wait};
+use crate::world::{World, one, until_logged, until_metric};
+
+const TICKS: &str = "CREATE TABLE ticks (id int PRIMARY KEY, n int NOT NULL);
+    CREATE TABLE names (n int PRIMARY KEY, name text);
+    INSERT INTO ticks SELECT i, 0 FROM generate_series(1, 50) AS i;
+    INSERT INTO names SELECT i, 'n' || i FROM generate_series(0, 100000) AS i;";
+
+/// Each update of a row is an event; those of `named` wait for their commit.
+fn config(world: &World) -> String {
+    let event = |name: &str, data: &str| {
+        format!(
+            "[event.{full}]\ntable = \"ticks\"\nwhen = \"old.n <> new.n\"\n\
+             data = \"new.id, old.n AS before, new.n AS after{data}\"\n\
+             to.cache = {{ stream = \"{name}\" }}\nto.search = {{ index = \"{full}\" }}\n\
+             to.reporting = {{ table = \"{name}\" }}\n",
+            full = world.name(name)
+        )
+    };
+    let lookup = ", (SELECT name FROM names WHERE n = new.n)";
+    world.config(&[event("ticked", ""), event("named", lookup)].concat())
+}
+
+/// One number after the other; some transactions are of many rows.
+async fn tick(world: &World, rng: &mut fastrand::Rng) {
+    let sql = match rng.u8(0..4) {
+        0 => "UPDATE ticks SET n = n + 1".to_owned(),
+        1 => "BEGIN; UPDATE ticks SET n = n + 1; UPDATE ticks SET n = n + 1 WHERE id < 9; COMMIT"
+            .into(),
+        _ => format!("UPDATE ticks SET n = n + 1 WHERE id = {}", rng.u8(1..=50)),
+    };
+    world.execute(&sql).await;
+}
+
+/// Every step of every row, once and in order, in all stores; the streams may repeat some.
+async fn whole(world: &World, daemon: &mut Daemon) {
+    let lsn = world.lsn().await;
+    for name in ["ticked", "named"] {
+        let full = world.name(name);
+        for sink in ["reporting", "cache", "search"] {
+            daemon.wait_for(&full, sink, &lsn).await;
+        }
+        let steps = format!(
+            "SELECT coalesce(string_agg(id || ':' || before || '-' || after, ' ' ORDER BY id, lsn, ordinal), '') FROM {name}"
+        );
+        let expected =
+            "SELECT coalesce(string_agg(id || ':' || i - 1 || '-' || i, ' ' ORDER BY id, i), '')
+             FROM ticks, generate_series(1, n) AS i";
+        assert_eq!(
+            one(&world.reporting, &steps).await,
+            one(&world.client, expected).await,
+            "{name}"
+        );
+        let sql = format!("SELECT lsn::text || '/' || ordinal FROM {name} ORDER BY lsn, ordinal");
+        let rows = world.reporting.query(&sql, &[]).await.unwrap();
+        let all: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let mut seen = BTreeSet::new();
+        let streamed = ids(&stream(world, name).await);
+        let once: Vec<&String> = streamed.iter().filter(|id| seen.insert(id.as_str())).collect();
+        assert_eq!(once, all.iter().collect::<Vec<_>>(), "{name}");
+        let documents = world.search.documents(&full).await;
+        let documents: BTreeSet<String> = documents.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(documents, all.into_iter().collect(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn kills_and_outages_lose_nothing_and_repeat_nothing_in_tables() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let world = World::new(TICKS).await;
+    let mut daemon = Daemon::start(&config(&world));
+    daemon.wait_ready().await;
+    for round in 0..8 {
+        let away = [&world.reporting_net, &world.cache_net, &world.search_net];
+        if round % 2 == 1 {
+            away[round % 3].cut();
+        }
+        for _ in 0..rng.u8(5..40) {
+            tick(&world, &mut rng).await;
+        }
+        daemon.kill9();
+        for _ in 0..rng.u8(0..10) {
+            tick(&world, &mut rng).await;
+        }
+        daemon.restart();
+        for _ in 0..rng.u8(0..10) {
+            tick(&world, &mut rng).await;
+        }
+        away[round % 3].heal();
+        if round % 3 == 2 {
+            whole(&world, &mut daemon).await;
+        }
+    }
+    whole(&world, &mut daemon).await;
+}
+
+#[tokio::test]
+async fn what_one_sink_lacks_is_kept_in_the_state_and_goes_when_it_has_it() {
+    let world = World::new(TICKS).await;
+    let mut daemon = Daemon::start(&config(&world));
+    daemon.wait_ready().await;
+    world.reporting_net.cut();
+    until_metric(&daemon, "readside_sink_up", &[("sink", "reporting")], |up| up == 0.0).await;
+    // More than a page of the log, in one transaction and in several.
+    world.execute("INSERT INTO ticks SELECT i, 0 FROM generate_series(51, 3000) AS i").await;
+    for _ in 0..3 {
+        world.execute("UPDATE ticks SET n = n + 1").await;
+    }
+    let lsn = world.lsn().await;
+    daemon.wait_for(&world.name("ticked"), "search", &lsn).await;
+    daemon.restart();
+    daemon.wait_for(&world.name("ticked"), "search", &lsn).await;
+    world.execute("UPDATE ticks SET n = n + 1 WHERE id < 5").await;
+    world.reporting_net.heal();
+    whole(&world, &mut daemon).await;
+}
+
+#[tokio::test]
+async fn a_lost_slot_leaves_a_gap_that_is_told() {
+    let world = World::new(TICKS).await;
+    let mut daemon = Daemon::start(&config(&world));
+    daemon.wait_ready().await;
+    world.execute("UPDATE ticks SET n = 1 WHERE id = 1").await;
+    let lsn = world.lsn().await;
+    daemon.wait_for(&world.name("ticked"), "reporting", &lsn).await;
+    daemon.kill9();
+    let drop = "SELECT pg_drop_replication_slot('readside') IS NOT NULL";
+    wait::until("the slot to be free", async || {
+        world.client.batch_execute(drop).await.map_err(|error| error.to_string())
+    })
+    .await;
+    world.execute("UPDATE ticks SET n = 2 WHERE id = 1").await;
+    daemon.restart();
+    until_logged(&daemon, "occurrences may be missing").await;
+    daemon.wait_ready().await;
+    world.execute("UPDATE ticks SET n = 3 WHERE id = 1").await;
+    let lsn = world.lsn().await;
+    for sink in ["reporting", "cache", "search"] {
+        daemon.wait_for(&world.name("ticked"), sink, &lsn).await;
+    }
+    let sql =
+        "SELECT string_agg(concat_ws(':', CASE type WHEN 'readside.gap' THEN 'gap' ELSE 'tick' END,
+        ordinal > 0, before, after), ' ' ORDER BY lsn, ordinal) FROM ticked";
+    assert_eq!(one(&world.reporting, sql).await, "tick:t:0:1 gap:f tick:t:2:3");
+    let types: Vec<String> = stream(&world, "ticked")
+        .await
+        .iter()
+        .map(|entry| entry["type"].as_str().unwrap().to_owned())
+        .collect();
+    let ours = world.name("ticked");
+    assert_eq!(types, [ours.as_str(), "readside.gap", ours.as_str()]);
+}
+
+#[tokio::test]
+async fn a_transaction_that_a_kill_cuts_is_told_whole_and_once() {
+    let world = World::new(TICKS).await;
+    world.execute("INSERT INTO ticks SELECT i, 0 FROM generate_series(51, 12000) AS i").await;
+    let mut daemon = Daemon::start(&config(&world));
+    daemon.wait_ready().await;
+    for round in 1..=2 {
+        world.execute("UPDATE ticks SET n = n + 1").await;
+        let labels = [("table", "public.ticks"), ("op", "update")];
+        let some = f64::from(round) * 2000.0;
+        until_metric(&daemon, "readside_changes_total", &labels, |count| count >= some).await;
+        daemon.kill9();
+        daemon.restart();
+        daemon.wait_ready().await;
+    }
+    whole(&world, &mut daemon).await;
+}
