@@ -69,6 +69,16 @@ impl RowLayout {
     }
 }
 
+/// The first error of a row: of a column, or its own.
+pub(in crate::engine) fn first_error<'r>(
+    row: &'r [u8],
+    ranges: &[Range<usize>],
+) -> Option<&'r [u8]> {
+    let columns = ranges.iter().map(|range| &row[range.clone()]);
+    let end = ranges.last().map_or(0, |last| last.end);
+    columns.chain([&row[end..]]).find(|datum| value::is_error(datum))
+}
+
 /// Appends the value of an expression, or the error that it ends in.
 pub(in crate::engine) fn evaluate(
     expr: &Expr,

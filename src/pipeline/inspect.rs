@@ -94,7 +94,7 @@ impl Machine {
     pub fn kept(&self) -> Vec<KeptRows> {
         let table = |id| self.tables.iter().find(|table| table.id == id).map(|t| t.name.clone());
         let projection = |output| {
-            let projections = self.projections.iter().filter(move |p| p.output == output);
+            let projections = self.projections.iter().filter(move |p| p.output == Some(output));
             projections.map(|projection| projection.name.clone())
         };
         let kept = self.engine.kept().into_iter();
