@@ -233,39 +233,33 @@ impl Engine {
         mut by: Vec<usize>,
         mut group: Vec<usize>,
     ) -> (usize, Vec<usize>, Vec<usize>) {
-        loop {
-            let Spec::Plan(node) = &self.nodes[at].spec else { break };
-            let (input, below): (usize, Box<dyn Fn(&[usize]) -> Option<Vec<usize>> + '_>) =
-                match node {
-                    plan::Node::Filter { input, .. } => {
-                        (*input, Box::new(|columns| Some(columns.to_vec())))
-                    }
-                    plan::Node::Map { input, exprs, .. } => {
-                        (*input, Box::new(|columns| through(exprs, columns)))
-                    }
-                    plan::Node::Join { left, kind, on, .. } if *kind != JoinKind::AntiNull => {
-                        let width = self.nodes[*left].layout.columns.len();
-                        let is_inner = *kind == JoinKind::Inner;
-                        let partner = move |column: usize| {
-                            let equal = on.iter().find(|(_, right)| *right + width == column);
-                            equal.filter(|_| is_inner).map(|(left, _)| *left)
-                        };
-                        let of_left = move |&column: &usize| match column < width {
-                            true => Some(column),
-                            false => partner(column),
-                        };
-                        (*left, Box::new(move |columns| columns.iter().map(of_left).collect()))
-                    }
-                    _ => break,
-                };
-            match (below(&by), below(&group)) {
-                (Some(lower_by), Some(lower_group)) => {
-                    (at, by, group) = (input, lower_by, lower_group)
-                }
-                _ => break,
-            }
+        while let (Some((input, lower_by)), Some((_, lower_group))) =
+            (self.below(at, &by), self.below(at, &group))
+        {
+            (at, by, group) = (input, lower_by, lower_group);
         }
         (at, by, group)
+    }
+
+    /// An input of which each row here is made of one, and its columns that these are.
+    fn below(&self, at: usize, columns: &[usize]) -> Option<(usize, Vec<usize>)> {
+        let Spec::Plan(node) = &self.nodes[at].spec else { return None };
+        match node {
+            plan::Node::Filter { input, .. } => Some((*input, columns.to_vec())),
+            plan::Node::Map { input, exprs, .. } => Some((*input, through(exprs, columns)?)),
+            plan::Node::Join { left, kind, on, .. } if *kind != JoinKind::AntiNull => {
+                let width = self.nodes[*left].layout.columns.len();
+                let of_left = |&column: &usize| match column < width {
+                    true => Some(column),
+                    false => {
+                        let equal = on.iter().find(|(_, right)| *right + width == column);
+                        equal.filter(|_| *kind == JoinKind::Inner).map(|(left, _)| *left)
+                    }
+                };
+                Some((*left, columns.iter().map(of_left).collect::<Option<_>>()?))
+            }
+            _ => None,
+        }
     }
 
     /// Whether it goes through tables' rows alone.
