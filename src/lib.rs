@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod failpoint;
 pub mod http;
 pub mod lsn;
 pub mod memory;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use readside::lsn::Lsn;
 use tokio_postgres::Client;
 
-use crate::harness::{Daemon, Redis, RedisOptions, Search, wait};
+use crate::harness::{Daemon, Search, wait};
 use crate::peers::{self, ChangedRows, Subscription};
 use crate::pipe;
 use crate::report::{Limit, Report};
@@ -76,7 +76,7 @@ pub(crate) async fn start(config: &str) -> Daemon {
     daemon
 }
 
-async fn answers(daemon: &Daemon) {
+pub(crate) async fn answers(daemon: &Daemon) {
     let url = format!("{}/healthz", daemon.url());
     let http = crate::harness::http();
     wait::until("Readside to answer", async || http.get(&url).send().await.map(drop)).await;
@@ -131,7 +131,12 @@ async fn loaded(
     Ok(())
 }
 
-fn cost(report: &mut Report, what: &str, daemon: &Daemon, caught_up: &CaughtUp) -> Result<()> {
+pub(crate) fn cost(
+    report: &mut Report,
+    what: &str,
+    daemon: &Daemon,
+    caught_up: &CaughtUp,
+) -> Result<()> {
     let CaughtUp { restart, cpu, changes, .. } = caught_up;
     report.peer(&format!("{what}: from start to streaming"), restart.as_secs_f64(), "s");
     let per_million = cpu / changes * 1e6;
@@ -147,7 +152,7 @@ fn cost(report: &mut Report, what: &str, daemon: &Daemon, caught_up: &CaughtUp) 
     Ok(())
 }
 
-async fn xid(client: &Client) -> Result<i64> {
+pub(crate) async fn xid(client: &Client) -> Result<i64> {
     let row = client.query_one("SELECT txid_current()", &[]).await?;
     Ok(row.try_get(0)?)
 }
@@ -243,33 +248,11 @@ pub(crate) async fn wal(servers: &Servers, source: &Client) -> Result<String> {
     shop::position(source).await
 }
 
-pub(crate) async fn redis(servers: &Servers, report: &mut Report) -> Result<()> {
-    println!("\nCatching up into Redis");
-    let source = servers.source.client("shop").await;
-    let redis = Redis::start(&RedisOptions::default()).await;
-    let from = servers.source.url("shop");
-    let mut daemon = start(&config("bench_redis", &from, "redis", &redis.url(), TO_REDIS)).await;
-    loaded(&mut daemon, &source, report, "Redis").await?;
-    daemon.terminate().await;
-    let bare = BareSlot::create(&source, "bench_redis_bare").await?;
-    let xid = xid(&source).await?;
-    let end = wal(servers, &source).await?;
-    let caught_up = catch_up(&mut daemon, &end).await?;
-    cost(report, "Redis", &daemon, &caught_up)?;
-    daemon.terminate().await;
-    let bare = bare.read(servers, &source, &end).await?;
-    let rows = ChangedRows::read(&source, xid).await?;
-    let raw = rows.to_redis(&mut redis.client().await).await?;
-    source.batch_execute("SELECT pg_drop_replication_slot('bench_redis')").await?;
-    against_raw(report, "Redis", rows.len(), caught_up.time, raw, bare);
-    Ok(())
-}
-
 /// A second slot over the same WAL, for a reader that does nothing with it.
-struct BareSlot(&'static str);
+pub(crate) struct BareSlot(&'static str);
 
 impl BareSlot {
-    async fn create(source: &Client, name: &'static str) -> Result<BareSlot> {
+    pub(crate) async fn create(source: &Client, name: &'static str) -> Result<BareSlot> {
         source
             .batch_execute(
                 "DROP PUBLICATION IF EXISTS bench;
@@ -281,7 +264,12 @@ impl BareSlot {
         Ok(BareSlot(name))
     }
 
-    async fn read(self, servers: &Servers, source: &Client, end: &str) -> Result<Duration> {
+    pub(crate) async fn read(
+        self,
+        servers: &Servers,
+        source: &Client,
+        end: &str,
+    ) -> Result<Duration> {
         let time = pipe::gathering(&servers.source, "shop", self.0, end.parse()?).await?;
         source.query_one("SELECT pg_drop_replication_slot($1)::text", &[&self.0]).await?;
         Ok(time)
@@ -289,7 +277,7 @@ impl BareSlot {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rows by the million")]
-fn against_raw(
+pub(crate) fn against_raw(
     report: &mut Report,
     what: &str,
     rows: usize,

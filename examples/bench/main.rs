@@ -16,6 +16,7 @@ mod logs;
 mod memory;
 mod peers;
 mod pipe;
+mod redis;
 mod report;
 mod servers;
 mod shop;
@@ -49,7 +50,7 @@ enum Part {
     Load,
     /// Catching up into Postgres, beside a native subscription and bare readers.
     Postgres,
-    /// Catching up into Redis, beside a raw client.
+    /// Filling Redis, an outage's backlog, and catching up, beside a raw client.
     Redis,
     /// Catching up into a search server, beside a raw client.
     Search,
@@ -98,7 +99,7 @@ async fn bench(options: &Options) -> Result<()> {
         catch_up::postgres(&servers, &mut report).await?;
     }
     if wanted(Part::Redis) {
-        catch_up::redis(&servers, &mut report).await?;
+        redis::run(&servers, &mut report).await?;
     }
     if wanted(Part::Search) {
         catch_up::search(&servers, &mut report).await?;

@@ -109,10 +109,19 @@ pub(crate) struct ChangedRows(Vec<(&'static str, Vec<(String, String)>)>);
 impl ChangedRows {
     /// Those that a transaction after `xid` has written last.
     pub(crate) async fn read(source: &Client, xid: i64) -> Result<ChangedRows> {
+        Self::matching(source, &format!("WHERE xmin::text::bigint > {xid}")).await
+    }
+
+    /// A fifth of all rows.
+    pub(crate) async fn sample(source: &Client) -> Result<ChangedRows> {
+        Self::matching(source, "TABLESAMPLE SYSTEM (20) REPEATABLE (1)").await
+    }
+
+    async fn matching(source: &Client, which: &str) -> Result<ChangedRows> {
         source.batch_execute("SET TimeZone = 'UTC'").await?;
         let mut rows = Vec::new();
         for table in TABLES {
-            let sql = format!("SELECT * FROM {table} WHERE xmin::text::bigint > {xid}");
+            let sql = format!("SELECT * FROM {table} {which}");
             for message in source.simple_query(&sql).await? {
                 let tokio_postgres::SimpleQueryMessage::Row(row) = message else { continue };
                 let columns = row.columns().iter().enumerate().map(|(at, column)| {

@@ -28,6 +28,10 @@ impl Scale {
         self.orders() * 3
     }
 
+    pub(crate) fn rows(self) -> i64 {
+        self.customers() + self.products() + self.orders() + self.items()
+    }
+
     pub(crate) fn transactions(self) -> i64 {
         self.of(200_000)
     }

@@ -74,6 +74,8 @@ pub struct Delivered {
 pub struct Feed {
     lanes: Vec<Lane>,
     step_rows: usize,
+    /// Of an unsettled step.
+    backlog_rows: usize,
     round: Option<Round>,
     /// Fills and steps take turns, so that neither waits for the whole of the other.
     fill_next: bool,
@@ -137,7 +139,11 @@ pub struct Progress {
 }
 
 impl Feed {
-    pub fn new(lanes: impl IntoIterator<Item = LaneInit>, step_rows: usize) -> Self {
+    pub fn new(
+        lanes: impl IntoIterator<Item = LaneInit>,
+        step_rows: usize,
+        backlog_rows: usize,
+    ) -> Self {
         let lanes = lanes
             .into_iter()
             .map(|LaneInit { arrangement, rows, generation, told, once }| Lane {
@@ -156,6 +162,7 @@ impl Feed {
         Self {
             lanes,
             step_rows,
+            backlog_rows: backlog_rows.max(step_rows),
             round: None,
             fill_next: true,
             step_under_way: false,
@@ -375,13 +382,19 @@ impl Feed {
         let Some(round) = &self.round else { return Taken::Nothing };
         let until = round.until;
         let committed_at = round.committed_at;
-        let mut taken = self.take_from(&round.members, engine, until);
+        let mut taken = self.take_from(&round.members, self.step_rows, engine, until);
         if let Some((_, _, Through::No)) = taken {
             // The watermarks of an unsettled step stay where they are, so its lanes stand at one position.
             let members = self.furthest_behind(&round.members);
-            if members.len() < round.members.len() {
-                taken = self.take_from(&members, engine, until);
+            if members.len() < round.members.len() || self.step_rows < self.backlog_rows {
+                taken = self.take_from(&members, self.backlog_rows, engine, until);
                 self.round.as_mut().expect("a round is under way").members = members;
+            }
+            // More than one settled step takes.
+            if let Some((lanes, _, through)) = &mut taken
+                && lanes.iter().map(|part| part.entries.len()).sum::<usize>() > self.step_rows
+            {
+                *through = Through::No;
             }
         }
         let Some((mut lanes, cursors, through)) = taken else {
@@ -412,12 +425,12 @@ impl Feed {
     fn take_from(
         &self,
         lanes: &[usize],
+        mut room: usize,
         engine: &Engine,
         until: Lsn,
     ) -> Option<(Vec<StepLane>, Vec<Cursor>, Through)> {
         let mut parts = Vec::new();
         let mut cursors = Vec::new();
-        let mut room = self.step_rows;
         let mut through = Through::Yes;
         for &at in lanes {
             let lane = &self.lanes[at];

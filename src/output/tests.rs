@@ -63,7 +63,7 @@ impl World {
             told: Lsn::ZERO,
             once: false,
         });
-        let feed = Feed::new(lanes, rng.usize(1..6));
+        let feed = Feed::new(lanes, rng.usize(1..6), rng.usize(1..12));
         let progress = Progress { applied: Lsn(10), committed_at: 0 };
         let sink = SinkModel { lanes: vec![LaneModel::default(); LANES], open: None };
         let mut world = Self {
@@ -338,7 +338,7 @@ fn a_log_is_told_from_the_store_and_then_from_memory() {
         let mut stored = 0;
         let init =
             LaneInit { arrangement: log, rows: None, generation: 0, told: Lsn::ZERO, once: true };
-        let mut feed = Feed::new([init], 5);
+        let mut feed = Feed::new([init], 5, 5);
         let fresh = Standing::Fresh { generation: 0, reaching: Lsn::ZERO };
         feed.opened(std::slice::from_ref(&fresh), &engine);
         let (mut told, mut committed, mut lsn, mut all) = (Vec::new(), Vec::new(), 10, Vec::new());

@@ -122,7 +122,7 @@ pub struct KeptRows {
 }
 
 /// What is kept, as people are told of it.
-pub(crate) fn in_words(what: &KeptOf, table: impl Fn(TableId) -> String) -> String {
+fn in_words(what: &KeptOf, table: impl Fn(TableId) -> String) -> String {
     match what {
         KeptOf::Table(id) => format!("rows of {}", table(*id)),
         KeptOf::Index { table: id, columns, filtered } => {

@@ -100,6 +100,8 @@ pub struct EventInit {
 pub struct SinkInit {
     pub name: String,
     pub step_rows: usize,
+    /// Of an unsettled step.
+    pub backlog_rows: usize,
     /// What it has answered it may lose; what it has not lost it would have twice.
     pub forgetful: bool,
     /// Positions in `MachineInit::projections`, those of events behind them.
@@ -305,7 +307,10 @@ impl Machine {
                         .map_or(sink.told[lane], |lsn| lsn.min(sink.told[lane])),
                 }
             });
-            let feed = Feed::new(lanes, sink.step_rows);
+            // Events go with their watermark, so never in more than a script takes.
+            let has_events = sink.projections.iter().any(|&at| projections[at].output.is_none());
+            let backlog_rows = if has_events { sink.step_rows } else { sink.backlog_rows };
+            let feed = Feed::new(lanes, sink.step_rows, backlog_rows);
             let names = sink
                 .projections
                 .iter()

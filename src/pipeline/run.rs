@@ -28,6 +28,7 @@ mod schema;
 mod shared;
 mod start;
 mod stream_task;
+mod uses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,7 @@ use self::link::Link;
 use self::report::Report;
 use self::shared::Shared;
 use self::start::{StartError, Started};
+use self::uses::Seen;
 use crate::config::{Config, SinkConfig, SinkKind};
 use crate::lsn::Durable;
 use crate::memory::{self, Spilling};
@@ -106,8 +108,10 @@ async fn daemon(config: Arc<Config>, cancel: CancellationToken) -> anyhow::Resul
     tasks.spawn(shared.push(params.clone(), cancel.clone()));
     introduce(&config, &params);
     let mut backoff = Backoff::default();
+    let mut seen = Seen::default();
     let ended = loop {
-        let why = match pipeline(&config, &params, &shared, &cancel, &mut backoff).await {
+        let built = pipeline(&config, &params, &shared, &cancel, &mut seen, &mut backoff);
+        let why = match built.await {
             Ok(()) => break Ok(()),
             Err(error) if error.is_final() => break Err(error.into()),
             Err(error) => error,
@@ -187,18 +191,19 @@ async fn pipeline(
     params: &Params,
     shared: &Arc<Shared>,
     cancel: &CancellationToken,
+    seen: &mut Seen,
     backoff: &mut Backoff,
 ) -> Result<(), PipelineError> {
     // Whatever the store keeps in memory counts, too.
     let store = Store::open(&config.state.dir, config.state.memory / 8)?;
     memory::bound(&config.state.dir, config.state.memory).map_err(PipelineError::Memory)?;
     let started = tokio::select! {
-        started = start::prepare(config, params, &store, cancel) => started?,
+        started = start::prepare(config, params, &store, seen, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
     };
     let begun = std::time::Instant::now();
     let mut pipeline = Pipeline::new(config, params, shared, store, cancel.child_token())?;
-    let ended = pipeline.run(started).await;
+    let ended = pipeline.run(started, seen.clone()).await;
     pipeline.take_down().await;
     if begun.elapsed() >= LONG_LIFE {
         backoff.reset();
@@ -237,9 +242,10 @@ impl Pipeline {
         })
     }
 
-    async fn run(&mut self, started: Started) -> Result<(), PipelineError> {
-        let Started { init, load, sinks, owner, scope, catalog, divided, apart, details, .. } =
-            started;
+    async fn run(&mut self, started: Started, seen: Seen) -> Result<(), PipelineError> {
+        let Started {
+            init, load, sinks, owner, scope, catalog, divided, apart, uses, details, ..
+        } = started;
         self.shared.details(details);
         let (fallen, fallen_seen) = watch::channel(Vec::new());
         let report = Report::new(
@@ -313,6 +319,8 @@ impl Pipeline {
             scope,
             catalog,
             divided,
+            seen,
+            uses,
             started.table_names.clone(),
             fallen_seen,
             self.store.clone(),

@@ -230,6 +230,7 @@ impl World {
             sinks: vec![SinkInit {
                 name: "sink".to_owned(),
                 step_rows: 100,
+                backlog_rows: 100,
                 forgetful: false,
                 projections: vec![0, 1, 2],
                 halts: vec![false; 3],

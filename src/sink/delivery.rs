@@ -12,6 +12,7 @@ use super::retry::Backoff;
 use super::{
     Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
 };
+use crate::failpoint;
 use crate::lsn::Lsn;
 use crate::output::{self, Standing, Work};
 use crate::value::key_text;
@@ -97,6 +98,9 @@ async fn session<S: Sink, U: Upstream>(
         let begun = Instant::now();
         match execute(sink, &work).await {
             Ok(outcome) => {
+                if matches!(&work, Work::Step(step) if step.settled) {
+                    failpoint::reached_in("watermark", name);
+                }
                 backoff.reset();
                 tell_refused(name, projections, &outcome.poison);
                 upstream.done(work, outcome, begun.elapsed()).await;

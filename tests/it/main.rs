@@ -12,6 +12,7 @@ mod dead_letters;
 mod events;
 mod examples;
 mod expressions;
+mod generated_columns;
 mod harness_smoke;
 mod load;
 mod memory;

@@ -1,5 +1,7 @@
 //! The Redis sink against a real server: every structure, moves, fences, poison, fills, crashes.
 
+mod backlog;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -837,10 +839,13 @@ async fn a_full_memory_and_a_replica_are_waited_for() {
         };
         command(break_it).exec_async(&mut client).await.unwrap();
         let before = everything(&mut client).await;
-        let refused = why(sink.apply(&change).await.unwrap_err());
-        assert!(refused.starts_with("retryable") && refused.contains(expected), "{refused}");
-        assert_eq!(everything(&mut client).await, before, "nothing was written");
-        sink.open().await.unwrap();
+        for settled in [true, false] {
+            let change = Step { settled, ..change.clone() };
+            let refused = why(sink.apply(&change).await.unwrap_err());
+            assert!(refused.starts_with("retryable") && refused.contains(expected), "{refused}");
+            assert_eq!(everything(&mut client).await, before, "nothing was written");
+            sink.open().await.unwrap();
+        }
         command(mend_it).exec_async(&mut client).await.unwrap();
     }
     sink.apply(&change).await.unwrap();
@@ -1262,7 +1267,7 @@ async fn check_finds_what_would_fail_and_creates_nothing() {
           ZADD customer:0:orders, ZREM customer:0:orders, ZSCAN customer:0:orders, \
           PERSIST customer:0:orders\n\
           grant the keys of your templates and readside:*, and the commands, such as\n\
-          ACL SETUSER app ~readside:* ~order:* +@read +@write +@scripting +@connection +info"
+          ACL SETUSER app ~readside:* ~order:* +@read +@write +@scripting +@transaction +@connection +info"
         ]
     );
     // Without MULTI nothing can be queued; what only reads tells enough.

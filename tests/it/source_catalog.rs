@@ -109,7 +109,7 @@ async fn a_zoo_of_tables_is_described() {
             let marks = [
                 c.column.not_null.then_some(" NOT NULL"),
                 (!c.deterministic).then_some(" folded"),
-                c.generated.map(|_| " generated"),
+                c.generated.as_ref().map(|_| " generated"),
             ];
             let marks: String = marks.into_iter().flatten().collect();
             format!("{} {} {:?}{marks}", c.column.name, c.column.sql_type, c.column.ty)

@@ -301,7 +301,7 @@ async fn tables_that_cannot_be_used() {
              CREATE TABLE parent (id int PRIMARY KEY);
              CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);
              CREATE SEQUENCE s;
-             CREATE TABLE doubled (id int PRIMARY KEY, \"Twice\" int GENERATED ALWAYS AS (id * 2) STORED);
+             CREATE TABLE doubled (id int, \"Twice\" int GENERATED ALWAYS AS (id * 2) STORED PRIMARY KEY);
              CREATE EXTENSION postgres_fdw;
              CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw;
              CREATE FOREIGN TABLE f (id int) SERVER elsewhere;
@@ -415,13 +415,14 @@ async fn tables_that_cannot_be_used() {
        |
     hint: connect to that server instead
 
-    error: table public.doubled has generated columns, which are not replicated: "Twice"
+    error: the replica identity of public.doubled has generated columns, which are not replicated: "Twice"
       --> readside.toml:68:9
        |
     68 | table = 'doubled'
        |         ^^^^^^^^^
        |
-    hint: keep such values in ordinary columns; generated ones are not supported yet
+    hint: make a unique index on ordinary columns its replica identity, or, where the whole old row is to name each row, run on the source:
+          ALTER TABLE public.doubled REPLICA IDENTITY FULL;
     "#);
 }
 

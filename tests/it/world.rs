@@ -102,6 +102,12 @@ impl World {
         )
     }
 
+    /// The same of a query.
+    pub(crate) fn query(&self, name: &str, query: &str, key: &[&str]) -> String {
+        let table = self.projection(name, "", key);
+        table.replacen("table = ''", &format!("query = '''\n{query}'''"), 1)
+    }
+
     /// A projection's full name, and that of its index: others use the same search server, which knows
     /// projections' watermarks by their names.
     pub(crate) fn name(&self, name: &str) -> String {

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::bind::{self, Bound, Unbound};
+use super::bind::{self, Binding, Bound, Unbound};
 use super::facts;
+use super::uses::{Seen, Uses};
 use crate::config::{Config, Definition, Diagnostic};
 use crate::pg::Params;
 use crate::source::catalog::{Catalog, TableName};
@@ -22,6 +23,7 @@ pub(super) struct Apart {
 pub(super) struct Usable<'a> {
     pub catalog: Catalog,
     pub bound: Vec<Bound<'a>>,
+    pub uses: Uses,
     pub apart: Apart,
 }
 
@@ -30,6 +32,7 @@ pub(super) fn divide<'a>(
     config: &'a Config,
     params: &Params,
     catalog: &Catalog,
+    seen: &Seen,
 ) -> Result<Usable<'a>, Vec<Diagnostic>> {
     let mut apart = Apart::default();
     for (table, fault) in source_check::of_tables(catalog, config) {
@@ -41,9 +44,16 @@ pub(super) fn divide<'a>(
     if !faults.is_empty() {
         return Err(faults);
     }
-    let (bound, unbound) = bind::bind(config, &catalog);
+    let Binding { mut bound, unbound, uses } = bind::bind(config, &catalog);
+    bound.retain(|bound| {
+        let name = &bound.projection.name;
+        let lost = seen.lost(name, &catalog);
+        lost.map(|why| apart.projections.insert(name.clone(), why)).is_none()
+    });
     for projection in &config.projections {
-        if bound.iter().any(|bound| bound.projection.name == projection.name) {
+        let name = &projection.name;
+        let is_bound = bound.iter().any(|bound| bound.projection.name == *name);
+        if is_bound || apart.projections.contains_key(name) {
             continue;
         }
         let own = unbound.iter().find(|unbound| unbound.projection == projection.name);
@@ -61,10 +71,12 @@ pub(super) fn divide<'a>(
                 tables.find_map(|(name, _)| apart.tables.get(&facts::table_name(&name)))
             }
         };
-        let why = own.map(|unbound| unbound.fault.what.clone()).or_else(|| of_table.cloned());
+        let lost = seen.lost(name, &catalog);
+        let own = own.map(|unbound| unbound.fault.what.clone());
+        let why = lost.or(own).or_else(|| of_table.cloned());
         apart.projections.insert(projection.name.clone(), why.unwrap_or_default());
     }
-    Ok(Usable { catalog, bound, apart })
+    Ok(Usable { catalog, bound, uses, apart })
 }
 
 impl Apart {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::uses::Uses;
 use super::{events, schema};
 use crate::config::resolve::{self, Relation};
 use crate::config::{Config, Definition, Diagnostic, Place, ProjectionConfig, Target, suggest};
@@ -26,7 +27,10 @@ pub(crate) struct Bound<'a> {
 pub(crate) enum Rows {
     Table(TableName),
     /// The plan's tables are those of `source::check::scope` that the catalog holds, in their order.
-    Query(Box<Planned>),
+    Query {
+        sql: String,
+        planned: Box<Planned>,
+    },
     /// Its tables are numbered likewise.
     Event(Box<Event>),
 }
@@ -37,20 +41,27 @@ pub(crate) struct Unbound<'a> {
     pub(crate) fault: Diagnostic,
 }
 
+/// What has become of the configuration's projections.
+pub(crate) struct Binding<'a> {
+    pub(crate) bound: Vec<Bound<'a>>,
+    pub(crate) unbound: Vec<Unbound<'a>>,
+    pub(crate) uses: Uses,
+}
+
 /// All projections that can be bound, and the faults of the others. A table that the catalog does not
 /// have is told by the source's own check.
-pub(crate) fn bind<'a>(
-    config: &'a Config,
-    catalog: &Catalog,
-) -> (Vec<Bound<'a>>, Vec<Unbound<'a>>) {
-    let (mut bound, mut faults) = (Vec::new(), Vec::new());
-    let schema = schema::of(config, catalog);
+pub(crate) fn bind<'a>(config: &'a Config, catalog: &Catalog) -> Binding<'a> {
+    let (mut bound, mut unbound) = (Vec::new(), Vec::new());
+    let mut schema = schema::of(config, catalog);
     for projection in &config.projections {
         let found = match &projection.definition {
-            Definition::Table { schema, name, .. } => {
-                let name = TableName::new(schema, name);
+            Definition::Table { schema: of, name, place } => {
+                let name = TableName::new(of, name);
                 let Some(table) = catalog.table(&name) else { continue };
-                bind_table(projection, name, table)
+                match table.columns.iter().any(|column| column.generated.is_some()) {
+                    false => bind_table(projection, name, table),
+                    true => bind_computed(projection, place, table, &schema),
+                }
             }
             Definition::Query { sql, place } => {
                 // What the source's check has told of the tables themselves is enough.
@@ -72,12 +83,59 @@ pub(crate) fn bind<'a>(
         };
         match found {
             Ok(projection) => bound.push(projection),
-            Err(found) => faults.extend(
+            Err(found) => unbound.extend(
                 found.into_iter().map(|fault| Unbound { projection: &projection.name, fault }),
             ),
         }
     }
-    (bound, faults)
+    let uses = uses(&bound, catalog, &schema);
+    narrow(&mut schema, catalog, &uses);
+    for of in &mut bound {
+        let Rows::Query { sql, planned } = &mut of.rows else { continue };
+        let again = query::plan(sql, &schema).expect("the same query over the same tables");
+        **planned = again.keyed(of.key.clone());
+    }
+    Binding { bound, unbound, uses }
+}
+
+fn uses(bound: &[Bound<'_>], catalog: &Catalog, schema: &query::Schema) -> Uses {
+    let mut uses = Uses::default();
+    for of in bound {
+        let name = &of.projection.name;
+        // All columns of a table that is projected as it is, the computed ones as well.
+        if let Definition::Table { schema, name: table, .. } = &of.projection.definition {
+            let table = TableName::new(schema, table);
+            let columns = catalog.table(&table).into_iter().flat_map(|table| &table.columns);
+            uses.add(name, table, columns.map(|c| c.column.name.clone()).collect());
+        } else if let Definition::Event(event) = &of.projection.definition {
+            // Their expressions run over whole rows, before and after.
+            for (table, _) in events::tables(event) {
+                let columns = catalog.table(&table).into_iter().flat_map(Table::stored);
+                let columns = columns.map(|c| c.column.name.clone()).collect();
+                uses.add(name, table, columns);
+            }
+        } else if let Rows::Query { planned, .. } = &of.rows {
+            for (used, table) in planned.used.iter().zip(&schema.tables) {
+                let Some(used) = used else { continue };
+                let columns = used.iter().map(|at| table.columns[*at].name.clone());
+                uses.add(name, TableName::new(&table.schema, &table.name), columns.collect());
+            }
+        }
+    }
+    uses
+}
+
+/// The tables' rows have no other columns than those in use.
+fn narrow(schema: &mut query::Schema, catalog: &Catalog, uses: &Uses) {
+    for of in &mut schema.tables {
+        let table = catalog.table(&TableName::new(&of.schema, &of.name));
+        let kept = of
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| table.is_some_and(|table| uses.keep(table, &column.name)));
+        of.kept = Some(kept.map(|(at, _)| at).collect());
+    }
 }
 
 fn bind_table<'a>(
@@ -86,12 +144,39 @@ fn bind_table<'a>(
     table: &Table,
 ) -> Result<Bound<'a>, Vec<Diagnostic>> {
     let columns: Arc<[Column]> = table.columns.iter().map(|c| c.column.clone()).collect();
+    let key = table_key(projection, table, &columns)?;
+    Ok(Bound { projection, rows: Rows::Table(name), columns, key })
+}
+
+/// A table with generated columns is the query of all its columns.
+fn bind_computed<'a>(
+    projection: &'a ProjectionConfig,
+    place: &Place,
+    table: &Table,
+    schema: &query::Schema,
+) -> Result<Bound<'a>, Vec<Diagnostic>> {
+    let sql = format!("SELECT * FROM {}", table.name.quoted());
+    let planned = query::plan(&sql, schema).map_err(|fault| {
+        let what = format!("projection `{}`: {}", projection.name, fault.what);
+        let hint = "write query = with the columns that are wanted";
+        vec![Diagnostic::new(what).at(place).hint(hint)]
+    })?;
+    let columns: Arc<[Column]> = table.columns.iter().map(|c| c.column.clone()).collect();
+    let key = table_key(projection, table, &columns)?;
+    let planned = Box::new(planned.keyed(key.clone()));
+    Ok(Bound { projection, rows: Rows::Query { sql, planned }, columns, key })
+}
+
+fn table_key(
+    projection: &ProjectionConfig,
+    table: &Table,
+    columns: &[Column],
+) -> Result<Vec<usize>, Vec<Diagnostic>> {
     let position = |key: &String| columns.iter().position(|column| column.name == *key);
     let primary: Option<Vec<usize>> =
         table.primary_key.as_ref().map(|key| key.iter().filter_map(position).collect());
     let deterministic = |at: usize| table.columns.get(at).is_some_and(|c| c.deterministic);
-    let key = resolved(projection, &columns, primary.as_deref(), &deterministic)?;
-    Ok(Bound { projection, rows: Rows::Table(name), columns, key })
+    resolved(projection, columns, primary.as_deref(), &deterministic)
 }
 
 fn bind_query<'a>(
@@ -114,8 +199,8 @@ fn bind_query<'a>(
     }
     let deterministic = |at: usize| planned.deterministic.get(at).copied().unwrap_or(false);
     let key = resolved(projection, &columns, planned.key.as_deref(), &deterministic)?;
-    let planned = planned.keyed(key.clone());
-    Ok(Bound { projection, rows: Rows::Query(Box::new(planned)), columns, key })
+    let planned = Box::new(planned.keyed(key.clone()));
+    Ok(Bound { projection, rows: Rows::Query { sql: sql.to_owned(), planned }, columns, key })
 }
 
 /// A fault of a query at its place in the file.
@@ -163,7 +248,7 @@ pub(crate) fn of_sinks(config: &Config, bound: &[Bound<'_>]) -> Vec<Vec<SinkProj
                 name: bound.projection.name.clone(),
                 role: match bound.rows {
                     Rows::Event(_) => Role::Events,
-                    Rows::Table(_) | Rows::Query(_) => Role::Rows,
+                    Rows::Table(_) | Rows::Query { .. } => Role::Rows,
                 },
                 fingerprint: fingerprint(bound, &targets),
                 columns: Arc::clone(&bound.columns),

@@ -67,7 +67,10 @@ async fn check_source(config: &Config) -> SourceChecked<'_> {
     let checked = source::check::check(config, &params).await;
     let mut faults = checked.faults;
     let (mut bound, found) = match &checked.catalog {
-        Some(catalog) => bind::bind(config, catalog),
+        Some(catalog) => {
+            let binding = bind::bind(config, catalog);
+            (binding.bound, binding.unbound)
+        }
         None => (Vec::new(), Vec::new()),
     };
     let mut found: Vec<Diagnostic> = found.into_iter().map(|unbound| unbound.fault).collect();

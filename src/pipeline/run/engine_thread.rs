@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use super::facts;
 use super::report::Report;
 use crate::engine::{Entry, Notice};
+use crate::failpoint;
 use crate::lsn::{Durable, Lsn};
 use crate::memory::{self, Spilling};
 use crate::output::{PageFrom, Standing, Work};
@@ -212,7 +213,14 @@ fn turn(
     let patience = checkpoints.patience(&thread.machine);
     select! {
         recv(gulps) -> gulp => match gulp {
-            Ok(gulp) => thread.machine.gulp(&gulp.bytes)?,
+            Ok(gulp) => {
+                failpoint::reached("received");
+                thread.machine.gulp(&gulp.bytes)?;
+                failpoint::reached("applied");
+                if thread.machine.position().inside.is_some() {
+                    failpoint::reached("within-transaction");
+                }
+            }
             // The stream's task only ends with the pipeline, which may not have said so yet.
             Err(_) => return Ok(Turn::Stop),
         },
@@ -311,6 +319,7 @@ impl EngineThread {
                 let name = facts::loaded(&self.machine.tables()[table].name);
                 facts.push((name, Some(total.to_be_bytes().to_vec())));
                 self.machine.loaded(table, chunk, spilled(entries), ended, facts)?;
+                failpoint::reached("chunk-loaded");
             }
             Command::Replanned { table, dropped, planned, facts, room } => {
                 self.load_room.push(room);
@@ -462,7 +471,9 @@ pub(super) fn run_store(
         let position = checkpoint.position;
         let fact = facts::Stored::of(&checkpoint).to_bytes();
         checkpoint.batch.fact(facts::POSITION, fact);
+        failpoint::reached("store-before");
         let answer = store.write(&checkpoint.batch).map(|()| position);
+        failpoint::reached("store-after");
         let failed = answer.is_err();
         if answers.send(answer).is_err() || failed {
             return;

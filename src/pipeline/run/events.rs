@@ -195,7 +195,7 @@ pub(super) fn inits(
 ) -> Result<Vec<EventInit>, StartError> {
     let events = bound.iter().filter_map(|bound| match &bound.rows {
         Rows::Event(event) => Some((bound, event)),
-        Rows::Table(_) | Rows::Query(_) => None,
+        Rows::Table(_) | Rows::Query { .. } => None,
     });
     let events: Vec<_> = events.collect();
     let mut inits = Vec::new();

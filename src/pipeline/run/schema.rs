@@ -1,7 +1,7 @@
 //! The catalog as the planner of queries sees it.
 
 use crate::config::Config;
-use crate::source::catalog::{Catalog, NamedType, Server, Table};
+use crate::source::catalog::{Catalog, NamedType, Server, Table, TableColumn};
 use crate::source::check;
 use crate::sql::expr::{Collation, Ctype, Database, UserKind, UserType};
 use crate::sql::query::{self, Schema};
@@ -23,24 +23,36 @@ pub(super) fn of(config: &Config, catalog: &Catalog) -> Schema {
 }
 
 fn table(table: &Table) -> query::Table {
-    let position =
-        |key: &String| table.columns.iter().position(|column| column.column.name == *key);
-    let collation = |column: &crate::source::catalog::TableColumn| match column.collation.as_deref()
-    {
-        None => Collation::Default,
-        Some("C" | "POSIX" | "ucs_basic") => Collation::C,
-        Some("C.UTF-8" | "C.utf8" | "pg_c_utf8") => Collation::Utf8,
-        Some(_) => Collation::Other { deterministic: column.deterministic },
-    };
+    let position = |key: &String| table.stored().position(|column| column.column.name == *key);
+    let generated = table.columns.iter().enumerate().filter_map(|(at, column)| {
+        let generated = column.generated.as_ref()?;
+        Some(query::Generated {
+            at,
+            column: column.column.clone(),
+            collation: collation(column),
+            expression: generated.everywhere.then(|| generated.expression.clone()),
+        })
+    });
     query::Table {
         schema: table.name.schema.clone(),
         name: table.name.name.clone(),
-        columns: table.columns.iter().map(|column| column.column.clone()).collect(),
-        collations: table.columns.iter().map(collation).collect(),
+        columns: table.stored().map(|column| column.column.clone()).collect(),
+        collations: table.stored().map(collation).collect(),
         primary_key: table
             .primary_key
             .as_ref()
             .and_then(|key| key.iter().map(position).collect::<Option<Vec<_>>>()),
+        generated: generated.collect(),
+        kept: None,
+    }
+}
+
+fn collation(column: &TableColumn) -> Collation {
+    match column.collation.as_deref() {
+        None => Collation::Default,
+        Some("C" | "POSIX" | "ucs_basic") => Collation::C,
+        Some("C.UTF-8" | "C.utf8" | "pg_c_utf8") => Collation::Utf8,
+        Some(_) => Collation::Other { deterministic: column.deterministic },
     }
 }
 

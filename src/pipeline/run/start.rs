@@ -12,8 +12,11 @@ use super::bind::{self, Bound};
 use super::events::{self, Since};
 use super::facts::{self, LoadFact, OutputFact, SourceFact, Stored, TableFact, TableShape};
 use super::look::{self, Details};
+use super::uses::{Seen, Uses};
 use super::{check, histories, queries};
-use crate::config::{Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkKind};
+use crate::config::{
+    Config, Diagnostic, OnError, OnSlotLoss, ProjectionConfig, SinkConfig, SinkKind,
+};
 use crate::engine::{Batch, Entry, RowsOf, TableLayout};
 use crate::lsn::Lsn;
 use crate::memory::Spilling;
@@ -24,7 +27,7 @@ use crate::pipeline::{
     letter_key, told_fact,
 };
 use crate::sink::SinkProjection;
-use crate::source::catalog::{Catalog, Scope, Table};
+use crate::source::catalog::{Catalog, Scope, Table, TableColumn};
 use crate::source::load::{LoadLeaf, LoadPlan, LoadTable, Window};
 use crate::source::replication::{Lifetime, ReplicationConnection};
 use crate::source::{APPLICATION_NAME, check as source_check, publication, slot};
@@ -84,6 +87,7 @@ pub(super) struct Started {
     pub table_names: Vec<String>,
     /// By the catalog alone.
     pub divided: Apart,
+    pub uses: Uses,
     pub apart: Apart,
     pub details: Details,
 }
@@ -116,22 +120,23 @@ pub(super) async fn prepare(
     config: &Config,
     params: &Params,
     store: &Store,
+    seen: &mut Seen,
     cancel: &CancellationToken,
 ) -> Result<Started, StartError> {
     let session = pg::connect(params, APPLICATION_NAME).await?;
     let scope = source_check::scope(config);
     let mut whole = Catalog::read(&session, &scope).await?;
     // Publishing a table that has no identity would make the application's own changes fail.
-    let mut usable = apart::divide(config, params, &whole).map_err(StartError::Faults)?;
+    let mut usable = apart::divide(config, params, &whole, seen).map_err(StartError::Faults)?;
     distrust_unpublished(&usable.catalog, store)?;
     let ensured = publication::ensure(&session, &usable.catalog, &scope).await?;
     if ensured.created || !ensured.added.is_empty() {
         let added: Vec<String> = ensured.added.iter().map(ToString::to_string).collect();
         tracing::info!(publication = scope.publication, tables = added.join(", "), "published");
         whole = Catalog::read(&session, &scope).await?;
-        usable = apart::divide(config, params, &whole).map_err(StartError::Faults)?;
+        usable = apart::divide(config, params, &whole, seen).map_err(StartError::Faults)?;
     }
-    let Usable { catalog, mut bound, apart: divided } = usable;
+    let Usable { catalog, mut bound, uses, apart: divided } = usable;
     let refused = queries::ask(&session, &catalog, &mut bound).await?;
     let apart = divided.clone().and(refused);
     for (projection, why) in &apart.projections {
@@ -140,7 +145,7 @@ pub(super) async fn prepare(
     distrust_apart(&apart, store)?;
     let Standing { stored, slot: slot_at, is_slot_known } =
         keep_or_forget(config, params, store, &catalog, cancel).await?;
-    let used = used_tables(config, &catalog)?;
+    let used = used_tables(config, &catalog, &uses)?;
     forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
     let mut loaded = Vec::new();
@@ -195,6 +200,7 @@ pub(super) async fn prepare(
         facts::set(&mut batch, facts::table(&used.name), fact);
     }
     store.write(&batch)?;
+    seen.follow(bound.iter().map(|bound| bound.projection.name.as_str()), &uses, &catalog);
     let tables = tables(&used, &kept, store)?;
     let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), Some(init)));
     Ok(Started {
@@ -216,6 +222,7 @@ pub(super) async fn prepare(
         sinks: sink_projections,
         owner,
         divided,
+        uses,
         apart,
         details: look::details(config, Some(&catalog), &bound),
     })
@@ -342,16 +349,27 @@ fn forget(stored: Option<Stored>, why: &str) -> Option<Stored> {
     None
 }
 
-fn used_tables<'a>(config: &Config, catalog: &'a Catalog) -> Result<Vec<Used<'a>>, StartError> {
+fn used_tables<'a>(
+    config: &Config,
+    catalog: &'a Catalog,
+    uses: &Uses,
+) -> Result<Vec<Used<'a>>, StartError> {
     let mut used = Vec::new();
     for name in source_check::scope(config).tables {
         // Others stand apart.
         let Some(table) = catalog.table(&name) else { continue };
-        let layout = layout(table).ok_or_else(|| StartError::Table(name.to_string()))?;
+        let missing = || StartError::Table(name.to_string());
+        let kept: Vec<&TableColumn> =
+            table.stored().filter(|column| uses.keep(table, &column.column.name)).collect();
+        let columns: Vec<Column> = kept.iter().map(|c| c.column.clone()).collect();
+        let key = table.row_key().ok_or_else(missing)?;
+        let place = |key: &String| columns.iter().position(|column| column.name == *key);
+        let identity: Option<Vec<usize>> = key.iter().map(place).collect();
+        let layout = TableLayout { identity: identity.ok_or_else(missing)?, columns };
         let leaves = table.leaves.iter().zip(0..);
         let leaves = leaves.map(|(leaf, number)| facts::leaf_shape(leaf, number));
         let enums: BTreeSet<u32> =
-            table.columns.iter().flat_map(|column| column.enums.iter().copied()).collect();
+            kept.iter().flat_map(|column| column.enums.iter().copied()).collect();
         let labels = enums.iter().filter_map(|oid| catalog.enums.get(oid));
         let shape = TableShape {
             oid: table.oid,
@@ -389,14 +407,6 @@ fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<
         batch.facts.push((format!("floor/{rows_of}"), None));
     }
     if batch.is_empty() { Ok(()) } else { Ok(store.write(&batch)?) }
-}
-
-/// `None` where nothing identifies the table's rows.
-pub(super) fn layout(table: &crate::source::catalog::Table) -> Option<TableLayout> {
-    let columns: Vec<Column> = table.columns.iter().map(|c| c.column.clone()).collect();
-    let place = |key: &String| columns.iter().position(|column| column.name == *key);
-    let identity = table.row_key()?.iter().map(place).collect::<Option<Vec<_>>>()?;
-    Some(TableLayout { columns, identity })
 }
 
 /// The layout in words: equal words, equal encoding.
@@ -581,7 +591,7 @@ fn projections(
                 let own = used[at].layout.identity != bound.key;
                 (Plan::table(at, bound.key.clone()), own)
             }
-            bind::Rows::Query(planned) => (planned.plan.clone(), true),
+            bind::Rows::Query { planned, .. } => (planned.plan.clone(), true),
             // They come behind, as in the configuration.
             bind::Rows::Event(_) => continue,
         };
@@ -631,12 +641,21 @@ fn output_init(
     Ok(ProjectionInit { name, plan, rows_of, rows, tombstone_floor })
 }
 
+/// A settled step is one script in Redis, where rows of a backlog are cheaper and need not be one.
+fn backlog_rows(sink: &SinkConfig) -> usize {
+    match sink.kind {
+        SinkKind::Redis => sink.step_rows.saturating_mul(crate::sink::redis::BACKLOG_STEPS),
+        SinkKind::Postgres | SinkKind::Elasticsearch => sink.step_rows,
+    }
+}
+
 fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<SinkInit>, StartError> {
     let mut sinks = Vec::new();
     for sink in &config.sinks {
         let mut init = SinkInit {
             name: sink.name.clone(),
             step_rows: sink.step_rows,
+            backlog_rows: backlog_rows(sink),
             forgetful: sink.kind == SinkKind::Redis,
             projections: Vec::new(),
             halts: Vec::new(),

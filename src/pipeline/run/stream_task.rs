@@ -12,6 +12,7 @@ use super::apart::{self, Apart};
 use super::engine_thread::{Command, Commands};
 use super::facts;
 use super::shared::Shared;
+use super::uses::{Seen, Users, Uses};
 use crate::config::Config;
 use crate::lsn::Durable;
 use crate::pg::{self, Params};
@@ -99,6 +100,8 @@ pub(super) async fn watch_catalog(
     scope: Scope,
     catalog: Catalog,
     apart: Apart,
+    seen: Seen,
+    uses: Uses,
     tables: Vec<String>,
     fallen: watch::Receiver<Vec<usize>>,
     store: Store,
@@ -132,11 +135,11 @@ pub(super) async fn watch_catalog(
                 slot::State::Lost(why) => restart.push(format!("the slot is lost: {why}")),
                 slot::State::Foreign(why) => restart.push(format!("the slot {why}")),
             }
-            if let Ok(now) = apart::divide(&config, &params, &reading.catalog)
-                && apart.is_healed_in(&now.apart)
-            {
+            let now = apart::divide(&config, &params, &reading.catalog, &seen).ok();
+            if now.as_ref().is_some_and(|now| apart.is_healed_in(&now.apart)) {
                 restart.push("what stood apart can be followed again".to_owned());
             }
+            let wanted = Wanted { before: &at_start, uses: &uses, now: now.map(|now| now.uses) };
             for &table in fallen.borrow().iter() {
                 let name = |known: &&Table| facts::table_name(&known.name) == tables[table];
                 let before = at_start.tables.iter().find(name);
@@ -151,7 +154,8 @@ pub(super) async fn watch_catalog(
                     let name = facts::table_name(name);
                     tables.iter().position(|table| *table == name)
                 });
-                let command = match (action(change), table) {
+                let command = match (wanted.action(change, &reading.catalog), table) {
+                    (Action::Nothing, _) => continue,
                     (Action::Reshape(name), Some(table)) => {
                         let Some(now) = reading.catalog.table(name) else { continue };
                         match facts::reshaped(&store, &tables[table], now) {
@@ -200,8 +204,18 @@ pub(super) async fn watch_catalog(
     tokio::join!(watch, act);
 }
 
+/// What the projections want of the tables.
+struct Wanted<'w> {
+    before: &'w Catalog,
+    uses: &'w Uses,
+    /// By the catalog as it is now, where one can tell.
+    now: Option<Uses>,
+}
+
 /// What a change of the catalog asks for.
 enum Action<'a> {
+    /// It is of no concern to any projection.
+    Nothing,
     /// The table's rows are the same, in another file.
     Reshape(&'a TableName),
     /// What is needed of the table is gone; its last good state stays.
@@ -212,36 +226,59 @@ enum Action<'a> {
     Restart,
 }
 
-fn action(change: &CatalogChange) -> Action<'_> {
-    match change {
-        CatalogChange::TableGone { .. } => Action::Quarantine("it is gone".to_owned()),
-        CatalogChange::ColumnDropped { column, .. } => {
-            Action::Quarantine(format!("column {column} is gone"))
+impl Wanted<'_> {
+    fn action<'c>(&self, change: &'c CatalogChange, catalog: &Catalog) -> Action<'c> {
+        match change {
+            CatalogChange::TableGone { .. } => Action::Quarantine("it is gone".to_owned()),
+            CatalogChange::ColumnDropped { table, column } => {
+                self.lost(table, column, || format!("column {column} is gone"))
+            }
+            CatalogChange::ColumnRenamed { table, from, to } => {
+                self.lost(table, from, || format!("column {from} is called {to} now"))
+            }
+            CatalogChange::ColumnRetyped { table, column, from, to } => {
+                self.lost(table, column, || format!("column {column} was {from} and is {to}"))
+            }
+            CatalogChange::ColumnAdded { table, column, .. } => {
+                let Some((uses, table)) = self.now.as_ref().zip(catalog.table(table)) else {
+                    return Action::Restart;
+                };
+                match table.column(column).is_some_and(|column| column.generated.is_some()) {
+                    true => Action::Restart,
+                    false if uses.keep(table, column) => Action::Reload,
+                    false => Action::Nothing,
+                }
+            }
+            // TRUNCATE, which the stream tells; VACUUM FULL and CLUSTER, which change no value.
+            CatalogChange::LeafRewritten { table, values_may_differ: false, .. } => {
+                Action::Reshape(table)
+            }
+            CatalogChange::LeafRewritten { .. }
+            | CatalogChange::LeafUnpublished { .. }
+            | CatalogChange::LeafAttached { .. }
+            | CatalogChange::LeafGone { .. }
+            | CatalogChange::TableReplaced { .. }
+            | CatalogChange::IdentityChanged { .. } => Action::Reload,
+            CatalogChange::TableAppeared { .. }
+            | CatalogChange::ColumnGenerated { .. }
+            | CatalogChange::EnumLabelRenamed { .. }
+            | CatalogChange::PublicationGone
+            | CatalogChange::PublicationNarrowed => Action::Restart,
         }
-        CatalogChange::ColumnRenamed { from, to, .. } => {
-            Action::Quarantine(format!("column {from} is called {to} now"))
+    }
+
+    /// A column is no more what it was. Who does not look at it goes on without it.
+    fn lost<'c>(&self, name: &TableName, column: &str, why: impl Fn() -> String) -> Action<'c> {
+        let Some(table) = self.before.table(name) else { return Action::Restart };
+        // A generated one is part of the plans of those who look at it, not of the rows.
+        if table.column(column).is_some_and(|column| column.generated.is_some()) {
+            return Action::Restart;
         }
-        CatalogChange::ColumnRetyped { column, from, to, .. } => {
-            Action::Quarantine(format!("column {column} was {from} and is {to}"))
+        match (self.uses.keep(table, column), self.uses.users(name, column)) {
+            (false, _) => Action::Nothing,
+            (true, Users::All) => Action::Quarantine(why()),
+            (true, Users::Some | Users::None) => Action::Reload,
         }
-        CatalogChange::ColumnGenerated { column, .. } => {
-            Action::Quarantine(format!("column {column} is generated now"))
-        }
-        // TRUNCATE, which the stream tells; VACUUM FULL and CLUSTER, which change no value.
-        CatalogChange::LeafRewritten { table, values_may_differ: false, .. } => {
-            Action::Reshape(table)
-        }
-        CatalogChange::LeafRewritten { .. }
-        | CatalogChange::LeafUnpublished { .. }
-        | CatalogChange::LeafAttached { .. }
-        | CatalogChange::LeafGone { .. }
-        | CatalogChange::ColumnAdded { .. }
-        | CatalogChange::TableReplaced { .. }
-        | CatalogChange::IdentityChanged { .. } => Action::Reload,
-        CatalogChange::TableAppeared { .. }
-        | CatalogChange::EnumLabelRenamed { .. }
-        | CatalogChange::PublicationGone
-        | CatalogChange::PublicationNarrowed => Action::Restart,
     }
 }
 

@@ -46,6 +46,7 @@ pub use check::{check, store};
 
 use crate::config::SinkConfig;
 use crate::engine::Entry;
+use crate::failpoint;
 use crate::lsn::Lsn;
 use crate::sink::{Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, Watermark};
 
@@ -54,6 +55,7 @@ use crate::sink::{Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, 
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 pub struct ElasticsearchSink {
+    name: String,
     client: Client,
     owner: String,
     versions: Versions,
@@ -71,6 +73,7 @@ impl ElasticsearchSink {
     ) -> Result<Self, SinkError> {
         let projections = projections.iter().map(Projection::new).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
+            name: config.name.clone(),
             client: Client::new(config),
             owner,
             versions: Versions { epoch: 0 },
@@ -333,7 +336,11 @@ impl Sink for ElasticsearchSink {
         self.confirm(step).await?;
         self.announce(step).await?;
         let refused = self.write_documents(step).await?;
+        failpoint::reached_in("delivered", &self.name);
         self.swap(step).await?;
+        if step.projections.iter().any(|part| part.finish_fill) {
+            failpoint::reached_in("swap", &self.name);
+        }
         self.settle(step).await?;
         self.clean(step).await;
         let parts = step.projections.iter().map(|part| (part.projection, part.entries.as_slice()));

@@ -47,6 +47,7 @@ use super::{
 };
 use crate::config::SinkConfig;
 use crate::engine::Entry;
+use crate::failpoint;
 
 /// Ours in the sink's database.
 const SCHEMA: &str = "readside";
@@ -316,8 +317,10 @@ impl PostgresSink {
             apply::write(connection, &parts, Verb::Upsert, frame).await.map_err(failed)?;
         if !alone {
             connection.in_transaction = true;
+            failpoint::reached_in("delivered", &self.config.name);
             for projection in finishing {
                 poison.extend(self.finish(connection, projection, step).await?);
+                failpoint::reached_in("swap", &self.config.name);
             }
             if step.settled {
                 let watermarks = self.step_watermarks(connection, step).await.map_err(failed)?;

@@ -1,8 +1,9 @@
-//! One script at a time over the fence, and a step as one of them.
+//! One script at a time over the fence, and a step as one of them; a backlog's goes by `backlog.rs`.
 
 use redis::{Cmd, RedisError, Value, from_redis_value};
 
 use crate::engine::Entry;
+use crate::failpoint;
 use crate::lsn::Lsn;
 use crate::sink::{Outcome, SinkError, Step, Watermark};
 
@@ -14,7 +15,8 @@ use super::watermark;
 
 pub(super) const STEP_SCRIPT: &str = include_str!("step.lua");
 
-/// What a script leaves as one projection's watermark.
+/// What a script or a transaction leaves as one projection's watermark.
+#[derive(Clone)]
 pub(super) struct Mark {
     pub(super) projection: usize,
     pub(super) watermark: Watermark,
@@ -54,32 +56,40 @@ impl RedisSink {
         })?;
         match read_answer(answer) {
             Some(Answer::Done(refused)) => {
-                for mark in marks {
-                    let standing = &mut self.standings[mark.projection];
-                    standing.owner.clone_from(&self.owner);
-                    standing.step.clone_from(&token);
-                    standing.possible = None;
-                    standing.filling = mark.watermark.fingerprint.is_empty();
-                    standing.watermark = mark.watermark;
+                for mark in &marks {
+                    self.stand(mark, &token);
                 }
                 Ok(batch.finish(&refused))
             }
             Some(Answer::Fenced { mark, owner }) => {
-                self.connection = None;
-                let name = marks.get(mark).map_or("", |m| &self.plans[m.projection].name);
-                if owner.is_empty() || owner == self.owner {
-                    Err(interrupted(format!(
-                        "{}: the watermark of {name} is not the one last seen",
-                        self.server.address
-                    )))
-                } else {
-                    Err(other_owner(name, &owner))
-                }
+                Err(self.fenced(marks.get(mark).map(|mark| mark.projection), &owner))
             }
             None => {
                 self.connection = None;
                 Err(interrupted("Redis gave an answer that the script never gives"))
             }
+        }
+    }
+
+    /// The server holds this watermark, with this token.
+    pub(super) fn stand(&mut self, mark: &Mark, token: &str) {
+        let standing = &mut self.standings[mark.projection];
+        standing.owner.clone_from(&self.owner);
+        token.clone_into(&mut standing.step);
+        standing.possible = None;
+        standing.filling = mark.watermark.fingerprint.is_empty();
+        standing.watermark = mark.watermark.clone();
+    }
+
+    /// Another watermark stands there than the one last seen; nothing was written.
+    pub(super) fn fenced(&mut self, projection: Option<usize>, owner: &str) -> SinkError {
+        self.connection = None;
+        let name = projection.map_or("", |projection| &self.plans[projection].name);
+        if owner.is_empty() || owner == self.owner {
+            let address = &self.server.address;
+            interrupted(format!("{address}: the watermark of {name} is not the one last seen"))
+        } else {
+            other_owner(name, owner)
         }
     }
 
@@ -111,13 +121,25 @@ impl RedisSink {
         }
     }
 
-    /// See `Sink::apply`. Cut into several scripts only when it is too large for one; then all but
-    /// the last are unsettled.
+    /// See `Sink::apply`. A settled step is cut into several scripts only when it is too large for one;
+    /// then all but the last are unsettled.
     pub(super) async fn apply_step(&mut self, step: &Step) -> Result<Outcome, SinkError> {
         for part in &step.projections {
             if self.standings[part.projection].filling {
                 self.finish_fill(part).await?;
+                failpoint::reached_in("swap", &self.name);
             }
+        }
+        // An event must not be added twice: it goes with its watermark, in the script.
+        let has_events =
+            step.projections.iter().any(|part| self.plans[part.projection].log.is_some());
+        if !step.settled && self.transactions && !has_events {
+            let marks = self.marks(step, Boundary::End);
+            let mut rows = Vec::new();
+            for part in &step.projections {
+                rows.extend(part.entries.iter().map(|entry| (part.projection, entry)));
+            }
+            return self.write_backlog(marks, &rows, Before::Older).await;
         }
         let mut outcome = Outcome::default();
         let mut batch = Batch::default();
@@ -126,7 +148,9 @@ impl RedisSink {
         for part in rows {
             let before = self.before(part.projection);
             for entry in &part.entries {
-                if batch.is_full() {
+                // Others wait for a script; a settled step must be one.
+                let is_long = !step.settled && batch.passages().len() >= self.step_rows;
+                if batch.is_full() || is_long {
                     let marks = self.marks(step, Boundary::Within);
                     let full = std::mem::take(&mut batch);
                     add(&mut outcome, self.run(marks, full).await?);
@@ -149,6 +173,7 @@ impl RedisSink {
             }
             batch.push(projection, &self.plans[projection], entry, Before::Nothing, None);
         }
+        failpoint::reached_in("delivered", &self.name);
         add(&mut outcome, self.run(self.marks(step, Boundary::End), batch).await?);
         for part in &step.projections {
             self.standings[part.projection].fill = None;
@@ -187,7 +212,7 @@ impl RedisSink {
         step.projections.iter().map(mark).collect()
     }
 
-    fn next_token(&mut self) -> String {
+    pub(super) fn next_token(&mut self) -> String {
         self.scripts += 1;
         format!("{:016x}-{}", self.run_id, self.scripts)
     }

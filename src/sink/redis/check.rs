@@ -155,7 +155,7 @@ async fn refusals(
 ) -> Result<Vec<(String, String)>, RedisError> {
     let queued = match redis::cmd("MULTI").exec_async(connection).await {
         Ok(()) => true,
-        // Steps need no transactions. What only reads can be tried as it is.
+        // A backlog is slower without transactions, no more. What only reads can be tried as it is.
         Err(error) if error::code(&error) == Some("NOPERM") => false,
         Err(error) => return Err(error),
     };
@@ -199,7 +199,8 @@ async fn refusals(
             format!("the Redis user lacks permissions for: {}", denied.join(", ")),
             format!(
                 "grant the keys of your templates and readside:*, and the commands, such as\n\
-                 ACL SETUSER {user} ~readside:* ~order:* +@read +@write +@scripting +@connection +info"
+                 ACL SETUSER {user} ~readside:* ~order:* +@read +@write +@scripting +@transaction \
+                 +@connection +info"
             ),
         ));
     }

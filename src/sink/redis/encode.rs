@@ -23,7 +23,7 @@ const BATCH_ARGUMENTS_MAX: usize = 500_000;
 const ROW_BYTES_MAX: usize = 512 << 20;
 
 /// In the place of a value that is NULL: no text of Postgres contains this byte.
-const NULL_TEXT: &[u8] = &[0xFF];
+pub(super) const NULL_TEXT: &[u8] = &[0xFF];
 
 /// What can stand where a row is about to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,13 +65,22 @@ impl From<ValueError> for Refusal {
 #[derive(Default)]
 pub(super) struct Batch<'e> {
     pub(super) moves: Args,
-    rows: Args,
-    /// The rows of `rows`, in their order: the script names refused ones by number.
-    sent: Vec<(usize, &'e Entry)>,
+    pub(super) rows: Args,
+    /// Of each entry that has any words, in their order: the script names refused rows by number.
+    passages: Vec<Passage<'e>>,
     outcome: Outcome,
     /// The projections that the script was told of; of an anchor it knows the last one's.
     announced: Vec<usize>,
     scratch: Scratch,
+}
+
+/// One entry's words, by their numbers.
+#[derive(Clone)]
+pub(super) struct Passage<'e> {
+    pub(super) projection: usize,
+    entry: &'e Entry,
+    pub(super) moves: Range<usize>,
+    pub(super) rows: Range<usize>,
 }
 
 #[derive(Default)]
@@ -96,12 +105,25 @@ enum Stands {
 
 impl<'e> Batch<'e> {
     pub(super) fn is_full(&self) -> bool {
-        self.moves.bytes.len() + self.rows.bytes.len() >= BATCH_BYTES_MAX
+        self.bytes() >= BATCH_BYTES_MAX
             || self.moves.ends.len() + self.rows.ends.len() >= BATCH_ARGUMENTS_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.moves.is_empty() && self.rows.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.moves.bytes.len() + self.rows.bytes.len()
+    }
+
+    pub(super) fn passages(&self) -> &[Passage<'e>] {
+        &self.passages
+    }
+
+    /// The outcome of what is not sent as a script.
+    pub(super) fn into_outcome(self) -> Outcome {
+        self.outcome
     }
 
     /// Adds an entry. A row that cannot be sent is refused, and its older version leaves.
@@ -132,7 +154,6 @@ impl<'e> Batch<'e> {
                 self.outcome.upserts += 1;
                 if self.rows.mark() != marks.1 {
                     self.rows.push(")");
-                    self.sent.push((projection, entry));
                 }
             }
             Err(refusal) => {
@@ -147,6 +168,25 @@ impl<'e> Batch<'e> {
             }
         }
         self.scratch = scratch;
+        let (moves, rows) = (marks.0.1..self.moves.len(), marks.1.1..self.rows.len());
+        if !(moves.is_empty() && rows.is_empty()) {
+            self.passages.push(Passage { projection, entry, moves, rows });
+        }
+    }
+
+    /// Adds an entry of another batch, in its words; what becomes of it is counted here.
+    pub(super) fn take_over(&mut self, from: &mut Batch<'e>, number: usize, plan: &Plan) {
+        let passage = &from.passages[number];
+        self.announce(passage.projection, plan);
+        let (moves, rows) = (self.moves.len(), self.rows.len());
+        self.moves.extend_from(&from.moves, passage.moves.clone());
+        self.rows.extend_from(&from.rows, passage.rows.clone());
+        if !passage.rows.is_empty() {
+            from.outcome.upserts -= 1;
+            self.outcome.upserts += 1;
+        }
+        let (moves, rows) = (moves..self.moves.len(), rows..self.rows.len());
+        self.passages.push(Passage { moves, rows, ..passage.clone() });
     }
 
     fn add(
@@ -358,8 +398,12 @@ impl<'e> Batch<'e> {
 
     /// The outcome, after the script named the rows that it refused.
     pub(super) fn finish(mut self, refused: &[Refused]) -> Outcome {
+        let sent: Vec<&Passage<'_>> = match refused {
+            [] => Vec::new(),
+            _ => self.passages.iter().filter(|passage| !passage.rows.is_empty()).collect(),
+        };
         for Refused { row, key, found } in refused {
-            if let Some((projection, entry)) = self.sent.get(*row) {
+            if let Some(Passage { projection, entry, .. }) = sent.get(*row) {
                 let error = format!(
                     "the Redis key {:?} holds a {}, which is not what this row is written to",
                     shown(key),

@@ -1,15 +1,16 @@
 //! The Redis sink (and Valkey): hashes, JSON strings, sorted sets and sets, kept by one script per
-//! step.
+//! step, and a backlog by transactions of plain commands.
 //!
 //! * `target`: what a projection's targets are; `pattern`: their templates.
 //! * `encode` (with `row` and `record`): entries to the arguments of `step.lua`, which writes rows, lets moved ones leave their
 //!   old keys, and moves the watermarks, all or nothing for a reader.
 //! * `log`: events, in streams and lists.
-//! * `apply`: a step; `swap` and `sweep`: a fill, and what it leaves behind.
+//! * `apply`: a step; `backlog` and `plain`: those of a backlog and of a first fill; `swap` and
+//!   `sweep`: a fill, and what it leaves behind.
 //! * `connect`, `prepare`, `check`, `watermark`, `error`: the server, what is asked of it before
 //!   anything is written, and our own keys.
 //!
-//! Invariants: a script runs only over the watermark that this process saw last (P2, P3); it leaves
+//! Invariants: a script or a transaction runs only over the watermark that this process saw last (P2, P3); it leaves
 //! the watermark unsettled unless it ran to its end; a key of another type, and a key that no
 //! template or record proves to be ours, is never removed.
 //!
@@ -17,12 +18,14 @@
 //! could be grouped by slot where they are built.
 
 mod apply;
+mod backlog;
 mod check;
 mod connect;
 mod encode;
 mod error;
 mod log;
 mod pattern;
+mod plain;
 mod prepare;
 mod record;
 mod row;
@@ -44,10 +47,12 @@ use error::fatal;
 use swap::{Fill, FillPart};
 use target::Plan;
 
+pub use backlog::BACKLOG_STEPS;
 pub use check::{check, store};
 
 /// See `Sink`.
 pub struct RedisSink {
+    name: String,
     server: Server,
     /// The source's system identifier and slot.
     owner: String,
@@ -55,6 +60,8 @@ pub struct RedisSink {
     /// One for each plan.
     standings: Vec<Standing>,
     connection: Option<MultiplexedConnection>,
+    /// Whether the user may WATCH, MULTI and EXEC; all goes by scripts otherwise.
+    transactions: bool,
     step_rows: usize,
     step_sha: String,
     /// Tells this process' fence tokens from all others'.
@@ -93,11 +100,13 @@ impl RedisSink {
             .collect::<Result<_, _>>()?;
         let standings = plans.iter().map(|_| Standing::unknown()).collect();
         Ok(Self {
+            name: config.name.clone(),
             server,
             owner,
             plans,
             standings,
             connection: None,
+            transactions: false,
             step_rows: config.step_rows.max(1),
             step_sha: redis::Script::new(apply::STEP_SCRIPT).get_hash().to_owned(),
             run_id: fastrand::u64(..),
@@ -132,6 +141,10 @@ impl Sink for RedisSink {
         self.connection = None;
         let mut connection = self.server.connect().await?;
         prepare::require_server(&self.server, &mut connection).await?;
+        if let Some(plan) = self.plans.first() {
+            let (server, key) = (&self.server, &plan.watermark_key);
+            self.transactions = prepare::may_transact(server, &mut connection, key).await?;
+        }
         self.connection = Some(connection);
         let mut watermarks = Vec::with_capacity(self.plans.len());
         for projection in 0..self.plans.len() {

@@ -31,6 +31,20 @@ pub(super) async fn require_server(
     }
 }
 
+/// Whether the user is permitted transactions.
+pub(super) async fn may_transact(
+    server: &Server,
+    connection: &mut MultiplexedConnection,
+    watermark_key: &str,
+) -> Result<bool, SinkError> {
+    let mut empty = redis::pipe();
+    empty.cmd("WATCH").arg(watermark_key).cmd("MULTI").cmd("EXEC");
+    match connection.send_packed_commands(&empty, 0, 3).await {
+        Ok(answers) => Ok(!answers.iter().any(|a| matches!(a, redis::Value::ServerError(_)))),
+        Err(error) => Err(retryable(&server.address, error)),
+    }
+}
+
 impl RedisSink {
     pub(super) async fn read_watermark(
         &mut self,

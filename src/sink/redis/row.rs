@@ -71,6 +71,19 @@ impl Args {
         self.ends.truncate(ends);
     }
 
+    pub(super) fn word(&self, number: usize) -> &[u8] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[number]]
+    }
+
+    pub(super) fn words(&self, numbers: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        numbers.map(|number| self.word(number))
+    }
+
+    pub(super) fn extend_from(&mut self, other: &Self, numbers: Range<usize>) {
+        other.words(numbers).for_each(|word| self.push(word));
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }

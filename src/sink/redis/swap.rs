@@ -155,6 +155,16 @@ impl RedisSink {
         entries: &[Entry],
         part: FillPart,
     ) -> Result<Outcome, SinkError> {
+        let standing = &self.standings[projection];
+        if let Some(Fill { generation, keep: None, .. }) = standing.fill
+            && self.transactions
+        {
+            let newest = entries.iter().map(Entry::lsn).max();
+            let mark = self.filling_mark(projection, generation, newest);
+            let rows: Vec<_> = entries.iter().map(|entry| (projection, entry)).collect();
+            let before = if part == FillPart::Rows { Before::Nothing } else { Before::Older };
+            return self.write_backlog(vec![mark], &rows, before).await;
+        }
         let mut outcome = Outcome::default();
         let mut rest = entries;
         while !rest.is_empty() {

@@ -59,6 +59,7 @@ pub enum CatalogChange {
         from: String,
         to: String,
     },
+    /// Another expression, or none any more, or one now.
     ColumnGenerated {
         table: TableName,
         column: String,
@@ -130,7 +131,7 @@ impl fmt::Display for CatalogChange {
                 write!(f, "column {column} of table {table} was {from} and is {to}")
             }
             C::ColumnGenerated { table, column } => {
-                write!(f, "column {column} of table {table} is generated now")
+                write!(f, "column {column} of table {table} is generated in another way now")
             }
             C::EnumLabelRenamed { enum_type, from, to, .. } => {
                 write!(f, "label {from} of type {enum_type} is called {to} now")
@@ -228,7 +229,7 @@ fn diff_columns(old: &Table, new: &Table, rewritten: bool, changes: &mut Vec<Cat
                 to: now.column.sql_type.clone(),
             });
         }
-        if before.generated.is_none() && now.generated.is_some() {
+        if before.generated != now.generated {
             let column = now.column.name.clone();
             changes.push(CatalogChange::ColumnGenerated { table: table(), column });
         }

@@ -98,11 +98,16 @@ impl Table {
         match self.identity() {
             Identity::Columns(columns) => Some(columns),
             Identity::Full => Some(match &self.primary_key {
-                Some(key) if self.is_key_immediate() => key.clone(),
-                _ => self.columns.iter().map(|column| column.column.name.clone()).collect(),
+                Some(key) if self.is_key_immediate() && self.are_stored(key) => key.clone(),
+                _ => self.stored().map(|column| column.column.name.clone()).collect(),
             }),
             Identity::Unusable(_) => None,
         }
+    }
+
+    /// None of these columns is generated: the stream has them.
+    pub fn are_stored(&self, columns: &[String]) -> bool {
+        columns.iter().all(|name| self.stored().any(|column| column.column.name == *name))
     }
 
     fn is_key_immediate(&self) -> bool {

@@ -205,9 +205,14 @@ impl Table {
         self.columns.iter().find(|column| column.column.name == name)
     }
 
+    /// The columns that the stream brings.
+    pub fn stored(&self) -> impl Iterator<Item = &TableColumn> {
+        self.columns.iter().filter(|column| column.generated.is_none())
+    }
+
     /// Columns and identity are the same.
     pub fn has_shape_of(&self, other: &Table) -> bool {
-        let shape = |column: &TableColumn| (column.column.clone(), column.generated);
+        let shape = |column: &TableColumn| (column.column.clone(), column.generated.clone());
         self.oid == other.oid
             && self.identity() == other.identity()
             && self.columns.iter().map(shape).eq(other.columns.iter().map(shape))
@@ -246,14 +251,23 @@ pub struct TableColumn {
     pub column: Column,
     /// attnum.
     pub number: i16,
-    /// A generated column (attgenerated): s stored, v virtual.
-    pub generated: Option<char>,
+    /// A generated column: it is computed, and the stream does not bring it.
+    pub generated: Option<Generated>,
     /// Its collation tells texts apart that differ in any byte.
     pub deterministic: bool,
     /// Its collation's name; `None`: it has the database's, or is no text.
     pub collation: Option<String>,
     /// The enums inside its type.
     pub enums: Vec<u32>,
+}
+
+/// How a generated column is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// As the server writes it.
+    pub expression: String,
+    /// Of a partition it may be another one.
+    pub everywhere: bool,
 }
 
 /// A relation that holds rows.
@@ -296,6 +310,8 @@ pub struct LeafColumn {
     pub missing: Option<String>,
     /// The xmin of its pg_attribute row: another one after each ALTER of the column.
     pub touched: u32,
+    /// The expression of a generated column.
+    pub generated: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::identity;
 use super::{
-    ActiveSlot, Catalog, Enum, Kind, Leaf, LeafColumn, NamedType, Publication, PublicationMark,
-    Role, Server, Slot, Table, TableColumn, TableName, UniqueIndex,
+    ActiveSlot, Catalog, Enum, Generated, Kind, Leaf, LeafColumn, NamedType, Publication,
+    PublicationMark, Role, Server, Slot, Table, TableColumn, TableName, UniqueIndex,
 };
 use crate::lsn::Lsn;
 use crate::source::publication;
@@ -194,15 +194,17 @@ struct RawTable {
 
 impl RawTable {
     fn into_table(self, types: &HashMap<u32, PgType>) -> Result<Table, serde_json::Error> {
+        let leaves: Vec<Leaf> =
+            self.leaves.unwrap_or_default().into_iter().map(RawLeaf::into_leaf).collect();
         let columns = self.columns.unwrap_or_default().into_iter();
         Ok(Table {
             oid: self.oid,
             kind: kind(self.oid, self.kind, self.persistence),
             name: self.name,
-            columns: columns.map(|column| column.into_column(types)).collect(),
+            columns: columns.map(|column| column.into_column(types, &leaves)).collect(),
             primary_key: self.primary_key,
             children: self.children.unwrap_or_default(),
-            leaves: self.leaves.unwrap_or_default().into_iter().map(RawLeaf::into_leaf).collect(),
+            leaves,
         })
     }
 }
@@ -215,19 +217,25 @@ struct RawColumn {
     typmod: i32,
     sql_type: String,
     not_null: bool,
-    generated: Option<char>,
+    generated: Option<String>,
     deterministic: bool,
     collation: Option<String>,
 }
 
 impl RawColumn {
-    fn into_column(self, types: &HashMap<u32, PgType>) -> TableColumn {
+    fn into_column(self, types: &HashMap<u32, PgType>, leaves: &[Leaf]) -> TableColumn {
         let mut inside = BTreeSet::new();
         collect_types(self.type_oid, types, &mut inside);
         let is_enum = |oid: &u32| types.get(oid).is_some_and(|ty| ty.typtype == b'e');
+        let generated = self.generated.map(|expression| {
+            let of_leaves = leaves.iter().filter_map(|leaf| leaf.column(&self.name));
+            let everywhere =
+                of_leaves.into_iter().all(|leaf| leaf.generated.as_ref() == Some(&expression));
+            Generated { expression, everywhere }
+        });
         TableColumn {
             number: self.number,
-            generated: self.generated,
+            generated,
             deterministic: self.deterministic,
             collation: self.collation,
             enums: inside.into_iter().filter(is_enum).collect(),

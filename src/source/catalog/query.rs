@@ -183,10 +183,11 @@ SELECT json_build_object(
           a.atttypmod AS typmod,
           format_type(a.atttypid, a.atttypmod) AS sql_type,
           a.attnotnull AS not_null,
-          nullif(a.attgenerated, '') AS generated,
+          CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END AS generated,
           coalesce(l.collisdeterministic, true) AS deterministic,
           nullif(l.collname, 'default') AS collation
         FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
+        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum) c) AS columns,
       (SELECT json_agg(a.attname ORDER BY k.place)
@@ -221,8 +222,10 @@ SELECT json_build_object(
               a.attname AS name,
               a.attnum AS number,
               CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END AS missing,
-              a.xmin::text::int8 AS touched
+              a.xmin::text::int8 AS touched,
+              CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END AS generated
             FROM pg_attribute a
+            LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
             WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped
             ORDER BY a.attnum) c) AS columns,
           (SELECT json_agg(c) FROM (SELECT

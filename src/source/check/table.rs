@@ -35,10 +35,10 @@ pub(super) fn faults(
             Some(table) => match refused(table) {
                 Some((what, hint)) => push(what, hint),
                 None => {
-                    generated(table, &mut push);
                     privileges(catalog, table, &mut push);
                     row_security(catalog, table, &mut push);
                     identity(table, &mut push);
+                    generated(table, &mut push);
                     overlap(table, &mut followed, &mut push);
                 }
             },
@@ -125,16 +125,23 @@ fn refused_kind(name: &TableName, kind: Kind) -> Option<(String, String)> {
     Some((format!("{name} is {is}"), hint))
 }
 
+/// The stream does not bring them, so they cannot tell which row it means.
 fn generated(table: &Table, push: &mut impl FnMut(String, String)) {
-    let names = table.columns.iter().filter(|column| column.generated.is_some());
-    let names = quote::list(names, |column| quote::readable(&column.column.name));
+    let Identity::Columns(columns) = table.identity() else { return };
+    let stored = |name: &&String| !table.are_stored(std::slice::from_ref(*name));
+    let names = quote::list(columns.iter().filter(stored), |name| quote::readable(name));
     if !names.is_empty() {
         push(
             format!(
-                "table {} has generated columns, which are not replicated: {names}",
+                "the replica identity of {} has generated columns, which are not replicated: {names}",
                 table.name
             ),
-            "keep such values in ordinary columns; generated ones are not supported yet".into(),
+            format!(
+                "make a unique index on ordinary columns its replica identity, or, where the whole old \
+                 row is to name each row, run on the source:\n\
+                 ALTER TABLE {} REPLICA IDENTITY FULL;",
+                table.name
+            ),
         );
     }
 }

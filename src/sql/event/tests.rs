@@ -19,6 +19,8 @@ fn table(name: &str, columns: &[(&str, Type, u32)], key: &[usize]) -> Table {
         columns: columns.iter().map(column).collect(),
         collations: vec![Collation::Default; columns.len()],
         primary_key: Some(key.to_vec()),
+        generated: Vec::new(),
+        kept: None,
     }
 }
 

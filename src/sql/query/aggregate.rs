@@ -8,13 +8,14 @@ use sqlparser::ast::{
 };
 
 use super::Fault;
-use super::column::{ColumnId, bare, coalesce, row_of};
+use super::column::{ColumnId, coalesce};
 use super::group::{Group, sort};
 use super::planner::Result;
 use super::relation::{Aggregate, Sort};
 use super::types;
 use crate::sql::expr::fold_case;
 use crate::sql::plan::Function;
+use crate::value::Type;
 
 /// Aggregates of PostgreSQL that are refused by name.
 const REFUSED: [&str; 36] = [
@@ -89,6 +90,10 @@ fn name_of(function: &ObjectName) -> Option<String> {
         [schema, name] if schema == "pg_catalog" => Some(name.clone()),
         _ => None,
     }
+}
+
+pub(super) fn is_called(function: &ObjectName, name: &str) -> bool {
+    name_of(function).is_some_and(|called| called == name)
 }
 
 pub(super) fn is_aggregate(function: &ObjectName) -> bool {
@@ -227,22 +232,29 @@ impl Group<'_> {
     /// The column of an argument, and whether it is a whole row.
     fn argument(&self, name: &str, expr: &Expr) -> Result<(ColumnId, bool)> {
         let place = self.input.planner.text.place(expr);
-        let mut resolved = self.input.resolved(expr)?;
         // A whole row is the JSON object of its columns.
-        let is_row = matches!(bare(&resolved), Expr::Identifier(row) if row_of(row).is_some());
-        if is_row {
-            let function = match name {
-                "json_agg" | "json_object_agg" => "row_to_json",
-                "jsonb_agg" | "jsonb_object_agg" => "to_jsonb",
-                _ => {
-                    let what = format!("a whole row is no argument of {name} here");
-                    return Err(Fault::new(what).hint("name a column").at(place));
-                }
-            };
-            resolved = call(function, resolved);
+        let function = match name {
+            "json_agg" | "json_object_agg" => Some(call("row_to_json")),
+            "jsonb_agg" | "jsonb_object_agg" | "count" => Some(call("to_jsonb")),
+            _ => None,
+        };
+        let row = match function {
+            Some(function) => self.input.row_call(&function, expr)?,
+            None => None,
+        };
+        let is_row = row.is_some();
+        let resolved = match row {
+            Some(row) => row,
+            None => self.input.resolved(expr)?,
+        };
+        let planner = self.input.planner;
+        let mut scalar = planner.scalar(resolved, place.clone())?;
+        let has_parts = matches!(scalar.ty.stored, Type::Array(..) | Type::Composite(_));
+        if has_parts && matches!(name, "json_agg" | "json_object_agg") {
+            let json = Expr::Function(with_argument(call("to_json"), scalar.ast));
+            scalar = planner.scalar(json, place)?;
         }
-        let scalar = self.input.planner.scalar(resolved, place)?;
-        Ok((self.computed(scalar, name), is_row))
+        Ok((self.computed(scalar, name), is_row || has_parts))
     }
 
     fn filter(&self, expr: &Expr) -> Result<ColumnId> {
@@ -261,8 +273,13 @@ impl Group<'_> {
     }
 }
 
-fn call(function: &str, argument: Expr) -> Expr {
-    let Expr::Function(call) = coalesce(vec![argument]) else { unreachable!("it is a call") };
+fn call(function: &str) -> ast::Function {
+    let Expr::Function(call) = coalesce(Vec::new()) else { unreachable!("it is a call") };
     let name = ObjectName(vec![ObjectNamePart::Identifier(ast::Ident::new(function))]);
-    Expr::Function(ast::Function { name, ..call })
+    ast::Function { name, ..call }
+}
+
+fn with_argument(call: ast::Function, argument: Expr) -> ast::Function {
+    let Expr::Function(of) = coalesce(vec![argument]) else { unreachable!("it is a call") };
+    ast::Function { args: of.args, ..call }
 }

@@ -135,6 +135,18 @@ pub(super) fn coalesce(arguments: Vec<ast::Expr>) -> ast::Expr {
     })
 }
 
+/// CASE WHEN … THEN … END.
+pub(super) fn case_when(condition: ast::Expr, result: ast::Expr) -> ast::Expr {
+    let none = ast::helpers::attached_token::AttachedToken::empty;
+    nested(ast::Expr::Case {
+        case_token: none(),
+        end_token: none(),
+        operand: None,
+        conditions: vec![ast::CaseWhen { condition, result }],
+        else_result: None,
+    })
+}
+
 pub(super) fn cast(expr: ast::Expr, data_type: ast::DataType) -> ast::Expr {
     ast::Expr::Cast { kind: CastKind::Cast, expr: Box::new(nested(expr)), data_type, format: None }
 }

@@ -5,12 +5,12 @@ use std::ops::Range;
 use sqlparser::ast::{Distinct, Select};
 
 use super::Fault;
-use super::column::ColumnId;
+use super::column::{ColumnId, Scalar};
 use super::key;
 use super::planner::{Planner, Result};
 use super::relation::{Relation, Sort};
 use super::select::Draft;
-use super::subquery::{Sub, computed_alone};
+use super::subquery::{Sub, computed_alone, outer_columns};
 use super::types;
 use super::whole::Tail;
 
@@ -24,22 +24,34 @@ impl Planner<'_> {
         order: Vec<Sort>,
         draft: Draft,
     ) -> Result<Sub> {
-        let Draft { relation, output, computed, mut correlated, place } = draft;
+        let Draft { relation, mut output, computed, mut correlated, place } = draft;
+        let distinct = matches!(select.distinct, Some(Distinct::Distinct));
         let own = relation.columns();
-        let outside = computed.iter().find(|(_, scalar)| !scalar.columns.is_subset(&own));
-        let free = output.iter().any(|(_, id)| {
-            !own.contains(id) && computed.iter().all(|(computed, _)| computed != id)
-        });
-        if (outside.is_some() || free) && !computed_alone(&relation) {
-            let at = outside.map_or(place, |(_, scalar)| scalar.place.clone());
-            return Err(Fault::new(
-                "columns of the surrounding query in a subquery's SELECT list are not supported",
-            )
-            .hint("give out the subquery's own columns, and compute with them outside")
-            .at(at));
+        let (mut deferred, computed): (Vec<_>, Vec<_>) = computed
+            .into_iter()
+            .partition(|(_, scalar)| !scalar.columns.is_subset(&own) && !computed_alone(&relation));
+        if !computed_alone(&relation) {
+            for (_, id) in &mut output {
+                let known =
+                    |columns: &[(ColumnId, Scalar)]| columns.iter().any(|(own, _)| own == id);
+                if !own.contains(id) && !known(&computed) && !known(&deferred) {
+                    let there = self.column_scalar(*id, &place);
+                    *id = self.new_like(self.info(*id));
+                    deferred.push((*id, there));
+                }
+            }
+        }
+        let is_deferred = |id: &ColumnId| deferred.iter().any(|(deferred, _)| deferred == id);
+        let sorted = order.iter().map(|sort| sort.column).chain(on.iter().copied());
+        if let Some((_, scalar)) = deferred.first()
+            && (distinct
+                || sorted.clone().any(|id| {
+                    is_deferred(&id) || !own.contains(&id) && computed.iter().all(|(c, _)| *c != id)
+                }))
+        {
+            return Err(outer_columns(scalar.place.clone()));
         }
         let mut relation = relation.map(computed);
-        let distinct = matches!(select.distinct, Some(Distinct::Distinct));
         let mut keys = Vec::new();
         if distinct || !on.is_empty() || tail.is_limited() {
             (keys, correlated) = self.outer_keys(
@@ -64,10 +76,11 @@ impl Planner<'_> {
         if tail.is_limited() {
             relation = self.first(relation, keys, order, tail);
         }
-        Ok(Sub { relation, output, correlated, lifted: false, after_join: Vec::new() })
+        let after_join = Vec::new();
+        Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred })
     }
 
-    fn distinct(
+    pub(super) fn distinct(
         &self,
         relation: Relation,
         output: &[(String, ColumnId)],

@@ -11,12 +11,13 @@ use sqlparser::ast::{
 use super::Fault;
 use super::column::ColumnId;
 use super::condition::conjuncts;
+use super::generated::column_ty;
 use super::planner::{Commons, Planner, Result};
 use super::push::{Sieve, push};
 use super::relation::{Condition, Factor, Relation};
-use super::resolve::{Clause, has_subquery};
+use super::resolve::Clause;
 use super::scope::{Named, Scope};
-use super::subquery::{Sub, computed_alone, onto};
+use super::subquery::{Sub, computed_alone, onto, outer_columns};
 use crate::sql::expr::{Ty, fold_case};
 use crate::sql::plan::JoinKind;
 
@@ -34,6 +35,8 @@ struct Item {
     from: From,
     /// A LATERAL subquery of one row for each row before it: computed after the join.
     lifted: Option<Vec<(ColumnId, super::column::Scalar)>>,
+    /// Columns of a LATERAL subquery that look at what stands before it.
+    deferred: Vec<(ColumnId, super::column::Scalar)>,
 }
 
 /// Where an item stands.
@@ -86,7 +89,7 @@ impl Planner<'_> {
             let (kind, constraint) = self.operator(&join.join_operator, &left.from.place)?;
             let right = self.factor(&join.relation, around)?;
             let from = self.join(left.from, right, kind, constraint, around)?;
-            left = Item { from, lifted: None };
+            left = Item::of(from);
         }
         Ok(left)
     }
@@ -133,7 +136,7 @@ impl Planner<'_> {
             }
             _ => unreachable!("`refuse` has let these alone through"),
         };
-        Ok(Item { from, lifted: None })
+        Ok(Item::of(from))
     }
 
     fn table(
@@ -166,16 +169,21 @@ impl Planner<'_> {
             return Err(Fault::new(format!("table {schema}.{name} does not exist")).at(place));
         };
         let table = &tables[number];
+        self.tables.borrow_mut().push(number);
         let known_as = alias_name.as_ref().unwrap_or(name);
-        let column = |(column, collation): (&crate::value::Column, _)| {
-            let ty = Ty::of_column(column, collation);
+        let column = |column: &crate::value::Column, ty: Ty| {
             (column.name.clone(), self.table_column(known_as, &column.name, ty))
         };
-        let collations = table.collations.iter().copied();
-        let columns: Vec<_> = table.columns.iter().zip(collations).map(column).collect();
-        let ids: Vec<ColumnId> = columns.iter().map(|(_, id)| *id).collect();
+        let stored = table.columns.iter().zip(&table.collations);
+        let stored = stored.map(|(of, collation)| column(of, Ty::of_column(of, *collation)));
+        let mut columns: Vec<(String, ColumnId)> = stored.collect();
         let key = table.primary_key.as_ref();
-        let key = key.map(|key| key.iter().map(|at| ids[*at]).collect());
+        let key = key.map(|key| key.iter().map(|at| columns[*at].1).collect());
+        for generated in &table.generated {
+            columns.insert(generated.at, column(&generated.column, column_ty(generated)));
+        }
+        let ids: Vec<ColumnId> = columns.iter().map(|(_, id)| *id).collect();
+        let relation = self.rows_of(number, &ids, &place);
         let named = Named {
             schema: alias_name.is_none().then(|| schema.to_owned()),
             name: alias_name.unwrap_or_else(|| name.clone()),
@@ -184,7 +192,7 @@ impl Planner<'_> {
             table: key.map(|key| (number, key)),
             nullable: false,
         };
-        Ok(From::of(Relation::Table { table: number, columns: ids }, named, place))
+        Ok(From::of(relation, named, place))
     }
 
     fn common_table(
@@ -224,6 +232,9 @@ impl Planner<'_> {
         lateral: bool,
         place: Range<usize>,
     ) -> Result<Item> {
+        if !lateral {
+            sub.no_outer_columns(&place)?;
+        }
         let name = alias.map(|alias| fold_case(&alias.name)).unwrap_or_default();
         let columns = self.renamed(sub.output, alias, &place)?;
         let lifted = sub.lifted.then_some(sub.after_join);
@@ -236,7 +247,7 @@ impl Planner<'_> {
         }
         let mut from = From::of(sub.relation, Named::subquery(name, columns), place);
         from.correlated = sub.correlated;
-        Ok(Item { from, lifted })
+        Ok(Item { from, lifted, deferred: sub.deferred })
     }
 
     /// Under the names that an alias gives, as in `t (a, b)`.
@@ -266,7 +277,7 @@ impl Planner<'_> {
         constraint: &JoinConstraint,
         around: Around<'_>,
     ) -> Result<From> {
-        let Item { from: right, lifted } = right;
+        let Item { from: right, lifted, deferred } = right;
         let place = right.place.clone();
         let mut scope = left.scope.clone();
         scope.append(right.scope.clone(), &place)?;
@@ -292,7 +303,7 @@ impl Planner<'_> {
         // A LATERAL subquery of exactly one row stands beside its row whatever the join is.
         if lifted.is_some() || computed_alone(&right.relation) {
             let relation = beside(self, left.relation, right.relation, conditions);
-            let relation = relation.map(lifted.unwrap_or_default());
+            let relation = relation.map_in_turn(lifted.unwrap_or_default());
             let from = From { relation, scope, correlated, place };
             return self.one_beside(from, kind, constraint, around);
         }
@@ -304,32 +315,53 @@ impl Planner<'_> {
             JoinConstraint::Natural => return Err(self.natural(&left.scope, &right.scope, place)),
             JoinConstraint::On(_) | JoinConstraint::None => {}
         }
+        if let Some((_, scalar)) = deferred.iter().find(|(_, s)| !s.columns.is_subset(&both)) {
+            return Err(outer_columns(scalar.place.clone()));
+        }
         if kind == Kind::Inner {
             let factor = Factor { relation: right.relation, place: place.clone() };
             let relation = left.relation.inner(left.place, factor, Vec::new());
             let pushed =
                 |relation, condition| push(relation, Sieve::Condition(Box::new(condition)));
-            let relation = conditions.into_iter().fold(relation, pushed);
+            let relation = conditions.into_iter().fold(relation, pushed).map(deferred);
             let mut from = From { relation, scope, correlated, place };
             self.inner_on(&mut from, constraint, around)?;
             return Ok(from);
         }
+        let (mut left_rows, mut right_rows) = (left.relation, right.relation);
         if let JoinConstraint::On(on) = constraint {
             let clause = Clause::new(self, &scope, around.outer, around.commons, "ON");
             for part in conjuncts(on) {
-                conditions.push(self.outer_on(&clause, &part, &both)?);
+                let condition = clause.condition(&part)?;
+                // What a subquery gives stands beside the side that it looks at.
+                for attached in clause.attached() {
+                    let wanted = attached.looked_at();
+                    let place = attached.place.clone();
+                    let side = match wanted.is_subset(&right_rows.columns()) {
+                        true => &mut right_rows,
+                        false if wanted.is_subset(&left_rows.columns()) => &mut left_rows,
+                        false => return Err(both_sides(place)),
+                    };
+                    let rows = std::mem::replace(side, Relation::one_row());
+                    *side = attached.beside(self, rows)?;
+                }
+                both.append(&mut left_rows.columns());
+                both.append(&mut right_rows.columns());
+                conditions.push(self.outer_on(condition, &both)?);
             }
         }
+        let kind_of_join = if kind == Kind::Inner { JoinKind::Inner } else { JoinKind::Left };
+        let (right_rows, deferred) = self.beside(right_rows, kind_of_join, deferred, &place)?;
         let (kept, missing) = match kind {
-            Kind::Right => (right.relation, left.relation),
-            Kind::Left | Kind::Inner => (left.relation, right.relation),
+            Kind::Right => (right_rows, left_rows),
+            Kind::Left | Kind::Inner => (left_rows, right_rows),
         };
         let missing_columns = missing.columns();
         self.make_nullable(missing_columns.iter().copied());
         for named in &mut scope.relations {
             named.nullable |= named.columns.iter().any(|(_, id)| missing_columns.contains(id));
         }
-        let relation = outer_join(kept, missing, conditions);
+        let relation = outer_join(kept, missing, conditions).map(deferred);
         Ok(From { relation, scope, correlated, place })
     }
 
@@ -370,19 +402,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn outer_on(
-        &self,
-        clause: &Clause<'_>,
-        part: &Expr,
-        both: &BTreeSet<ColumnId>,
-    ) -> Result<Condition> {
-        let place = self.text.place(part);
-        if has_subquery(part) {
-            return Err(Fault::new("subqueries in ON of an outer join are not supported")
-                .hint("join the subquery first, in FROM")
-                .at(place));
-        }
-        let condition = clause.condition(part)?;
+    fn outer_on(&self, condition: Condition, both: &BTreeSet<ColumnId>) -> Result<Condition> {
+        let place = condition.scalar.place.clone();
         if !condition.scalar.columns.is_subset(both) {
             return Err(Fault::new(
                 "ON of an outer join that looks at columns of the surrounding query is not supported",
@@ -392,6 +413,18 @@ impl Planner<'_> {
         }
         Ok(condition)
     }
+}
+
+impl Item {
+    fn of(from: From) -> Self {
+        Item { from, lifted: None, deferred: Vec::new() }
+    }
+}
+
+fn both_sides(place: Range<usize>) -> Fault {
+    Fault::new("a subquery in ON of an outer join that looks at both sides is not supported")
+        .hint("join the subquery first, in FROM")
+        .at(place)
 }
 
 impl From {

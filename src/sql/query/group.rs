@@ -179,7 +179,7 @@ impl<'g> Group<'g> {
         place: &Range<usize>,
     ) -> Result<Grouped> {
         let planner = self.input.planner;
-        let mut relation = self.input.attached_to(relation);
+        let mut relation = self.input.attached_to(relation)?;
         let keys = self.keys.iter().filter(|(_, key)| key.as_column().is_none()).cloned();
         relation = relation.map(keys.chain(self.computed.take()).collect());
         let mut aggregates = self.aggregates.take();
@@ -237,7 +237,7 @@ impl Fetched {
             conditions.push(equality(planner, left, right)?);
         }
         let columns: Vec<ColumnId> = self.columns.iter().map(|(_, here)| *here).collect();
-        let table = Relation::Table { table: self.table, columns: columns.clone() };
+        let table = planner.rows_of(self.table, &columns, place);
         if !self.nullable {
             let factor = Factor { relation: table, place: place.clone() };
             // Kept apart from the joins below the aggregate.

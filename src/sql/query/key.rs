@@ -8,6 +8,7 @@ use super::column::{ColumnId, Scalar, bare, decisive, id_of};
 use super::order::joins;
 use super::planner::Planner;
 use super::relation::{Condition, Relation};
+use super::types;
 use crate::sql::plan::JoinKind;
 
 /// What is known of a relation's rows.
@@ -106,12 +107,26 @@ pub(super) fn facts(planner: &Planner<'_>, relation: &Relation) -> Facts {
                         facts.add([other], BTreeSet::from([*id]));
                         facts.add([*id], BTreeSet::from([other]));
                     }
-                    None => facts.add(scalar.columns.iter().copied(), BTreeSet::from([*id])),
+                    // 1.0 and 1.00 are equal, and print differently.
+                    None if scalar
+                        .columns
+                        .iter()
+                        .all(|id| types::is_exact(&planner.info(*id).ty)) =>
+                    {
+                        facts.add(scalar.columns.iter().copied(), BTreeSet::from([*id]));
+                    }
+                    None => {}
                 }
             }
             facts
         }
-        Relation::Union { .. } => Facts::default(),
+        Relation::Union { columns, key, .. } => {
+            let mut facts = Facts { key: key.clone(), dependences: Vec::new() };
+            if let Some(key) = key {
+                facts.add(key.iter().copied(), columns.iter().copied().collect());
+            }
+            facts
+        }
         Relation::Aggregate { input, group, aggregates, .. } => {
             let mut facts = facts(planner, input);
             facts.add(group.iter().copied(), aggregates.iter().map(|a| a.column).collect());

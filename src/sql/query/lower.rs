@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sqlparser::ast;
+
 use super::Planned;
 use super::column::{ColumnId, Scalar, all};
 use super::key;
-use super::order::ordered;
+use super::order::{ordered, reads_no_table};
 use super::planner::{Planner, Result};
 use super::relation::{self, Relation, Sort};
 use super::subquery::Sub;
@@ -87,7 +89,7 @@ pub(super) struct Lower<'l> {
     columns: Vec<Vec<Column>>,
     labels: Vec<String>,
     pub(super) fan_outs: Vec<Option<&'static str>>,
-    used: Vec<BTreeSet<usize>>,
+    used: Vec<Option<BTreeSet<usize>>>,
     /// Queries of WITH that are used more than once.
     common: BTreeMap<usize, Lowered>,
 }
@@ -100,7 +102,7 @@ impl<'l> Lower<'l> {
             columns: Vec::new(),
             labels: Vec::new(),
             fan_outs: Vec::new(),
-            used: vec![BTreeSet::new(); planner.schema.tables.len()],
+            used: vec![None; planner.schema.tables.len()],
             common: BTreeMap::new(),
         }
     }
@@ -111,7 +113,7 @@ impl<'l> Lower<'l> {
             return known;
         }
         let columns = match &node {
-            Node::Scan { table } => self.planner.schema.tables[*table].columns.clone(),
+            Node::Scan { table } => self.planner.schema.tables[*table].kept_columns(),
             node => {
                 let inputs = node.inputs();
                 let inputs: Vec<&[Column]> =
@@ -135,16 +137,16 @@ impl<'l> Lower<'l> {
         match relation {
             Relation::Table { table, columns } => {
                 let used = columns.iter().enumerate().filter(|(_, id)| need.contains(id));
-                self.used[*table].extend(used.map(|(at, _)| at));
+                self.used[*table].get_or_insert_default().extend(used.map(|(at, _)| at));
                 let table = *table;
                 let of = &self.planner.schema.tables[table];
                 let label = format!("rows of {}.{}", of.schema, of.name);
-                Ok(Lowered {
-                    node: self.add(Node::Scan { table }, label),
-                    columns: columns.clone(),
-                })
+                let columns = columns.iter().enumerate().filter(|(at, _)| of.keeps(*at));
+                let columns = columns.map(|(_, id)| *id).collect();
+                Ok(Lowered { node: self.add(Node::Scan { table }, label), columns })
             }
             Relation::Common { number, columns } => self.common(*number, columns, need),
+            relation if relation.is_one_row() => self.one_row(),
             Relation::Inner { factors, conditions } => {
                 let ordered = ordered(self.planner, factors.clone(), conditions.clone())?;
                 self.relation(&ordered, need)
@@ -164,7 +166,7 @@ impl<'l> Lower<'l> {
                 Ok(Lowered { node, columns: input.columns })
             }
             Relation::Map { input, columns } => self.map(input, columns, need),
-            Relation::Union { inputs, columns } => self.union(inputs, columns, need),
+            Relation::Union { inputs, columns, .. } => self.union(inputs, columns, need),
             Relation::Aggregate { input, group, aggregates, scalar } => {
                 self.aggregate(input, group, aggregates, *scalar, need)
             }
@@ -188,6 +190,23 @@ impl<'l> Lower<'l> {
                 Ok(Lowered { node: self.add(node, label), columns: input.columns })
             }
         }
+    }
+
+    /// One row, whatever there is: a count of no rows.
+    fn one_row(&mut self) -> Result<Lowered> {
+        let Some(table) = self.planner.tables.borrow().first().copied() else {
+            return Err(reads_no_table(self.planner));
+        };
+        let label = "one row".to_owned();
+        let rows = self.add(Node::Scan { table }, label.clone());
+        let never = ast::Expr::value(ast::Value::Boolean(false));
+        let never = self.planner.scalar(never, 0..0)?;
+        let none = Lowered { node: rows, columns: Vec::new() };
+        let condition = self.expr(&never, &none)?;
+        let nothing = self.add(Node::Filter { input: rows, condition }, label.clone());
+        let (group, aggregates) = Default::default();
+        let node = Node::Aggregate { input: nothing, group, aggregates, scalar: true };
+        Ok(Lowered { node: self.add(node, label), columns: Vec::new() })
     }
 
     fn common(
@@ -245,6 +264,9 @@ impl<'l> Lower<'l> {
             ids.push(*id);
         }
         for (id, scalar) in computed {
+            if let Some(fault) = self.planner.refused(*id) {
+                return Err(fault);
+            }
             exprs.push(self.expr(scalar, &input)?);
             let info = self.planner.info(*id);
             shown.push(self.column(&info.name, &scalar.ty));

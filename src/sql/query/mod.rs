@@ -13,8 +13,10 @@
 //!   an expression means the same wherever it is moved to.
 //! * `scope`: names to columns; `resolve`: an expression's names replaced by numbers, its aggregates and
 //!   subqueries by columns that something else computes.
-//! * `whole`, `from`, `using`, `select`, `naming`, `group`, `aggregate`, `finish`, `union`: the clauses;
-//!   `subquery`: EXISTS, IN, scalar subqueries and LATERAL become joins.
+//! * `generated`: columns that a table's rows come without.
+//! * `whole`, `from`, `using`, `select`, `naming`, `group`, `aggregate`, `finish`, `union`, `values`: the
+//!   clauses;
+//!   `subquery`, `member`: EXISTS, IN, scalar subqueries and LATERAL become joins.
 //! * `push`: a condition goes down to the one input that it is about, or becomes a join's.
 //! * `order`: the order of inner joins, so that each has an equality.
 //! * `sound`: every column that is looked at is there.
@@ -30,10 +32,12 @@ mod condition;
 mod explain;
 mod finish;
 mod from;
+mod generated;
 mod group;
 mod join;
 mod key;
 mod lower;
+mod member;
 mod naming;
 mod order;
 mod parse;
@@ -50,6 +54,7 @@ mod tables;
 mod types;
 mod union;
 mod using;
+mod values;
 mod whole;
 
 #[cfg(test)]
@@ -100,10 +105,25 @@ impl Schema {
 pub struct Table {
     pub schema: String,
     pub name: String,
+    /// Those that are stored; positions of columns are those among them.
     pub columns: Vec<Column>,
     /// Of each column.
     pub collations: Vec<Collation>,
     pub primary_key: Option<Vec<usize>>,
+    pub generated: Vec<Generated>,
+    /// The columns that the engine keeps; `None`: all of them.
+    pub kept: Option<BTreeSet<usize>>,
+}
+
+/// A generated column.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// Its place among all columns of the table.
+    pub at: usize,
+    pub column: Column,
+    pub collation: Collation,
+    /// `None`: partitions have different ones.
+    pub expression: Option<String>,
 }
 
 /// A query's plan and what it shows.
@@ -119,8 +139,9 @@ pub struct Planned {
     pub deterministic: Vec<bool>,
     /// Columns that would be the key if the result had them.
     pub missing: Vec<String>,
-    /// By table of the schema, those of its columns that the query looks at.
-    pub used: Vec<BTreeSet<usize>>,
+    /// By table of the schema, those of its columns that the query looks at; `None`: it does not read the
+    /// table.
+    pub used: Vec<Option<BTreeSet<usize>>>,
     /// What the reader of the query should know.
     pub notes: Vec<String>,
     /// What each node of the plan does, for `explain`.
@@ -140,6 +161,19 @@ pub fn plan(text: &str, schema: &Schema) -> Result<Planned, Fault> {
     let result = planner.top(&query)?;
     planner.sound(&result.relation)?;
     lower::lower(&planner, result)
+}
+
+impl Table {
+    /// Whether rows have the column.
+    pub fn keeps(&self, at: usize) -> bool {
+        self.kept.as_ref().is_none_or(|kept| kept.contains(&at))
+    }
+
+    /// The columns of its rows.
+    pub fn kept_columns(&self) -> Vec<Column> {
+        let columns = self.columns.iter().enumerate().filter(|(at, _)| self.keeps(*at));
+        columns.map(|(_, column)| column.clone()).collect()
+    }
 }
 
 impl Planned {

@@ -16,9 +16,7 @@ pub(super) fn ordered(
 ) -> Result<Relation> {
     let mut rest = factors;
     if rest.is_empty() {
-        return Err(Fault::new("the query reads no table")
-            .hint("name a table in FROM: a read model follows a table's changes")
-            .at(0..planner.text.text.len()));
+        return Err(reads_no_table(planner));
     }
     let mut joined = rest.remove(0).relation;
     let mut columns = joined.columns();
@@ -47,6 +45,12 @@ pub(super) fn ordered(
         joined = joined.filter(condition.scalar);
     }
     Ok(joined)
+}
+
+pub(super) fn reads_no_table(planner: &Planner<'_>) -> Fault {
+    Fault::new("the query reads no table")
+        .hint("name a table in FROM: a read model follows a table's changes")
+        .at(0..planner.text.text.len())
 }
 
 /// Whether the condition is an equality of a thing of the one side and a thing of the other.

@@ -97,6 +97,12 @@ pub(super) fn parse(text: &str) -> Result<(Query, Text<'_>), Fault> {
         return Err(fault.at(places.of(token)));
     }
     let words = words_of(&tokens, &places);
+    if let Some(two) = words.windows(2).find(|two| two[0].0 == "BETWEEN" && two[1].0 == "SYMMETRIC")
+    {
+        return Err(Fault::new("BETWEEN SYMMETRIC is not supported")
+            .hint("write BETWEEN least(a, b) AND greatest(a, b)")
+            .at(two[0].1.start..two[1].1.end));
+    }
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let mut statements = parser.parse_statements().map_err(|error| match error {
         ParserError::TokenizerError(what) | ParserError::ParserError(what) => {

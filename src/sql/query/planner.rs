@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 
-use sqlparser::ast::{self, Ident, Visit, Visitor};
+use sqlparser::ast::{self, Ident, Visit, VisitMut, Visitor, VisitorMut};
 
 use super::column::{ColumnId, ColumnInfo, Scalar, bare, id_of, row_of};
 use super::key::Facts;
 use super::parse::Text;
-use super::relation::Relation;
+use super::relation::{Condition, Relation};
 use super::sound::sound;
-use super::{Fault, Schema};
+use super::{Fault, Schema, types};
 use crate::sql::expr::{Database, Expr, Field, Names, Ty, UserType};
 
 pub(super) type Result<T> = std::result::Result<T, Fault>;
@@ -20,9 +20,24 @@ pub(super) struct Planner<'a> {
     pub(super) text: &'a Text<'a>,
     pub(super) schema: &'a Schema,
     columns: RefCell<Vec<ColumnInfo>>,
-    rows: RefCell<Vec<Vec<(String, ColumnId)>>>,
+    rows: RefCell<Vec<WholeRow>>,
     pub(super) common: RefCell<Vec<Common>>,
+    /// Those that the query reads, in the order in which they stand there.
+    pub(super) tables: RefCell<Vec<usize>>,
     pub(super) notes: RefCell<Vec<String>>,
+    /// A surrounding query's column, and one of the subquery's own that is equal to it in each row that
+    /// its WHERE lets through.
+    same: RefCell<Vec<(ColumnId, ColumnId)>>,
+    /// Columns that cannot be computed, and why.
+    refused: RefCell<Vec<(ColumnId, Fault)>>,
+}
+
+/// A relation's whole row.
+#[derive(Clone, Debug)]
+struct WholeRow {
+    columns: Vec<(String, ColumnId)>,
+    /// Where an outer join may leave the row out: a column that is NULL exactly then.
+    guard: Option<ColumnId>,
 }
 
 /// A query of WITH.
@@ -60,7 +75,10 @@ impl<'a> Planner<'a> {
             columns: RefCell::default(),
             rows: RefCell::default(),
             common: RefCell::default(),
+            tables: RefCell::default(),
             notes: RefCell::default(),
+            same: RefCell::default(),
+            refused: RefCell::default(),
         }
     }
 
@@ -96,11 +114,96 @@ impl<'a> Planner<'a> {
         }
     }
 
+    pub(super) fn refuse(&self, id: ColumnId, fault: Fault) {
+        self.refused.borrow_mut().push((id, fault));
+    }
+
+    /// Why the column cannot be had.
+    pub(super) fn refused(&self, id: ColumnId) -> Option<Fault> {
+        let refused = self.refused.borrow();
+        refused.iter().find(|(known, _)| *known == id).map(|(_, fault)| fault.clone())
+    }
+
     /// A number for the row of these columns.
-    pub(super) fn new_row(&self, columns: Vec<(String, ColumnId)>) -> usize {
+    pub(super) fn new_row(
+        &self,
+        columns: Vec<(String, ColumnId)>,
+        guard: Option<ColumnId>,
+    ) -> usize {
         let mut rows = self.rows.borrow_mut();
-        rows.push(columns);
+        rows.push(WholeRow { columns, guard });
         rows.len() - 1
+    }
+
+    /// The column that is NULL where the whole row is.
+    pub(super) fn guard(&self, row: usize) -> Option<ColumnId> {
+        self.rows.borrow().get(row)?.guard
+    }
+
+    /// The conditions of a subquery's WHERE say that columns around it are equal to its own.
+    pub(super) fn learn<'c>(
+        &self,
+        own: &BTreeSet<ColumnId>,
+        conditions: impl Iterator<Item = &'c Condition>,
+    ) {
+        for condition in conditions {
+            let Some((left, right)) = &condition.equality else { continue };
+            let (Some(a), Some(b)) = (left.as_column(), right.as_column()) else { continue };
+            if !types::is_exact(&left.ty) || !types::is_exact(&right.ty) {
+                continue;
+            }
+            match (own.contains(&a), own.contains(&b)) {
+                (true, false) => self.same.borrow_mut().push((b, a)),
+                (false, true) => self.same.borrow_mut().push((a, b)),
+                _ => {}
+            }
+        }
+    }
+
+    /// The condition with own columns in the place of those that are equal to them, where it looks at
+    /// neither `own` nor `right`.
+    pub(super) fn brought_near(
+        &self,
+        condition: Condition,
+        own: &BTreeSet<ColumnId>,
+        right: &BTreeSet<ColumnId>,
+    ) -> Result<Condition> {
+        let far = |id: &ColumnId| !own.contains(id) && !right.contains(id);
+        if !condition.scalar.columns.iter().any(far) {
+            return Ok(condition);
+        }
+        let same = self.same.borrow().clone();
+        let near = |id: ColumnId| {
+            let known = same.iter().find(|(outer, inner)| *outer == id && own.contains(inner));
+            known.filter(|_| far(&id)).map(|(_, inner)| *inner)
+        };
+        let scalar = self.replaced(condition.scalar, &near)?;
+        let written = condition.written;
+        Ok(Condition { written, ..super::condition::condition(self, scalar)? })
+    }
+
+    /// The scalar over other columns.
+    fn replaced(
+        &self,
+        scalar: Scalar,
+        other: &dyn Fn(ColumnId) -> Option<ColumnId>,
+    ) -> Result<Scalar> {
+        struct Replace<'r>(&'r dyn Fn(ColumnId) -> Option<ColumnId>);
+        impl VisitorMut for Replace<'_> {
+            type Break = ();
+            fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
+                if let ast::Expr::Identifier(name) = expr
+                    && let Some(id) = id_of(name).and_then(self.0)
+                {
+                    *expr = super::column::name_of(id, name.span);
+                }
+                ControlFlow::Continue(())
+            }
+        }
+        let mut ast = scalar.ast;
+        // The visitor never breaks off.
+        let _ = VisitMut::visit(&mut ast, &mut Replace(other));
+        self.scalar(ast, scalar.place)
     }
 
     /// See `sound`.
@@ -168,7 +271,8 @@ impl<'a> Planner<'a> {
                 if let ast::Expr::Identifier(name) = expr {
                     self.1.extend(id_of(name));
                     if let Some(row) = row_of(name) {
-                        self.1.extend(self.0.rows.borrow()[row].iter().map(|(_, id)| *id));
+                        let rows = self.0.rows.borrow();
+                        self.1.extend(rows[row].columns.iter().map(|(_, id)| *id));
                     }
                 }
                 ControlFlow::Continue(())
@@ -220,7 +324,7 @@ impl Names for ById<'_> {
         let rows = self.0.rows.borrow();
         let row = rows.get(row_of(table)?)?;
         let field = |id: ColumnId| Field { position: (self.1)(id), ty: self.0.info(id).ty };
-        Some(row.iter().map(|(name, id)| (name.clone(), field(*id))).collect())
+        Some(row.columns.iter().map(|(name, id)| (name.clone(), field(*id))).collect())
     }
 
     fn user_type(&self, oid: u32) -> Option<UserType> {

@@ -77,12 +77,10 @@ impl Refuse<'_> {
             return refuse(FOREIGN, "", body);
         }
         match &*query.body {
-            SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::SetOperation { .. } => Ok(()),
-            SetExpr::Values(_) => refuse(
-                "VALUES is not supported",
-                "keep such rows in a table; for a few values write CASE or IN (…)",
-                body,
-            ),
+            SetExpr::Select(_)
+            | SetExpr::Query(_)
+            | SetExpr::SetOperation { .. }
+            | SetExpr::Values(_) => Ok(()),
             SetExpr::Table(_) => refuse("TABLE is not supported", "write SELECT * FROM", body),
             _ => refuse("a query that changes rows is no read model", "write a SELECT", body),
         }

@@ -21,7 +21,12 @@ pub(super) enum Relation {
     /// The input's rows with more columns.
     Map { input: Box<Relation>, columns: Vec<(ColumnId, Scalar)> },
     /// UNION ALL; of each input the columns that come under `columns`.
-    Union { inputs: Vec<(Relation, Vec<ColumnId>)>, columns: Vec<ColumnId> },
+    Union {
+        inputs: Vec<(Relation, Vec<ColumnId>)>,
+        columns: Vec<ColumnId>,
+        /// Where something tells their rows apart.
+        key: Option<Vec<ColumnId>>,
+    },
     Aggregate {
         input: Box<Relation>,
         group: Vec<ColumnId>,
@@ -104,6 +109,18 @@ impl Relation {
             true => self,
             false => Relation::Map { input: Box::new(self), columns },
         }
+    }
+
+    /// Columns of which later ones may be computed of earlier ones.
+    pub(super) fn map_in_turn(self, columns: Vec<(ColumnId, Scalar)>) -> Self {
+        let (mut relation, mut together) = (self, Vec::new());
+        for (id, scalar) in columns {
+            if together.iter().any(|(known, _)| scalar.columns.contains(known)) {
+                relation = relation.map(std::mem::take(&mut together));
+            }
+            together.push((id, scalar));
+        }
+        relation.map(together)
     }
 
     /// The inner join of two; those that they are joins of already go into one list.

@@ -2,15 +2,20 @@
 //! something else computes.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 
-use sqlparser::ast::{self, Expr, Ident, Spanned, Visit, VisitMut, Visitor, VisitorMut};
+use sqlparser::ast::{
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Spanned, Visit, VisitMut,
+    Visitor, VisitorMut,
+};
 
 use super::Fault;
-use super::aggregate::is_aggregate;
-use super::column::{ColumnId, Scalar, name_of, name_of_row};
+use super::aggregate::{is_aggregate, is_called};
+use super::column::{ColumnId, Scalar, bare, case_when, name_of, name_of_row};
 use super::condition::Condition;
 use super::group::Group;
+use super::member::as_in;
 use super::planner::{Commons, Planner, Result};
 use super::relation::{Factor, Relation};
 use super::scope::{Scope, similar};
@@ -44,6 +49,53 @@ pub(super) struct Attached {
     pub(super) place: Range<usize>,
 }
 
+impl Attached {
+    /// Columns of the rows beside which it stands.
+    pub(super) fn looked_at(&self) -> BTreeSet<ColumnId> {
+        let own = self.relation.columns();
+        let after = self.after.iter().flat_map(|(_, scalar)| &scalar.columns);
+        let all = self.conditions.iter().flat_map(|c| &c.scalar.columns).chain(after);
+        let computed = |id: &ColumnId| self.after.iter().any(|(computed, _)| computed == id);
+        all.filter(|id| !own.contains(id) && !computed(id)).copied().collect()
+    }
+
+    pub(super) fn beside(self, planner: &Planner<'_>, relation: Relation) -> Result<Relation> {
+        let Attached { relation: right, kind, conditions, after, place } = self;
+        let (own, of_right) = (relation.columns(), right.columns());
+        let near = |condition| planner.brought_near(condition, &own, &of_right);
+        let conditions = conditions.into_iter().map(near).collect::<Result<_>>()?;
+        let relation = match kind {
+            JoinKind::Inner => {
+                relation.inner(place.clone(), Factor { relation: right, place }, conditions)
+            }
+            kind => Relation::Join {
+                left: Box::new(relation),
+                right: Box::new(right),
+                kind,
+                conditions,
+            },
+        };
+        Ok(relation.map_in_turn(after))
+    }
+
+    fn within(self, planner: &Planner<'_>, relation: Relation) -> Result<Relation> {
+        let Relation::Inner { mut factors, conditions } = relation else {
+            return self.beside(planner, relation);
+        };
+        let wanted = self.looked_at();
+        let one = factors
+            .iter()
+            .position(|factor| !wanted.is_empty() && wanted.is_subset(&factor.relation.columns()));
+        let Some(at) = one else {
+            return self.beside(planner, Relation::Inner { factors, conditions });
+        };
+        let Factor { relation, place } = factors.remove(at);
+        let relation = self.beside(planner, relation)?;
+        factors.insert(at, Factor { relation, place });
+        Ok(Relation::Inner { factors, conditions })
+    }
+}
+
 impl<'c> Clause<'c> {
     pub(super) fn new(
         planner: &'c Planner<'c>,
@@ -65,23 +117,25 @@ impl<'c> Clause<'c> {
     }
 
     /// The clause's rows with what its expressions so far need beside them.
-    pub(super) fn attached_to(&self, mut relation: Relation) -> Relation {
-        for attached in self.attached.borrow_mut().drain(..) {
-            let Attached { relation: right, kind, conditions, after, place } = attached;
-            relation = match kind {
-                JoinKind::Inner => {
-                    relation.inner(place.clone(), Factor { relation: right, place }, conditions)
-                }
-                kind => Relation::Join {
-                    left: Box::new(relation),
-                    right: Box::new(right),
-                    kind,
-                    conditions,
-                },
-            };
-            relation = relation.map(after);
+    pub(super) fn attached_to(&self, mut relation: Relation) -> Result<Relation> {
+        for attached in self.attached.take() {
+            relation = attached.beside(self.planner, relation)?;
         }
-        relation
+        Ok(relation)
+    }
+
+    /// The same for conditions that may be about how the rows' parts are joined: it goes to the part
+    /// that it is about.
+    pub(super) fn attached_within(&self, mut relation: Relation) -> Result<Relation> {
+        for attached in self.attached.take() {
+            relation = attached.within(self.planner, relation)?;
+        }
+        Ok(relation)
+    }
+
+    /// What has to be joined to the sides of an outer join first.
+    pub(super) fn attached(&self) -> Vec<Attached> {
+        self.attached.take()
     }
 
     pub(super) fn scalar(&self, expr: &Expr) -> Result<Scalar> {
@@ -141,22 +195,28 @@ impl<'c> Clause<'c> {
     /// The row of a relation, as in `to_jsonb(o)`.
     fn row(&self, name: &Ident, place: &Range<usize>) -> Result<Option<usize>> {
         let Some(named) = self.scope.relation(None, &fold_case(name)) else { return Ok(None) };
-        if named.nullable {
-            let what =
-                format!("the whole row of `{}`, which an outer join may leave out", named.name);
-            return Err(Fault::new(format!("{what}, is not supported"))
-                .hint("name its columns: CASE WHEN t.id IS NOT NULL THEN jsonb_build_object(…) END")
-                .at(place.clone()));
-        }
+        let here = |id: ColumnId| match self.group {
+            Some(group) => group.column(id, self.scope, place),
+            None => Ok(id),
+        };
+        // A missing row is NULL, and not a row of NULLs: its primary key tells.
+        let key = named.table.as_ref().and_then(|(_, key)| key.first().copied());
+        let guard = match (named.nullable, key) {
+            (false, _) => None,
+            (true, Some(key)) => Some(here(key)?),
+            (true, None) => {
+                let what =
+                    format!("the whole row of `{}`, which an outer join may leave out", named.name);
+                return Err(Fault::new(format!("{what}, is not supported"))
+                    .hint("name its columns: CASE WHEN t.id IS NOT NULL THEN jsonb_build_object(…) END")
+                    .at(place.clone()));
+            }
+        };
         let mut columns = Vec::new();
         for (column, id) in &named.columns {
-            let id = match self.group {
-                Some(group) => group.column(*id, self.scope, place)?,
-                None => *id,
-            };
-            columns.push((column.clone(), id));
+            columns.push((column.clone(), here(*id)?));
         }
-        Ok(Some(self.planner.new_row(columns)))
+        Ok(Some(self.planner.new_row(columns, guard)))
     }
 }
 
@@ -206,17 +266,20 @@ impl Resolver<'_> {
             Expr::Exists { subquery, negated } => {
                 clause.exists_value(subquery, *negated, place()).map(Some)
             }
-            Expr::InSubquery { .. } => Err(Fault::new(
-                "IN with a subquery is supported as a condition of WHERE, alone or beside others by AND",
-            )
-            .hint("write EXISTS (SELECT … WHERE …), which may stand anywhere")
-            .at(place())),
+            Expr::InSubquery { expr, subquery, negated } => {
+                clause.in_value(expr, subquery, *negated, place()).map(Some)
+            }
             Expr::AnyOp { right, .. } | Expr::AllOp { right, .. }
-                if matches!(super::column::bare(right), Expr::Subquery(_)) =>
+                if matches!(bare(right), Expr::Subquery(_)) =>
             {
-                Err(Fault::new("ANY and ALL over a subquery are not supported")
-                    .hint("write EXISTS (SELECT … WHERE …)")
-                    .at(place()))
+                match as_in(expr) {
+                    Some(same) => self.replaced(&same),
+                    None => Err(Fault::new(
+                        "ANY and ALL over a subquery are supported as = ANY and <> ALL",
+                    )
+                    .hint("compare with (SELECT max(…) …) or (SELECT min(…) …), or write EXISTS")
+                    .at(place())),
+                }
             }
             Expr::Function(function) => self.function(expr, function),
             Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
@@ -235,7 +298,13 @@ impl Resolver<'_> {
             return Ok(name_of(id, name.span));
         }
         match self.clause.row(name, &place)? {
-            Some(row) => Ok(name_of_row(row, name.span)),
+            // Those that take a row have looked for it before.
+            Some(_) => Err(Fault::new(format!(
+                "the whole row of `{}` as a value is not supported",
+                name.value
+            ))
+            .hint(format!("write to_jsonb({name}), or name its columns"))
+            .at(place)),
             None => {
                 let id = self.clause.column(std::slice::from_ref(name), &place)?;
                 Ok(name_of(id, name.span))
@@ -253,8 +322,16 @@ impl Resolver<'_> {
                 )
                 .at(place));
         }
+        if let FunctionArguments::Subquery(query) = &function.args {
+            return self.clause.array_subquery(query, place).map(Some);
+        }
+        if is_called(&function.name, "row")
+            && let Some(parts) = plain_arguments(function)
+        {
+            return Ok(Some(Expr::Tuple(parts)));
+        }
         if !is_aggregate(&function.name) {
-            return Ok(None);
+            return self.of_row(function);
         }
         match self.clause.group {
             Some(group) => {
@@ -270,6 +347,61 @@ impl Resolver<'_> {
                 Err(Fault::new(what).hint(hint).at(place))
             }
         }
+    }
+}
+
+impl Resolver<'_> {
+    /// A call with a whole row, as `to_jsonb(o)`.
+    fn of_row(&self, function: &ast::Function) -> Result<Option<Expr>> {
+        let FunctionArguments::List(list) = &function.args else { return Ok(None) };
+        let takes_row = TAKE_ROWS.iter().any(|name| is_called(&function.name, name));
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] = list.args.as_slice() else {
+            return Ok(None);
+        };
+        match takes_row {
+            true => self.clause.row_call(function, argument),
+            false => Ok(None),
+        }
+    }
+}
+
+fn plain_arguments(function: &ast::Function) -> Option<Vec<Expr>> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let plain = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    list.args.iter().map(plain).collect()
+}
+
+/// Functions of a whole row.
+const TAKE_ROWS: [&str; 3] = ["to_jsonb", "to_json", "row_to_json"];
+
+impl Clause<'_> {
+    /// The call with the row of a relation in its argument's place, where it is the name of one.
+    pub(super) fn row_call(
+        &self,
+        function: &ast::Function,
+        argument: &Expr,
+    ) -> Result<Option<Expr>> {
+        let Expr::Identifier(name) = bare(argument) else { return Ok(None) };
+        let place = self.planner.text.place(argument);
+        if name.value.starts_with('$') || self.find(std::slice::from_ref(name), &place)?.is_some() {
+            return Ok(None);
+        }
+        let Some(row) = self.row(name, &place)? else { return Ok(None) };
+        let argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(name_of_row(row, name.span)));
+        let list = ast::FunctionArgumentList {
+            duplicate_treatment: None,
+            args: vec![argument],
+            clauses: Vec::new(),
+        };
+        let call = ast::Function { args: FunctionArguments::List(list), ..function.clone() };
+        let call = Expr::Function(call);
+        Ok(Some(match self.planner.guard(row) {
+            None => call,
+            Some(guard) => case_when(Expr::IsNotNull(Box::new(name_of(guard, name.span))), call),
+        }))
     }
 }
 

@@ -7,7 +7,7 @@ use sqlparser::ast::{
 };
 
 use super::Fault;
-use super::column::{ColumnId, Scalar, bare};
+use super::column::{ColumnId, Scalar, all, bare, case_when, name_of};
 use super::from::{From, parts};
 use super::group::{Group, Grouped, sort};
 use super::naming::shown_name;
@@ -15,7 +15,7 @@ use super::planner::{Commons, Planner, Result};
 use super::relation::{Condition, Relation, Sort};
 use super::resolve::{Clause, has_aggregate};
 use super::scope::similar;
-use super::subquery::Sub;
+use super::subquery::{Prepared, Sub};
 use super::whole::{Tail, Wanted};
 use crate::sql::expr::fold_case;
 
@@ -59,7 +59,8 @@ impl Planner<'_> {
                 return Err(Fault::new("LIMIT 0 and OFFSET in EXISTS are not supported").at(place));
             }
             let output = Vec::new();
-            return Ok(Sub { relation, output, correlated, lifted: false, after_join: Vec::new() });
+            let (after_join, deferred) = Default::default();
+            return Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred });
         }
         let clause = Clause::new(self, &scope, outer, commons, "the SELECT list");
         let items = match wanted {
@@ -83,7 +84,8 @@ impl Planner<'_> {
     ) -> Result<Sub> {
         self.outputs(items, clause, &mut draft)?;
         let (on, order) = self.sorts(select, tail, clause, &mut draft)?;
-        draft.relation = clause.attached_to(draft.relation);
+        self.learn(&draft.relation.columns(), draft.correlated.iter());
+        draft.relation = clause.attached_to(draft.relation)?;
         self.finish(select, tail, on, order, draft)
     }
 
@@ -98,7 +100,7 @@ impl Planner<'_> {
         let input = Clause::new(self, clause.scope, clause.outer, clause.commons, "an aggregate");
         let keys = self.group_keys(select, items, &input)?;
         let correlated = std::mem::take(&mut draft.correlated);
-        draft.relation = input.attached_to(draft.relation);
+        draft.relation = input.attached_to(draft.relation)?;
         let (outer_keys, correlated) = self.outer_keys(
             &mut draft.relation,
             correlated,
@@ -119,21 +121,48 @@ impl Planner<'_> {
         let relation = std::mem::replace(&mut draft.relation, Relation::one_row());
         let Grouped { relation, after_join } = group.close(relation, &outer_keys, &draft.place)?;
         if lifted {
-            if !having.is_empty() || tail.is_limited() || select.distinct.is_some() {
+            // There is one row.
+            if tail.limit == Some(0)
+                || tail.offset > 0
+                || matches!(select.distinct, Some(Distinct::On(_)))
+            {
                 return Err(Fault::new(
-                    "HAVING, DISTINCT and LIMIT beside an aggregate over the surrounding query's rows \
-                     are not supported",
+                    "LIMIT 0, OFFSET and DISTINCT ON beside an aggregate over the surrounding query's \
+                     rows are not supported",
                 )
                 .hint("group by the column that the surrounding query is compared with")
                 .at(draft.place));
             }
-            let relation = clause.attached_to(relation);
-            let after_join = after_join.into_iter().chain(draft.computed).collect();
-            let Draft { output, correlated, .. } = draft;
-            return Ok(Sub { relation, output, correlated, lifted, after_join });
+            let relation = clause.attached_to(relation)?;
+            let mut after_join: Vec<(ColumnId, Scalar)> =
+                after_join.into_iter().chain(draft.computed).collect();
+            let Draft { mut output, correlated, place, .. } = draft;
+            if !having.is_empty() {
+                let conditions = having.into_iter().map(|part| match part {
+                    Prepared::Condition(condition) => Ok(condition.scalar.ast),
+                    Prepared::Semi { place, .. } => Err(Fault::new(
+                        "a subquery in HAVING beside an aggregate over the surrounding query's rows is \
+                         not supported",
+                    )
+                    .at(place)),
+                });
+                let conditions = all(conditions.collect::<Result<_>>()?);
+                let relation = having_clause.attached_to(relation)?;
+                for (name, id) in &mut output {
+                    let Some(conditions) = conditions.clone() else { continue };
+                    let value = name_of(*id, sqlparser::tokenizer::Span::empty());
+                    let value = self.scalar(case_when(conditions, value), place.clone())?;
+                    *id = self.new_column(name.as_str(), value.ty.clone());
+                    after_join.push((*id, value));
+                }
+                let deferred = Vec::new();
+                return Ok(Sub { relation, output, correlated, lifted, after_join, deferred });
+            }
+            let deferred = Vec::new();
+            return Ok(Sub { relation, output, correlated, lifted, after_join, deferred });
         }
         let relation = having_clause.filtered(relation, having, &mut draft.correlated)?;
-        draft.relation = clause.attached_to(relation);
+        draft.relation = clause.attached_to(relation)?;
         self.finish(select, tail, on, order, draft)
     }
 

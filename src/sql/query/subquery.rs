@@ -13,6 +13,7 @@ use super::Fault;
 use super::column::{ColumnId, Scalar, bare, binary, decisive, name_of};
 use super::group::equality;
 use super::key;
+use super::member::as_in;
 use super::planner::{Planner, Result};
 use super::push::{Sieve, push};
 use super::relation::{Aggregate, Condition, Relation};
@@ -31,6 +32,26 @@ pub(super) struct Sub {
     /// `relation` has none, and `after_join` computes it.
     pub(super) lifted: bool,
     pub(super) after_join: Vec<(ColumnId, Scalar)>,
+    /// Columns of the result that look at the surrounding row as well: computed beside it.
+    pub(super) deferred: Vec<(ColumnId, Scalar)>,
+}
+
+impl Sub {
+    pub(super) fn no_outer_columns(&self, place: &Range<usize>) -> Result<()> {
+        match self.deferred.first() {
+            None => Ok(()),
+            Some((_, scalar)) => Err(outer_columns(match scalar.place.is_empty() {
+                true => place.clone(),
+                false => scalar.place.clone(),
+            })),
+        }
+    }
+}
+
+pub(super) fn outer_columns(place: Range<usize>) -> Fault {
+    Fault::new("columns of the surrounding query in this subquery's SELECT list are not supported")
+        .hint("give out the subquery's own columns, and compute with them outside")
+        .at(place)
 }
 
 /// A part of WHERE, of HAVING, or of ON of an inner join.
@@ -48,13 +69,36 @@ impl Clause<'_> {
 
     fn part(&self, part: &Expr) -> Result<Prepared> {
         let place = self.planner.text.place(part);
-        match bare(part) {
-            Expr::Exists { subquery, negated } => self.exists(subquery, *negated, place),
-            Expr::InSubquery { expr, subquery, negated } => {
-                self.is_in(expr, subquery, *negated, place)
-            }
-            part => Ok(Prepared::Condition(Box::new(self.condition(part)?))),
+        if let Some(same) = as_in(part) {
+            return self.part(&same);
         }
+        let prepared = match bare(part) {
+            Expr::Exists { subquery, negated } => self.exists(subquery, *negated, place.clone())?,
+            Expr::InSubquery { expr, subquery, negated } => {
+                self.is_in(expr, subquery, *negated, place.clone())?
+            }
+            part => return Ok(Prepared::Condition(Box::new(self.condition(part)?))),
+        };
+        match self.outer {
+            // It says nothing of the rows here: it is a condition on the surrounding row, which has its value.
+            Some(outer) if self.is_about_outer(&prepared) => {
+                let scalar = self.planner.scalar(outer.resolved(part)?, place)?;
+                let condition = super::condition::condition(self.planner, scalar)?;
+                Ok(Prepared::Condition(Box::new(condition)))
+            }
+            _ => Ok(prepared),
+        }
+    }
+
+    fn is_about_outer(&self, prepared: &Prepared) -> bool {
+        let Prepared::Semi { right, conditions, .. } = prepared else { return false };
+        let of_right = right.columns();
+        let columns = conditions.iter().flat_map(|condition| &condition.scalar.columns);
+        let mut outside = columns.filter(|id| !of_right.contains(id)).peekable();
+        let is_own = |id: &ColumnId| {
+            self.scope.relations.iter().any(|of| of.columns.iter().any(|(_, own)| own == id))
+        };
+        outside.peek().is_some() && !outside.any(is_own)
     }
 
     /// The rows for which all parts are true. What looks at the surrounding query goes to `correlated`.
@@ -64,7 +108,13 @@ impl Clause<'_> {
         parts: Vec<Prepared>,
         correlated: &mut Vec<Condition>,
     ) -> Result<Relation> {
-        let mut relation = self.attached_to(relation);
+        let whole = |part: &Prepared| match part {
+            Prepared::Condition(condition) => Some((**condition).clone()),
+            Prepared::Semi { .. } => None,
+        };
+        let conditions: Vec<Condition> = parts.iter().filter_map(whole).collect();
+        self.planner.learn(&relation.columns(), conditions.iter().chain(correlated.iter()));
+        let mut relation = self.attached_within(relation)?;
         let own = relation.columns();
         for part in parts {
             match part {
@@ -74,6 +124,9 @@ impl Clause<'_> {
                 Prepared::Condition(condition) => correlated.push(*condition),
                 Prepared::Semi { right, kind, conditions, place } => {
                     let of_right = right.columns();
+                    let near = |condition| self.planner.brought_near(condition, &own, &of_right);
+                    let conditions: Vec<Condition> =
+                        conditions.into_iter().map(near).collect::<Result<_>>()?;
                     let known = |condition: &Condition| {
                         let mut columns = condition.scalar.columns.iter();
                         columns.all(|id| own.contains(id) || of_right.contains(id))
@@ -106,44 +159,24 @@ impl Clause<'_> {
         negated: bool,
         place: Range<usize>,
     ) -> Result<Prepared> {
-        let left = match bare(expr) {
-            Expr::Tuple(parts) => parts.iter().map(|part| self.scalar(part)).collect(),
-            expr => self.scalar(expr).map(|scalar| vec![scalar]),
-        };
-        let left: Vec<Scalar> = left?;
-        let sub = self.planner.query(query, Some(self), self.commons)?;
-        if sub.output.len() != left.len() {
-            let what = format!(
-                "the subquery has {} columns, and {} are compared",
-                sub.output.len(),
-                left.len()
-            );
-            return Err(Fault::new(what).at(place));
-        }
-        if sub.lifted {
-            return Err(Fault::new(
-                "IN with one aggregate of the surrounding query's rows is not supported",
-            )
-            .hint("write = instead of IN: there is one value")
-            .at(place));
-        }
-        let nowhere_null = left.iter().all(|scalar| scalar.ty.not_null)
-            && sub.output.iter().all(|(_, id)| self.planner.info(*id).ty.not_null);
-        let kind = match (negated, nowhere_null) {
-            (false, _) => JoinKind::Semi,
-            (true, true) => JoinKind::Anti,
-            (true, false) if sub.correlated.is_empty() && left.len() == 1 => JoinKind::AntiNull,
-            (true, false) => {
-                return Err(Fault::new("this NOT IN is not supported where one side may be NULL")
-                    .hint("write NOT EXISTS (SELECT … WHERE …)")
-                    .at(place));
+        let left = self.left_side(expr)?;
+        let sub = self.member_query(query, left.len(), &place)?;
+        let kind = match (negated, self.nowhere_null(&left, &sub)) {
+            _ if sub.lifted => None,
+            (false, _) => Some(JoinKind::Semi),
+            (true, true) => Some(JoinKind::Anti),
+            (true, false) if sub.correlated.is_empty() && left.len() == 1 => {
+                Some(JoinKind::AntiNull)
             }
+            (true, false) => None,
         };
-        let mut conditions = sub.correlated;
-        for (left, (_, id)) in left.into_iter().zip(&sub.output) {
-            let right = self.planner.column_scalar(*id, &place);
-            conditions.push(equality(self.planner, left, right)?);
-        }
+        let Some(kind) = kind else {
+            let value = self.in_value(expr, query, negated, place.clone())?;
+            let scalar = self.planner.scalar(value, place)?;
+            let condition = super::condition::condition(self.planner, scalar)?;
+            return Ok(Prepared::Condition(Box::new(condition)));
+        };
+        let conditions = self.membership(left, &sub, &place)?;
         Ok(Prepared::Semi { right: sub.relation, kind, conditions, place })
     }
 
@@ -161,10 +194,28 @@ impl Clause<'_> {
                 .hint("leave the aggregate out")
                 .at(place));
         }
-        let mut relation = sub.relation;
-        let (keys, conditions) =
-            planner.outer_keys(&mut relation, sub.correlated, "EXISTS as a value", &place)?;
+        let found = self.mark(sub.relation, sub.correlated, "EXISTS as a value", &place)?;
+        Ok(match negated {
+            true => {
+                let op = ast::UnaryOperator::Not;
+                super::column::nested(Expr::UnaryOp { op, expr: Box::new(found) })
+            }
+            false => found,
+        })
+    }
+
+    /// Whether a row has a partner: true or false.
+    pub(super) fn mark(
+        &self,
+        mut relation: Relation,
+        correlated: Vec<Condition>,
+        what: &str,
+        place: &Range<usize>,
+    ) -> Result<Expr> {
+        let planner = self.planner;
+        let (keys, conditions) = planner.outer_keys(&mut relation, correlated, what, place)?;
         let none = Span::empty();
+        let place = place.clone();
         if conditions.is_empty() {
             let count = planner.new_column("count", types::bigint(true));
             let aggregates = vec![Aggregate {
@@ -185,9 +236,9 @@ impl Clause<'_> {
                 after: Vec::new(),
                 place,
             });
-            let op = if negated { ast::BinaryOperator::Eq } else { ast::BinaryOperator::Gt };
             let zero = Expr::value(ast::Value::Number("0".into(), false));
-            return Ok(super::column::nested(binary(name_of(count, none), op, zero)));
+            let some = binary(name_of(count, none), ast::BinaryOperator::Gt, zero);
+            return Ok(super::column::nested(some));
         }
         let relation = Relation::Aggregate {
             input: Box::new(relation),
@@ -206,8 +257,7 @@ impl Clause<'_> {
             after: Vec::new(),
             place,
         });
-        let mark = Box::new(name_of(mark, none));
-        Ok(super::column::nested(if negated { Expr::IsNull(mark) } else { Expr::IsNotNull(mark) }))
+        Ok(super::column::nested(Expr::IsNotNull(Box::new(name_of(mark, none)))))
     }
 
     /// A scalar subquery: the column that has its value, NULL where there is no row.
@@ -239,11 +289,17 @@ impl Clause<'_> {
             if kind == JoinKind::Left {
                 planner.make_nullable(relation.columns());
             }
-            let after = after_join.clone();
-            let (relation, conditions) = (sub.relation, sub.correlated);
+            let mut after = after_join.clone();
+            let (mut relation, conditions) = (sub.relation, sub.correlated);
+            if !sub.deferred.is_empty() {
+                let (marked, deferred) = planner.beside(relation, kind, sub.deferred, &place)?;
+                relation = marked;
+                after.extend(deferred);
+            }
             self.attach(Attached { relation, kind, conditions, after, place });
             return Ok(result);
         }
+        sub.no_outer_columns(&place)?;
         let mut relation = sub.relation;
         let (keys, conditions) = planner.outer_keys(
             &mut relation,
@@ -288,6 +344,32 @@ impl Clause<'_> {
 }
 
 impl Planner<'_> {
+    /// What is to be computed beside the surrounding row. Beside a row that an outer join has added it is
+    /// NULL: the relation gets a mark that tells.
+    pub(super) fn beside(
+        &self,
+        relation: Relation,
+        kind: JoinKind,
+        deferred: Vec<(ColumnId, Scalar)>,
+        place: &Range<usize>,
+    ) -> Result<(Relation, Vec<(ColumnId, Scalar)>)> {
+        if kind == JoinKind::Inner {
+            return Ok((relation, deferred));
+        }
+        let truth = self.scalar(Expr::value(ast::Value::Boolean(true)), place.clone())?;
+        let mark = self.new_column("present", types::boolean());
+        let relation = relation.map(vec![(mark, truth)]);
+        let there = || Expr::IsNotNull(Box::new(name_of(mark, Span::empty())));
+        let guarded = |(id, scalar): (ColumnId, Scalar)| {
+            let place = scalar.place.clone();
+            let value = self.scalar(super::column::case_when(there(), scalar.ast), place)?;
+            self.make_nullable([id]);
+            Ok((id, value))
+        };
+        let deferred = deferred.into_iter().map(guarded).collect::<Result<_>>()?;
+        Ok((relation, deferred))
+    }
+
     /// The columns of a subquery that the surrounding query chooses rows by, and the conditions on them.
     pub(super) fn outer_keys(
         &self,

@@ -42,6 +42,28 @@ pub(super) fn is_groupable(schema: &Schema, ty: &Ty) -> bool {
     }
 }
 
+/// Equal values are the same in all respects, so that whatever is computed of them is equal as well.
+pub(super) fn is_exact(ty: &Ty) -> bool {
+    match &ty.stored {
+        Type::Bool
+        | Type::Int2
+        | Type::Int4
+        | Type::Int8
+        | Type::Oid
+        | Type::Uuid
+        | Type::Bytea
+        | Type::Date
+        | Type::Time
+        | Type::TimeTz
+        | Type::Timestamp
+        | Type::TimestampTz => true,
+        Type::Text => {
+            !matches!(ty.collation, Collation::Other { deterministic: false } | Collation::Conflict)
+        }
+        _ => false,
+    }
+}
+
 /// The bytes have the order that PostgreSQL gives the values.
 pub(super) fn is_sortable(schema: &Schema, ty: &Ty) -> bool {
     match &ty.stored {

@@ -1,4 +1,4 @@
-//! UNION ALL, and what PostgreSQL has beside it.
+//! UNION ALL and UNION, and what PostgreSQL has beside it.
 
 use std::ops::Range;
 
@@ -25,22 +25,29 @@ impl Planner<'_> {
         commons: &Commons,
     ) -> Result<Sub> {
         let place = self.text.place(body);
+        let is_distinct = is_distinct(body);
         let mut inputs = Vec::new();
-        self.branches(body, outer, commons, &mut inputs)?;
+        match body {
+            SetExpr::SetOperation { left, right, .. } if is_distinct => {
+                self.branches(left, outer, commons, &mut inputs)?;
+                self.branches(right, outer, commons, &mut inputs)?;
+            }
+            body => self.branches(body, outer, commons, &mut inputs)?,
+        }
         let Some(first) = inputs.first() else {
             return Err(Fault::new("the query is empty").at(place));
         };
         let names: Vec<String> = first.output.iter().map(|(name, _)| name.clone()).collect();
         for input in &inputs {
             if input.output.len() != names.len() {
-                return Err(Fault::new(
-                    "the queries of UNION ALL have different numbers of columns",
-                )
-                .at(place));
+                return Err(
+                    Fault::new("the queries of UNION have different numbers of columns").at(place)
+                );
             }
+            input.no_outer_columns(&place)?;
             if !input.correlated.is_empty() || input.lifted {
                 return Err(Fault::new(
-                    "UNION ALL inside a subquery that looks at the surrounding query is not supported",
+                    "UNION inside a subquery that looks at the surrounding query is not supported",
                 )
                 .hint("write one subquery for each of the queries")
                 .at(place));
@@ -63,9 +70,13 @@ impl Planner<'_> {
         let inputs = relations.zip(computed).zip(columns);
         let inputs = inputs.map(|((relation, computed), ids)| (relation.map(computed), ids));
         let columns = output.iter().map(|(_, id)| *id).collect();
-        let relation = Relation::Union { inputs: inputs.collect(), columns };
+        let mut relation = Relation::Union { inputs: inputs.collect(), columns, key: None };
+        if is_distinct {
+            relation = self.distinct(relation, &output, &[], &place)?;
+        }
         let relation = self.limited(relation, &output, tail, outer, commons, &place)?;
-        Ok(Sub { relation, output, correlated: Vec::new(), lifted: false, after_join: Vec::new() })
+        let (correlated, after_join, deferred) = Default::default();
+        Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred })
     }
 
     fn branches(
@@ -76,6 +87,11 @@ impl Planner<'_> {
         into: &mut Vec<Sub>,
     ) -> Result<()> {
         match body {
+            // Its own rows are distinct, whatever else there is.
+            body if is_distinct(body) => {
+                into.push(self.union(body, &Tail::default(), outer, commons)?);
+                Ok(())
+            }
             SetExpr::SetOperation { op, set_quantifier, left, right } => {
                 self.all_alone(*op, *set_quantifier, left)?;
                 self.branches(left, outer, commons, into)?;
@@ -92,10 +108,7 @@ impl Planner<'_> {
     fn all_alone(&self, op: SetOperator, quantifier: SetQuantifier, left: &SetExpr) -> Result<()> {
         let (word, hint) = match (op, quantifier) {
             (SetOperator::Union, SetQuantifier::All) => return Ok(()),
-            (SetOperator::Union, SetQuantifier::None | SetQuantifier::Distinct) => {
-                ("UNION", "write SELECT DISTINCT * FROM (… UNION ALL …) t")
-            }
-            (SetOperator::Union, _) => ("UNION", "write UNION ALL"),
+            (SetOperator::Union, _) => ("UNION", "write UNION or UNION ALL"),
             (SetOperator::Intersect, _) => ("INTERSECT", "write EXISTS (SELECT … WHERE …)"),
             (SetOperator::Except | SetOperator::Minus, _) => {
                 ("EXCEPT", "write NOT EXISTS (SELECT … WHERE …)")
@@ -177,6 +190,18 @@ impl Planner<'_> {
         }
         Ok(self.first(relation, Vec::new(), order, tail))
     }
+}
+
+/// UNION, which leaves one of equal rows.
+fn is_distinct(body: &SetExpr) -> bool {
+    matches!(
+        body,
+        SetExpr::SetOperation {
+            op: SetOperator::Union,
+            set_quantifier: SetQuantifier::None | SetQuantifier::Distinct,
+            ..
+        }
+    )
 }
 
 /// A branch as a query of its own.

@@ -105,6 +105,9 @@ impl Planner<'_> {
             SetExpr::Query(inner) if tail.order.is_empty() && !tail.is_limited() => {
                 self.whole(inner, outer, &commons, wanted)
             }
+            SetExpr::Values(values) if tail.order.is_empty() && !tail.is_limited() => {
+                self.values(values, &commons)
+            }
             body => self.union(body, &tail, outer, &commons),
         }
     }

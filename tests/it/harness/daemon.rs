@@ -151,9 +151,16 @@ impl Daemon {
 
     /// On the same state, port and configuration file; kills first when still running.
     pub(crate) fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// As [`Daemon::restart`], with more in the environment this once.
+    pub(crate) fn restart_with(&mut self, environment: &[(&str, &str)]) {
         self.kill9();
         self.log_before = self.log().len();
-        self.process = launch(&self.scratch, &self.environment);
+        let mut all = self.environment.clone();
+        all.extend(environment.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+        self.process = launch(&self.scratch, &all);
     }
 
     /// As a loss of the state's disk: only while it is not running.

@@ -76,6 +76,14 @@ impl Redis {
         self.process.ended().await
     }
 
+    /// What it holds is there again after [`Redis::restart`].
+    pub(crate) async fn save_and_stop(&mut self) {
+        let mut connection = self.client().await;
+        // It answers by ending.
+        let _ = redis::cmd("SHUTDOWN").arg("SAVE").exec_async(&mut connection).await;
+        self.process.ended().await;
+    }
+
     /// Starts again on the same port; kills first when still running. Without `appendonly`, empty.
     pub(crate) async fn restart(&mut self) {
         self.kill9();

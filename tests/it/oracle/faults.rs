@@ -1,12 +1,38 @@
 //! What dies, and how.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::time::Duration;
 
 use fastrand::Rng;
+use futures_util::future::join4;
 
 use crate::harness::process::Signal;
 use crate::harness::search::PrivateSearch;
-use crate::harness::{Daemon, Postgres, Redis};
+use crate::harness::{Daemon, Postgres, Redis, wait};
+
+/// Until a process comes to its fail-point, on a machine that does other things, too.
+const POINT_BOUND: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Victim {
+    Daemon,
+    Source,
+    Reporting,
+    Cache,
+    Search,
+}
+
+impl Victim {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Victim::Daemon => "readside",
+            Victim::Source => "the source",
+            Victim::Reporting => "Postgres",
+            Victim::Cache => "Redis",
+            Victim::Search => "the search server",
+        }
+    }
+}
 
 pub(super) struct Targets<'a> {
     /// `None` before its first start.
@@ -20,6 +46,75 @@ pub(super) struct Targets<'a> {
 }
 
 impl Targets<'_> {
+    pub(super) fn daemon(&mut self) -> &mut Daemon {
+        self.daemon.get_or_insert_with(|| Daemon::start(self.config))
+    }
+
+    /// Kills them all at once, and starts them again beside each other.
+    pub(super) async fn kill(&mut self, victims: &[Victim]) {
+        let dies = |victim| victims.contains(&victim);
+        let config = self.config;
+        let Targets { daemon, source, reporting, cache, search, .. } = self;
+        let daemon = daemon.get_or_insert_with(|| Daemon::start(config));
+        if dies(Victim::Daemon) {
+            daemon.kill9();
+        }
+        if dies(Victim::Cache) {
+            cache.kill9();
+        }
+        if let Some(search) = search.as_mut().filter(|_| dies(Victim::Search)) {
+            search.kill9();
+        }
+        // The children of a killed postmaster would keep its memory for a while.
+        if dies(Victim::Reporting) {
+            reporting.stop_immediate().await;
+        }
+        if dies(Victim::Source) {
+            source.stop_immediate().await;
+        }
+        if dies(Victim::Daemon) {
+            daemon.restart();
+        }
+        let cache = async {
+            if dies(Victim::Cache) {
+                cache.restart().await;
+            }
+        };
+        let search = async {
+            if let Some(search) = search.as_mut().filter(|_| dies(Victim::Search)) {
+                search.restart().await;
+            }
+        };
+        let reporting = async {
+            if dies(Victim::Reporting) {
+                reporting.restart().await;
+            }
+        };
+        let source = async {
+            if dies(Victim::Source) {
+                source.restart().await;
+            }
+        };
+        join4(cache, search, reporting, source).await;
+    }
+
+    /// Lets the daemon run until it comes to this place and dies there; then starts it as usual.
+    pub(super) async fn die_at(&mut self, point: &str, load: bool) {
+        let daemon = self.daemon();
+        daemon.kill9();
+        if load {
+            daemon.lose_state();
+        }
+        daemon.restart_with(&[("READSIDE_FAILPOINT", point)]);
+        let status = wait::until_within(&format!("death at {point}"), POINT_BOUND, async || {
+            daemon.exited().ok_or("it lives")
+        })
+        .await;
+        let aborted = Some(Signal::ABORT.as_raw());
+        assert_eq!(status.signal(), aborted, "it died of something else than {point}: {status}");
+        daemon.restart();
+    }
+
     pub(super) async fn strike(&mut self, rng: &mut Rng) {
         let Some(daemon) = self.daemon else {
             *self.daemon = Some(Daemon::start(self.config));

@@ -169,10 +169,7 @@ fn row_of(fields: &str, document: String, score: Option<&str>) -> Row {
 
 /// What the source itself answers, now.
 pub(super) async fn present(source: &Client, table: &Table, sink: Sink) -> Picture {
-    let score = match table.score {
-        Some((_, sql)) => format!("({})::float8::text", sql.replace("$1", "t")),
-        None => "NULL::text".into(),
-    };
+    let score = table.score_of_t();
     let sql = format!(
         "SELECT hstore_to_json(hstore(t))::text, to_jsonb(t)::text, {score} FROM {} t",
         table.sql

@@ -9,15 +9,17 @@
 
 mod faults;
 mod history;
+mod matrix;
 mod picture;
 mod reader;
 mod schema;
 mod workload;
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 use readside::lsn::Lsn;
 use reqwest::StatusCode;
 
@@ -28,7 +30,9 @@ use self::reader::{Observation, Store};
 use self::schema::TABLES;
 use self::workload::{Shared, write};
 use crate::harness::search::PrivateSearch;
-use crate::harness::{self, Daemon, Postgres, PostgresOptions, Redis, RedisOptions, unique, wait};
+use crate::harness::{
+    self, Daemon, Postgres, PostgresOptions, Proxy, Redis, RedisOptions, unique, wait,
+};
 
 /// For all sinks to catch up, on a machine that does other things, too.
 const CATCH_UP_BOUND: Duration = Duration::from_secs(240);
@@ -46,6 +50,28 @@ async fn oracle_with_all_sinks() {
     for seed in seeds(&[2]) {
         let search = SearchSink::start().await;
         Trial::new(seed, Some(search)).await.run(2, Duration::from_secs(12)).await;
+    }
+}
+
+/// Each connection is cut, falls silent, is slow or throttled at a byte of its own.
+#[tokio::test]
+async fn oracle_over_a_fickle_network() {
+    for seed in seeds(&[4]) {
+        let search = SearchSink::start().await;
+        let mut trial = Trial::new(seed, Some(search)).await.over_networks().await;
+        trial.fill().await;
+        for _ in 0..2 {
+            let networks = trial.networks.clone().expect("it has some");
+            let mut rng = trial.rng.fork();
+            let fickle = async |targets: &mut Targets<'_>| {
+                targets.daemon();
+                networks.fickle(&mut rng);
+                wait::delay(Duration::from_secs(10)).await;
+                networks.heal();
+            };
+            trial.round(fickle).await;
+            trial.compare().await;
+        }
     }
 }
 
@@ -72,14 +98,42 @@ struct SearchSink {
 
 impl SearchSink {
     async fn start() -> SearchSink {
-        let prefix = unique("oracle");
-        if minutes().is_none() {
-            let url = harness::Search::shared().await.url().into();
-            return SearchSink { place: schema::Search { url, prefix }, own: None };
+        if minutes().is_some() {
+            return SearchSink::own().await;
         }
+        let url = harness::Search::shared().await.url().into();
+        SearchSink { place: schema::Search { url, prefix: unique("oracle") }, own: None }
+    }
+
+    async fn own() -> SearchSink {
+        let prefix = unique("oracle");
         let own = harness::Search::private().await;
         let url = own.search.url().into();
         SearchSink { place: schema::Search { url, prefix }, own: Some(own) }
+    }
+}
+
+/// Proxies on the daemon's way to each server; readers and writers go past them.
+struct Networks {
+    source: Proxy,
+    reporting: Proxy,
+    cache: Proxy,
+    search: Proxy,
+    /// Of the servers and of their proxies.
+    ports: Vec<(u16, u16)>,
+}
+
+impl Networks {
+    fn all(&self) -> [&Proxy; 4] {
+        [&self.source, &self.reporting, &self.cache, &self.search]
+    }
+
+    fn fickle(&self, rng: &mut Rng) {
+        self.all().iter().for_each(|proxy| proxy.fickle(rng.u64(..)));
+    }
+
+    fn heal(&self) {
+        self.all().iter().for_each(|proxy| proxy.heal());
     }
 }
 
@@ -91,6 +145,9 @@ struct Trial {
     cache: Redis,
     search: Option<SearchSink>,
     daemon: Option<Daemon>,
+    networks: Option<Rc<Networks>>,
+    /// Rows of a step in Postgres and Redis, where it is not the default.
+    step_rows: Option<u32>,
     history: History,
     /// Numbers of commits, and positions at or after their ends.
     answered: Vec<(i64, Lsn)>,
@@ -123,26 +180,64 @@ impl Trial {
             cache,
             search,
             daemon: None,
+            networks: None,
+            step_rows: None,
             history: History::new(sinks),
             answered: Vec::new(),
             exact: 0,
         }
     }
 
+    async fn over_networks(mut self) -> Trial {
+        let search = self.search.as_ref().expect("there is a search server");
+        let search_port = search.place.url.rsplit(':').next().and_then(|port| port.parse().ok());
+        let search_port: u16 = search_port.expect("its url ends with the port");
+        let source = Proxy::start(self.source.port()).await;
+        let reporting = Proxy::start(self.reporting.port()).await;
+        let cache = Proxy::start(self.cache.port()).await;
+        let search = Proxy::start(search_port).await;
+        let ports = vec![
+            (self.source.port(), source.port()),
+            (self.reporting.port(), reporting.port()),
+            (self.cache.port(), cache.port()),
+            (search_port, search.port()),
+        ];
+        self.networks = Some(Rc::new(Networks { source, reporting, cache, search, ports }));
+        self
+    }
+
+    /// So that there are backlogs.
+    fn with_small_steps(self) -> Trial {
+        Trial { step_rows: Some(40), ..self }
+    }
+
     async fn run(mut self, rounds: u32, time: Duration) {
-        // What the first load finds.
-        self.round(Duration::from_secs(1), false).await;
+        self.fill().await;
         for _ in 0..rounds {
-            self.round(time, true).await;
+            let mut rng = self.rng.fork();
+            let deadline = Instant::now() + time;
+            let strike = async |targets: &mut Targets<'_>| {
+                while Instant::now() < deadline {
+                    // Now and then a restart is not left the time to finish.
+                    let longest = if rng.u32(0..4) == 0 { 300 } else { 4_000 };
+                    wait::delay(Duration::from_millis(rng.u64(20..longest))).await;
+                    targets.strike(&mut rng).await;
+                }
+            };
+            self.round(strike).await;
             self.compare().await;
         }
         assert!(self.exact > 0, "no reader met anything");
     }
 
-    /// Writers, readers and faults for a time; then what the readers met is judged.
-    async fn round(&mut self, time: Duration, faults: bool) {
+    /// What the first load finds.
+    async fn fill(&mut self) {
+        self.round(async |_: &mut Targets<'_>| wait::delay(Duration::from_secs(1)).await).await;
+    }
+
+    /// Writers and readers go on while the faults happen; then what the readers met is judged.
+    async fn round(&mut self, faults: impl AsyncFnOnce(&mut Targets<'_>)) {
         let shared = Shared::new();
-        let mut faulty = self.rng.fork();
         let writers = (0..WRITERS).map(|_| self.rng.fork()).collect::<Vec<_>>();
         let config = self.config();
         let reporting_url = self.reporting.url("postgres");
@@ -152,8 +247,12 @@ impl Trial {
         let pause = Duration::from_millis(30);
         let url = self.source.url(&self.database);
         let writing = join_all(writers.into_iter().map(|rng| write(&url, rng, &shared)));
-        let reading =
-            join(reader::read(&reporting, &shared, pause), reader::read(&cache, &shared, pause));
+        let search = self.search.as_ref().map(|search| search.place.clone());
+        let reading = join3(
+            reader::read(&reporting, &shared, pause),
+            reader::read(&cache, &shared, pause),
+            reader::follow_number(search.as_ref(), &shared, pause),
+        );
         let mut targets = Targets {
             daemon: &mut self.daemon,
             config: &config,
@@ -162,19 +261,12 @@ impl Trial {
             cache: &mut self.cache,
             search: self.search.as_mut().and_then(|search| search.own.as_mut()),
         };
-        let deadline = Instant::now() + time;
         let faults = async {
-            while Instant::now() < deadline {
-                // Now and then a restart is not left the time to finish.
-                let longest = if faulty.u32(0..4) == 0 { 300 } else { 4_000 };
-                wait::delay(Duration::from_millis(faulty.u64(20..longest))).await;
-                if faults {
-                    targets.strike(&mut faulty).await;
-                }
-            }
+            faults(&mut targets).await;
             shared.stop.set(true);
         };
-        let ((), (_, (reporting, cache))) = join(faults, join(writing, reading)).await;
+        let ((), (_, (reporting, cache, search))) = join(faults, join(writing, reading)).await;
+        search.unwrap_or_else(|wrong| panic!("{wrong}"));
         let mut readings = reporting.unwrap_or_else(|wrong| panic!("{wrong}"));
         readings.extend(cache.unwrap_or_else(|wrong| panic!("{wrong}")));
         eprintln!("oracle: {:?}", shared.counts.borrow());
@@ -234,12 +326,17 @@ impl Trial {
     }
 
     fn config(&self) -> String {
-        schema::config(
+        let mut config = schema::config(
             &self.source.url(&self.database),
             &self.reporting.url("postgres"),
             &self.cache.url(),
             self.search.as_ref().map(|search| &search.place),
-        )
+            self.step_rows,
+        );
+        for (server, proxy) in self.networks.iter().flat_map(|networks| &networks.ports) {
+            config = config.replace(&format!(":{server}"), &format!(":{proxy}"));
+        }
+        config
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use readside::lsn::Lsn;
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -103,6 +104,46 @@ pub(super) async fn read(
         wait::delay(pause).await;
     }
     Ok(met)
+}
+
+/// The number in the search server, by GET, until told to stop: it never goes back, and once it is
+/// there it stays.
+pub(super) async fn follow_number(
+    search: Option<&Search>,
+    shared: &Shared,
+    pause: Duration,
+) -> Result<(), String> {
+    let Some(search) = search else { return Ok(()) };
+    let http = harness::http();
+    let url = format!("{}/{}/_doc/1", search.url, search.index(SEQUENCE));
+    let mut last: Option<i64> = None;
+    while !shared.stop.get() {
+        // A server that is being restarted refuses, or has not found its shards yet.
+        if let Ok(answer) = http.get(&url).send().await
+            && matches!(answer.status(), StatusCode::OK | StatusCode::NOT_FOUND)
+            && let Ok(text) = answer.text().await
+        {
+            let found: Option<Numbered> = serde_json::from_str(&text).ok();
+            let seen = found.and_then(|found| found.source).map(|source| source.n);
+            if last > seen {
+                return Err(format!("a reader of search saw commit {last:?}, then {text}"));
+            }
+            last = seen;
+        }
+        wait::delay(pause).await;
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Numbered {
+    #[serde(rename = "_source")]
+    source: Option<Number>,
+}
+
+#[derive(Deserialize)]
+struct Number {
+    n: i64,
 }
 
 pub(super) enum Store<'a> {

@@ -5,7 +5,8 @@
 //! and each transaction ends with `oracle.seal()`, which numbers it. The number's row is locked from
 //! then to the commit, so the numbers are in the order of the commits, while all that a transaction
 //! did before runs beside the others. So the sum of the log up to a number is the state at that
-//! commit, exactly.
+//! commit, exactly. What is a query is asked by `oracle.seal()`, which logs how its answer differs from
+//! the last one: it holds the number's row, so it sees what this commit leaves.
 
 /// One projection: a table, and what each sink is to make of it.
 pub(super) struct Table {
@@ -21,6 +22,8 @@ pub(super) struct Table {
     pub(super) score: Option<(&'static str, &'static str)>,
     /// The relations that hold its rows, when the table itself does not.
     pub(super) leaves: &'static [&'static str],
+    /// `sql` is a query in parentheses.
+    pub(super) is_query: bool,
 }
 
 /// A template each; names of columns in braces.
@@ -37,7 +40,36 @@ impl Table {
         key: &'static [&'static str],
         redis: &'static [Target],
     ) -> Table {
-        Table { name, sql: name, key, key_named: false, redis, score: None, leaves: &[] }
+        Table {
+            name,
+            sql: name,
+            key,
+            key_named: false,
+            redis,
+            score: None,
+            leaves: &[],
+            is_query: false,
+        }
+    }
+}
+
+impl Table {
+    const fn query(
+        name: &'static str,
+        sql: &'static str,
+        key: &'static [&'static str],
+        redis: &'static [Target],
+    ) -> Table {
+        let table = Table::new(name, key, redis);
+        Table { sql, key_named: true, is_query: true, ..table }
+    }
+
+    /// SQL for the score over the row `t`.
+    pub(super) fn score_of_t(&self) -> String {
+        match self.score {
+            Some((_, sql)) => format!("({})::float8::text", sql.replace("$1", "t")),
+            None => "NULL::text".into(),
+        }
     }
 }
 
@@ -133,6 +165,39 @@ pub(super) const TABLES: &[Table] = &[
         )
     },
     Table::new("kinds", &["id"], &[Target::Hash("kind:{id}"), Target::Json("kind-json:{id}")]),
+    Table {
+        score: Some(("children", "($1).children")),
+        ..Table::query(
+            "families",
+            "(SELECT p.id, p.name, count(c.id) AS children, sum(c.position) AS positions,
+                     jsonb_agg(jsonb_build_object('id', c.id, 'position', c.position) ORDER BY c.id)
+                       FILTER (WHERE c.id IS NOT NULL) AS members
+              FROM parents p LEFT JOIN children c ON c.parent = p.id
+              GROUP BY p.id)",
+            &["id"],
+            &[
+                Target::Hash("family:{id}"),
+                Target::Json("family-json:{id}"),
+                Target::SortedSet("families-by-size", "{id}"),
+                Target::Set("families-of:{children}", "{id}"),
+            ],
+        )
+    },
+    Table::query(
+        "regions",
+        "(SELECT v.region, count(*) AS visits, min(v.day) AS first, max(v.id) AS last_id
+          FROM visits v GROUP BY v.region)",
+        &["region"],
+        &[Target::Hash("region:{region}"), Target::Set("regions-with:{visits}", "{region}")],
+    ),
+    Table::query(
+        "ranked_accounts",
+        "(SELECT a.id, a.owner, a.balance, x.code, x.rank
+          FROM accounts a JOIN aliased x ON x.id = a.id
+          WHERE a.balance IS NOT NULL OR x.rank > 0)",
+        &["id"],
+        &[Target::Hash("ranked:{id}"), Target::Set("ranked-by:{code}", "{id}")],
+    ),
 ];
 
 /// The application's tables; `track` puts the triggers on them.
@@ -143,9 +208,11 @@ pub(super) fn ddl(database: &str) -> String {
          ALTER DATABASE {database} SET lock_timeout = '5s';
          SET TimeZone = 'UTC';
          {APPLICATION}
-         {TRACKING}"
+         {TRACKING}
+         {}",
+        seal()
     );
-    for table in TABLES {
+    for table in TABLES.iter().filter(|table| !table.is_query) {
         let score = table.score.map_or("NULL".into(), |(_, score)| format!("'{score}'"));
         let (name, of) = (table.name, table.sql);
         sql += &format!(
@@ -266,14 +333,45 @@ BEGIN
   RETURN NULL;
 END $$;
 
-CREATE FUNCTION oracle.seal() RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE number bigint;
+CREATE TABLE oracle.answers (name text, fields text, document text, score text);
+CREATE FUNCTION oracle.answered(name text, query text, score text) RETURNS void
+LANGUAGE plpgsql AS $$
 BEGIN
-  UPDATE sequence SET n = n + 1 RETURNING n INTO number;
-  INSERT INTO oracle.commits VALUES (number, pg_current_xact_id(), pg_current_wal_insert_lsn());
-  RETURN number;
+  EXECUTE format(
+    'WITH now AS MATERIALIZED (
+       SELECT hstore_to_json(hstore(t))::text AS fields, to_jsonb(t)::text AS document,
+              %1$s AS score FROM %2$s t),
+     gone AS (
+       DELETE FROM oracle.answers a WHERE a.name = %3$L AND NOT EXISTS
+         (SELECT FROM now WHERE now.fields = a.fields AND now.document = a.document) RETURNING *),
+     come AS (
+       INSERT INTO oracle.answers SELECT %3$L, * FROM now WHERE NOT EXISTS
+         (SELECT FROM oracle.answers a WHERE a.name = %3$L AND now.fields = a.fields
+            AND now.document = a.document) RETURNING *)
+     INSERT INTO oracle.log (name, weight, fields, document, score)
+     SELECT name, -1, fields::json, document, score FROM gone UNION ALL
+     SELECT name, 1, fields::json, document, score FROM come', score, query, name);
 END $$;
 "#;
+
+fn seal() -> String {
+    let answered = TABLES.iter().filter(|table| table.is_query).map(|table| {
+        let (name, sql, score) = (table.name, table.sql, table.score_of_t());
+        format!("PERFORM oracle.answered('{name}', $q${sql}$q$, $q${score}$q$);\n")
+    });
+    format!(
+        "CREATE FUNCTION oracle.seal() RETURNS bigint LANGUAGE plpgsql AS $$
+         DECLARE number bigint;
+         BEGIN
+           UPDATE sequence SET n = n + 1 RETURNING n INTO number;
+           {}
+           INSERT INTO oracle.commits
+           VALUES (number, pg_current_xact_id(), pg_current_wal_insert_lsn());
+           RETURN number;
+         END $$;",
+        answered.collect::<String>()
+    )
+}
 
 /// `index`: what the names of the search server's indexes begin with; `None`: no such sink.
 pub(super) fn config(
@@ -281,18 +379,26 @@ pub(super) fn config(
     reporting: &str,
     cache: &str,
     search: Option<&Search>,
+    step_rows: Option<u32>,
 ) -> String {
+    let steps = step_rows.map(|rows| format!("step_rows = {rows}\n")).unwrap_or_default();
     let mut toml = format!(
         "[source]\nurl = {source:?}\n\
-         [sink.reporting.postgres]\nurl = {reporting:?}\n\
-         [sink.cache.redis]\nurl = {cache:?}\n"
+         [sink.reporting.postgres]\nurl = {reporting:?}\n{steps}\
+         [sink.cache.redis]\nurl = {cache:?}\n{steps}"
     );
     if let Some(search) = search {
         toml += &format!("[sink.search.elasticsearch]\nurl = {:?}\n", search.url);
     }
     for table in TABLES {
         let name = table.name;
-        toml += &format!("[projection.{name}]\ntable = {:?}\n", table.sql);
+        toml += &match table.is_query {
+            true => {
+                let query = table.sql.trim_start_matches('(').strip_suffix(')').unwrap();
+                format!("[projection.{name}]\nquery = {query:?}\n")
+            }
+            false => format!("[projection.{name}]\ntable = {:?}\n", table.sql),
+        };
         if table.key_named {
             toml += &format!("key = {:?}\n", table.key);
         }
@@ -315,6 +421,7 @@ pub(super) fn config(
 }
 
 /// The search server's place in the configuration.
+#[derive(Clone)]
 pub(super) struct Search {
     pub(super) url: String,
     pub(super) prefix: String,

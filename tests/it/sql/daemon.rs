@@ -10,15 +10,20 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Kind;
 
 use super::answers::{self, Row};
-use super::generate::{self, Generated};
+use super::generate::{self, Generated, KeyType};
 use crate::harness::daemon::Daemon;
 use crate::harness::postgres::{Postgres, PostgresOptions};
 use crate::world::one;
 
 /// Queries of one daemon.
-const TOGETHER: usize = 50;
+const TOGETHER: usize = 25;
 
-fn config(postgres: &Postgres, source: &str, sink: &str, queries: &[Generated]) -> String {
+pub(super) fn config(
+    postgres: &Postgres,
+    source: &str,
+    sink: &str,
+    queries: &[Generated],
+) -> String {
     let mut config = format!(
         "[source]\nurl = \"{}\"\nslot = \"{source}\"\n[sink.reads.postgres]\nurl = \"{}\"\n",
         postgres.url(source),
@@ -35,7 +40,7 @@ fn config(postgres: &Postgres, source: &str, sink: &str, queries: &[Generated]) 
 }
 
 /// The rows, each with how often it is there.
-async fn answer(client: &Client, sql: &str) -> BTreeMap<Row, usize> {
+pub(super) async fn answer(client: &Client, sql: &str) -> BTreeMap<Row, usize> {
     let prepared = client.prepare(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     let resolve = |column: &tokio_postgres::Column| match column.type_().kind() {
         Kind::Array(_) => Type::Array(Box::new(Type::Text), b','),
@@ -49,6 +54,7 @@ async fn answer(client: &Client, sql: &str) -> BTreeMap<Row, usize> {
 /// Runs the queries in one daemon over some rounds of random changes.
 async fn hold(
     postgres: &Postgres,
+    key: KeyType,
     rng: &mut Rng,
     queries: &[Generated],
     rounds: usize,
@@ -58,9 +64,10 @@ async fn hold(
     for client in [&client, &reads] {
         client.batch_execute(answers::SESSION).await.unwrap();
     }
-    client.batch_execute(generate::SCHEMA).await.unwrap();
-    let change =
-        |rng: &mut Rng| -> String { (0..rng.usize(1..8)).map(|_| answers::change(rng)).collect() };
+    client.batch_execute(&key.schema()).await.unwrap();
+    let change = |rng: &mut Rng| -> String {
+        (0..rng.usize(1..8)).map(|_| answers::change_under(key, rng)).collect()
+    };
     client.batch_execute(&change(rng)).await.unwrap();
     let mut daemon = Daemon::start(&config(postgres, &source, &sink, queries));
     daemon.wait_ready().await;
@@ -96,13 +103,17 @@ async fn hold(
 #[tokio::test]
 async fn random_queries_are_kept_answered() {
     let count = std::env::var("READSIDE_QUERIES").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
-    let queries: Vec<Generated> =
-        (0..count).map(|seed| generate::query(&mut Rng::with_seed(10_000 + seed))).collect();
     let postgres = Postgres::start(&PostgresOptions::default()).await;
     let mut rng = Rng::with_seed(3);
     let mut found = Vec::new();
-    for queries in queries.chunks(TOGETHER) {
-        found.extend(hold(&postgres, &mut rng, queries, 5).await);
+    let seeds: Vec<u64> = (10_000..10_000 + count).collect();
+    for (seeds, key) in seeds.chunks(TOGETHER).zip(generate::KEY_TYPES.into_iter().cycle()) {
+        let queries: Vec<Generated> = seeds
+            .iter()
+            .map(|seed| generate::query_over(key, &mut Rng::with_seed(*seed)))
+            .collect();
+        let rounds = answers::rounds(5);
+        found.extend(hold(&postgres, key, &mut rng, &queries, rounds).await);
     }
     assert!(found.is_empty(), "{} differ:\n{}", found.len(), found.join("\n"));
 }

@@ -2,26 +2,87 @@
 
 use fastrand::Rng;
 
+/// With keys of int4.
 pub(crate) const SCHEMA: &str = "
     CREATE TABLE customers (id int PRIMARY KEY, region text NOT NULL, name text, credit numeric(10,2));
     CREATE TABLE orders (
         id int PRIMARY KEY, customer_id int NOT NULL, status text NOT NULL, total bigint NOT NULL,
         weight float8, placed timestamptz NOT NULL, parent_id int);
     CREATE TABLE items (
-        id bigint PRIMARY KEY, order_id int NOT NULL, product_id int, quantity int NOT NULL,
+        id int PRIMARY KEY, order_id int NOT NULL, product_id int, quantity int NOT NULL,
         price numeric);
     CREATE TABLE products (id int PRIMARY KEY, name text NOT NULL, price numeric, active bool NOT NULL);
-    CREATE TABLE tags (order_id int, tag text, PRIMARY KEY (order_id, tag));";
+    CREATE TABLE tags (order_id int, tag text, PRIMARY KEY (order_id, tag));
+    CREATE TABLE things (
+        id numeric PRIMARY KEY, a int, b smallint, n numeric, f float8, t text, d date, ts timestamp,
+        tz timestamptz, iv interval, j jsonb, arr int[], words text[], bl bool, bp char(4), by bytea);";
+
+/// The type of all keys of a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyType {
+    pub(crate) name: &'static str,
+    is_number: bool,
+    /// There is a max of it.
+    is_aggregated: bool,
+}
+
+const fn key_type(name: &'static str, is_number: bool, is_aggregated: bool) -> KeyType {
+    KeyType { name, is_number, is_aggregated }
+}
+
+pub(crate) const INT: KeyType = key_type("int", true, true);
+
+pub(crate) const KEY_TYPES: [KeyType; 13] = [
+    INT,
+    key_type("text", false, true),
+    key_type("uuid", false, false),
+    key_type("numeric", true, true),
+    key_type("bytea", false, false),
+    key_type("timestamptz", false, true),
+    key_type("char(6)", false, true),
+    key_type("bigint", true, true),
+    key_type("date", false, true),
+    key_type("float8", true, true),
+    key_type("varchar(20)", false, true),
+    key_type("smallint", true, true),
+    key_type("time", false, true),
+];
+
+impl KeyType {
+    pub(crate) fn schema(&self) -> String {
+        let keys = ["id", "customer_id", "order_id", "product_id", "parent_id"];
+        keys.iter().fold(SCHEMA.to_owned(), |schema, key| {
+            schema.replace(&format!("{key} int"), &format!("{key} {}", self.name))
+        })
+    }
+
+    /// The n-th key; numbers may be written in more than one way.
+    pub(crate) fn literal(&self, rng: &mut Rng, n: u8) -> String {
+        match self.name {
+            "text" | "varchar(20)" => format!("'k {n}'"),
+            "char(6)" => format!("'k{n}'"),
+            "uuid" => format!("'00000000-0000-4000-8000-0000000000{n:02x}'"),
+            "numeric" if rng.bool() => format!("{n}.0"),
+            "bytea" => format!("'\\x00{n:02x}'"),
+            "timestamptz" => format!("'2024-01-{:02} 10:00:00.5Z'", 1 + n),
+            "date" => format!("'2024-02-{:02}'", 1 + n),
+            "time" => format!("'10:{n:02}:00'"),
+            "float8" if n == 1 => (if rng.bool() { "'-0'" } else { "0" }).to_owned(),
+            _ => n.to_string(),
+        }
+    }
+}
 
 /// A query, and the key that it does not show by itself.
 #[derive(Debug)]
 pub(crate) struct Generated {
     pub(crate) sql: String,
-    pub(crate) key: Option<Vec<&'static str>>,
+    pub(crate) key: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    Key,
     Int,
     Numeric,
     Float,
@@ -41,7 +102,7 @@ const TABLES: [Table; 5] = [
         name: "customers",
         key: &["id"],
         columns: &[
-            ("id", Kind::Int),
+            ("id", Kind::Key),
             ("region", Kind::Text),
             ("name", Kind::Text),
             ("credit", Kind::Numeric),
@@ -51,22 +112,22 @@ const TABLES: [Table; 5] = [
         name: "orders",
         key: &["id"],
         columns: &[
-            ("id", Kind::Int),
-            ("customer_id", Kind::Int),
+            ("id", Kind::Key),
+            ("customer_id", Kind::Key),
             ("status", Kind::Text),
             ("total", Kind::Int),
             ("weight", Kind::Float),
             ("placed", Kind::Time),
-            ("parent_id", Kind::Int),
+            ("parent_id", Kind::Key),
         ],
     },
     Table {
         name: "items",
         key: &["id"],
         columns: &[
-            ("id", Kind::Int),
-            ("order_id", Kind::Int),
-            ("product_id", Kind::Int),
+            ("id", Kind::Key),
+            ("order_id", Kind::Key),
+            ("product_id", Kind::Key),
             ("quantity", Kind::Int),
             ("price", Kind::Numeric),
         ],
@@ -75,7 +136,7 @@ const TABLES: [Table; 5] = [
         name: "products",
         key: &["id"],
         columns: &[
-            ("id", Kind::Int),
+            ("id", Kind::Key),
             ("name", Kind::Text),
             ("price", Kind::Numeric),
             ("active", Kind::Bool),
@@ -84,7 +145,7 @@ const TABLES: [Table; 5] = [
     Table {
         name: "tags",
         key: &["order_id", "tag"],
-        columns: &[("order_id", Kind::Int), ("tag", Kind::Text)],
+        columns: &[("order_id", Kind::Key), ("tag", Kind::Text)],
     },
 ];
 
@@ -112,7 +173,12 @@ impl Source {
 }
 
 pub(crate) fn query(rng: &mut Rng) -> Generated {
-    let mut generator = Generator { rng, aliases: 0 };
+    query_over(INT, rng)
+}
+
+/// A query over a schema whose keys are of this type.
+pub(crate) fn query_over(key: KeyType, rng: &mut Rng) -> Generated {
+    let mut generator = Generator { rng, aliases: 0, key };
     let (sql, key) = match generator.rng.u8(0..12) {
         0..=3 => (generator.plain(), None),
         4..=6 => (generator.grouped(), None),
@@ -120,7 +186,7 @@ pub(crate) fn query(rng: &mut Rng) -> Generated {
         8 => (generator.first_of_each(), None),
         9 => (generator.twice(), None),
         10 => (generator.derived(), None),
-        _ => (generator.union(), Some(vec!["kind", "id"])),
+        _ => (generator.union(), Some(vec!["kind".to_owned(), "id".to_owned()])),
     };
     Generated { sql, key }
 }
@@ -128,6 +194,7 @@ pub(crate) fn query(rng: &mut Rng) -> Generated {
 struct Generator<'g> {
     rng: &'g mut Rng,
     aliases: usize,
+    key: KeyType,
 }
 
 impl Generator<'_> {
@@ -249,6 +316,9 @@ impl Generator<'_> {
             1 => return self.exists(sources, true),
             2 => "count(*)".to_owned(),
             3 => format!("coalesce(sum({}), 0)", self.number(std::slice::from_ref(&inner), 1)),
+            _ if !self.key.is_aggregated => {
+                format!("count(DISTINCT {}.{})", inner.alias, TABLES[table].columns[0].0)
+            }
             _ => format!("max({}.{})", inner.alias, TABLES[table].columns[0].0),
         };
         Some(format!(
@@ -405,7 +475,11 @@ impl Generator<'_> {
             .iter()
             .flat_map(|source| {
                 let columns = TABLES[source.table].columns.iter();
-                let fitting = columns.filter(|(_, kind)| kinds.contains(kind));
+                let fits = |kind: &Kind| {
+                    let as_number = *kind == Kind::Key && self.key.is_number;
+                    kinds.contains(kind) || as_number && kinds.contains(&Kind::Int)
+                };
+                let fitting = columns.filter(move |(_, kind)| fits(kind));
                 fitting.map(move |(name, _)| format!("{}.{name}", source.alias))
             })
             .collect();
@@ -415,7 +489,7 @@ impl Generator<'_> {
     fn value(&mut self, sources: &[Source], depth: u8) -> String {
         let text = self.column(sources, &[Kind::Text]);
         match (self.rng.u8(0..6), text) {
-            (0 | 1, _) => self.column(sources, &[Kind::Text, Kind::Time, Kind::Bool]),
+            (0 | 1, _) => self.column(sources, &[Kind::Text, Kind::Time, Kind::Bool, Kind::Key]),
             (2, Some(text)) => Some(match self.rng.u8(0..3) {
                 0 => format!("upper({text})"),
                 1 => format!("({text} || '!')"),
@@ -445,6 +519,20 @@ impl Generator<'_> {
         }
     }
 
+    fn literal(&mut self) -> String {
+        let n = self.rng.u8(1..12);
+        self.key.literal(self.rng, n)
+    }
+
+    /// IN, alone or not: a value as any other.
+    fn member(&mut self, key: &str) -> String {
+        let not = self.pick(&["", "NOT "]);
+        let (column, table) =
+            self.pick(&[("order_id", "items"), ("product_id", "items"), ("parent_id", "orders")]);
+        let only = self.pick(&["", " WHERE false", " WHERE id IS NOT NULL"]);
+        format!("{key} {not}IN (SELECT {column} FROM {table}{only})")
+    }
+
     fn condition(&mut self, sources: &[Source], depth: u8) -> String {
         if depth > 0 && self.chance(3) {
             let (left, right) =
@@ -453,6 +541,18 @@ impl Generator<'_> {
             return format!("({left} {and} {right})");
         }
         let text = self.column(sources, &[Kind::Text]);
+        let key = self.column(sources, &[Kind::Key]);
+        if let (0, Some(key)) = (self.rng.u8(0..5), key) {
+            let (one, other) = (self.literal(), self.literal());
+            return match self.rng.u8(0..6) {
+                0 => format!("{key} IS NULL"),
+                1 => format!("{key} IN ({one}, {other})"),
+                2 => format!("{key} IS DISTINCT FROM {one}"),
+                3 => format!("{key} >= {one}"),
+                4 => self.member(&key),
+                _ => format!("{key} = {one}"),
+            };
+        }
         match (self.rng.u8(0..5), text) {
             (0, Some(text)) => format!("{text} = '{}'", self.pick(&["a", "b", "open", "EU"])),
             (1, Some(text)) => format!("{text} IN ('a', 'b', 'open')"),

@@ -1,8 +1,10 @@
 //! Queries: what PostgreSQL takes and the planner plans, and that both see the same names and types.
 
 mod answers;
+mod corpus;
 mod daemon;
 pub(crate) mod generate;
+mod readers;
 
 use std::fmt::Write as _;
 
@@ -55,7 +57,7 @@ fn queries(all: &[&str]) -> Vec<generate::Generated> {
 }
 
 fn unions() -> impl Iterator<Item = generate::Generated> {
-    let key = || Some(vec!["kind", "id"]);
+    let key = || Some(vec!["kind".to_owned(), "id".to_owned()]);
     UNIONS.iter().map(move |sql| generate::Generated { sql: (*sql).to_owned(), key: key() })
 }
 
@@ -150,8 +152,10 @@ const UNIONS: &[&str] = &[
 async fn what_is_supported_is_taken_by_both() {
     let shop = Shop::start(generate::SCHEMA).await;
     let mut all = queries(SUPPORTED);
-    let keyed =
-        |sql: &&str| generate::Generated { sql: (*sql).to_owned(), key: Some(vec!["kind", "id"]) };
+    let keyed = |sql: &&str| generate::Generated {
+        sql: (*sql).to_owned(),
+        key: Some(vec!["kind".to_owned(), "id".to_owned()]),
+    };
     all.extend(UNIONS.iter().map(keyed));
     let (code, text) = shop.run(&["check"], &all);
     assert_eq!(code, Some(0), "{text}");

@@ -407,6 +407,39 @@ impl Binder<'_> {
             .map(|known| (strsim::jaro_winkler(known, name), known))
             .filter(|(alike, _)| *alike >= ALIKE)
             .max_by(|(a, _), (b, _)| a.total_cmp(b));
+        let (what, hint) = match name {
+            "row" => ("ROW (…) as a value is", "write jsonb_build_object, or name the columns"),
+            "unnest"
+            | "generate_series"
+            | "generate_subscripts"
+            | "json_array_elements"
+            | "json_array_elements_text"
+            | "json_each"
+            | "json_each_text"
+            | "json_object_keys"
+            | "jsonb_array_elements"
+            | "jsonb_array_elements_text"
+            | "jsonb_each"
+            | "jsonb_each_text"
+            | "jsonb_object_keys"
+            | "jsonb_path_query"
+            | "regexp_matches"
+            | "regexp_split_to_table"
+            | "string_to_table" => (
+                "functions that give several rows are",
+                "project the array or the JSON value as a whole",
+            ),
+            "sin" | "cos" | "tan" | "cot" | "asin" | "acos" | "atan" | "atan2" | "sinh"
+            | "cosh" | "tanh" | "asinh" | "acosh" | "atanh" | "sind" | "cosd" | "tand"
+            | "degrees" | "radians" => (
+                "trigonometric functions are",
+                "their last digits differ between C libraries: project the numbers themselves",
+            ),
+            _ => ("", ""),
+        };
+        if !what.is_empty() {
+            return self.refuse(at.clone(), format!("{what} not supported"), hint);
+        }
         let hint = match best {
             Some((_, known)) => format!("did you mean {known}?"),
             None => "docs/sql.md lists what expressions may hold".into(),

@@ -108,6 +108,10 @@ impl Binder<'_> {
 
     fn unsupported<T>(&self, expr: &Expr) -> Result<T> {
         const SHOWN_CHARS_MAX: usize = 60;
+        if matches!(expr, Expr::Tuple(_)) {
+            let hint = "write jsonb_build_object, or name the columns";
+            return self.refuse(self.place(expr), "rows as values are not supported", hint);
+        }
         let text = expr.to_string();
         let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
         if shown.len() < text.len() {
@@ -399,6 +403,12 @@ impl Binder<'_> {
     fn access(&self, expr: &Expr, root: &Expr, chain: &[AccessExpr]) -> Result {
         let at = self.place(expr);
         let mut of = self.expr(root)?;
+        if let [
+            AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride: None }),
+        ] = chain
+        {
+            return self.slice(&at, of, lower_bound.as_ref(), upper_bound.as_ref());
+        }
         let mut indices = Vec::new();
         for access in chain {
             let AccessExpr::Subscript(Subscript::Index { index }) = access else {
@@ -430,6 +440,28 @@ impl Binder<'_> {
         let types = self.types(&arguments, element);
         let node = coerce::call("subscript", super::function::subscript, true, true, nodes, types);
         Ok(Bound { mark, ..Bound::new(node, element) })
+    }
+
+    /// `a[1:2]`, `a[2:]`.
+    fn slice(
+        &self,
+        at: &Range<usize>,
+        of: Bound,
+        lower: Option<&Expr>,
+        upper: Option<&Expr>,
+    ) -> Result {
+        if self.known.element(of.ty).is_none() {
+            let what = format!("cannot take a slice of type {}", self.show(of.ty));
+            return self.refuse(at.clone(), what, "");
+        }
+        let bound = |written: Option<&Expr>, end: i32| match written {
+            Some(bound) => Ok(self.implicit(self.expr(bound)?, INT4, at)?.node),
+            None => Ok(Node::Const(Scalar::Int(end.into()))),
+        };
+        let nodes = vec![of.node, bound(lower, i32::MIN)?, bound(upper, i32::MAX)?];
+        let types = self.types(&[of.ty, INT4, INT4], of.ty);
+        let node = coerce::call("slice", super::function::slice, true, true, nodes, types);
+        Ok(Bound { mark: of.mark, typmod: of.typmod, ..Bound::new(node, of.ty) })
     }
 }
 

@@ -70,6 +70,11 @@ impl Binder<'_> {
     /// `(a, b) = (c, d)`.
     fn rows(&self, expr: &Expr, left: &[Expr], name: &str, right: &[Expr]) -> Result {
         let at = self.place(expr);
+        if left.len() == right.len()
+            && let Some(ordered) = by_parts(left, name, right)
+        {
+            return self.expr(&ordered);
+        }
         if !matches!(name, "=" | "<>") || left.len() != right.len() || left.is_empty() {
             return self.refuse(at, format!("rows are not compared by {name} here"), "");
         }
@@ -409,4 +414,28 @@ impl Binder<'_> {
         }
         self.implicit(value, INTERVAL, &at)
     }
+}
+
+/// `(a, b) < (c, d)` is `a < c OR a = c AND b < d`.
+fn by_parts(left: &[Expr], name: &str, right: &[Expr]) -> Option<Expr> {
+    let (strict, op) = match name {
+        "<" => (BinaryOperator::Lt, BinaryOperator::Lt),
+        "<=" => (BinaryOperator::Lt, BinaryOperator::LtEq),
+        ">" => (BinaryOperator::Gt, BinaryOperator::Gt),
+        ">=" => (BinaryOperator::Gt, BinaryOperator::GtEq),
+        _ => return None,
+    };
+    let both = |left: &Expr, op: &BinaryOperator, right: &Expr| Expr::BinaryOp {
+        left: Box::new(left.clone()),
+        op: op.clone(),
+        right: Box::new(right.clone()),
+    };
+    let mut pairs = left.iter().zip(right).rev();
+    let (l, r) = pairs.next()?;
+    Some(pairs.fold(both(l, &op, r), |rest, (l, r)| {
+        let equal = both(l, &BinaryOperator::Eq, r);
+        let rest = both(&equal, &BinaryOperator::And, &rest);
+        let rest = Expr::Nested(Box::new(rest));
+        both(&both(l, &strict, r), &BinaryOperator::Or, &rest)
+    }))
 }

@@ -416,3 +416,24 @@ pub(in super::super) fn subscript<'v>(
     let at = usize::try_from(at).unwrap_or(usize::MAX);
     Ok(array.elements.get(at).cloned().unwrap_or(Scalar::Null))
 }
+
+/// The elements from one index to another, numbered from 1.
+pub(in super::super) fn slice<'v>(types: &'v Types, of: &mut [Scalar<'v>]) -> Result<Scalar<'v>> {
+    let mut array = parse(&types.arguments[0], of[0].str())?;
+    let (lower, length) = match array.dimensions.as_slice() {
+        [] => return write(&types.result, &array),
+        [one] => *one,
+        _ => {
+            return Err(EvalError::text(
+                "slices of arrays of several dimensions are not supported",
+            ));
+        }
+    };
+    let first = of[1].int().max(lower) - lower;
+    let end = of[2].int().saturating_add(1).min(lower + length) - lower;
+    let kept = match (usize::try_from(first), usize::try_from(end)) {
+        (Ok(first), Ok(end)) if first < end => array.elements.drain(first..end).collect(),
+        _ => Vec::new(),
+    };
+    write(&types.result, &flat(kept))
+}

@@ -24,7 +24,7 @@ use crate::value::{Scalar, Type};
 use super::eval::{EvalError, Result};
 use super::names::Ctype;
 
-pub(super) use array::{build as build_array, subscript, write as write_array};
+pub(super) use array::{build as build_array, slice, subscript, write as write_array};
 pub(super) use input::input;
 pub(super) use json::row_to_json;
 

@@ -46,6 +46,8 @@ fn table(name: &str, columns: &str, key: &str) -> Table {
         collations: vec![Collation::Default; columns.len()],
         primary_key: key,
         columns,
+        generated: Vec::new(),
+        kept: None,
     }
 }
 

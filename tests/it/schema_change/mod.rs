@@ -1,5 +1,7 @@
 //! DDL while the daemon runs.
 
+mod queries;
+
 use serde_json::Value;
 
 use crate::harness::{Daemon, wait};
