@@ -8,7 +8,7 @@
 //!   exactly when `superseded_at` is `Lsn::MAX`, and was current at position `P` exactly when
 //!   `lsn < P <= superseded_at`. So a reader of the log sees the state of any position that it still
 //!   covers, and writes each key at most once.
-//! * A row that a load brings is not in `recent`: whoever needs it scans.
+//! * A row that a load brings is not in `recent`: whoever needs it scans, or takes it as it arrives.
 //! * A *log* (of events) has no map: each entry has a key of its own, in the order in which they come. What
 //!   has left `recent` is in the store alone.
 
@@ -17,7 +17,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 
-use super::Entry;
+use super::{Arrivals, Entry};
 use crate::lsn::Lsn;
 
 #[derive(Default)]
@@ -38,8 +38,12 @@ pub struct Arrangement {
     /// Tombstones in commit order, superseded ones included until they reach the front.
     tombstones: VecDeque<Entry>,
     tombstone_bytes: usize,
-    /// Deletions below it may be forgotten: a reader that stands below must be filled anew.
+    /// Deletions below it may be unknown: a reader that stands below must be filled anew.
     tombstone_floor: Lsn,
+    /// Deletions of rows that were here, below it, may be forgotten.
+    forgotten_floor: Lsn,
+    /// While a load goes on and somebody takes its rows as they come.
+    arrivals: Option<Arrivals>,
     is_log: bool,
     /// Of a log: the key of the last entry that is in the store alone.
     stored_to: Option<Vec<u8>>,
@@ -53,7 +57,12 @@ impl Arrangement {
         position: Lsn,
         tombstone_floor: Lsn,
     ) -> Self {
-        let mut this = Self { recent_floor: position, tombstone_floor, ..Self::default() };
+        let mut this = Self {
+            recent_floor: position,
+            tombstone_floor,
+            forgotten_floor: tombstone_floor,
+            ..Self::default()
+        };
         let mut newest = Lsn::ZERO;
         // Collecting a sorted iterator builds the tree bottom-up, with full nodes.
         this.map = entries
@@ -142,8 +151,38 @@ impl Arrangement {
     /// Puts a row that a load read; nobody is told of it.
     pub fn load(&mut self, entry: Entry) {
         self.recent_floor = self.recent_floor.max(Lsn(entry.lsn().0 + 1));
-        let old = self.replace(entry);
-        self.live += usize::from(old.is_none());
+        let arrival = self.arrivals.is_some().then(|| entry.clone());
+        let is_new = self.replace(entry).is_none();
+        self.live += usize::from(is_new);
+        if let (Some(arrivals), Some(entry)) = (&mut self.arrivals, arrival) {
+            arrivals.add(entry, is_new);
+        }
+    }
+
+    /// From now on rows come by `load`; changes since then will have LSNs from `since` on.
+    pub fn expect_load(&mut self, since: Lsn) {
+        let there = self.map.iter().map(|slot| &slot.entry).filter(|entry| !entry.is_tombstone());
+        self.arrivals = Some(Arrivals::new(since, self.next_seq(), there.cloned()));
+    }
+
+    /// The rows that a load has brought so far, unless nobody has wanted them for a while.
+    pub fn arrivals(&self) -> Option<&Arrivals> {
+        self.arrivals.as_ref()
+    }
+
+    /// A load has brought all rows.
+    pub fn load_is_whole(&mut self) {
+        if let Some(arrivals) = &mut self.arrivals {
+            arrivals.end_here();
+        }
+    }
+
+    /// Forgets the load's rows before this number; with `None` that there was a load.
+    pub fn trim_arrivals(&mut self, before: Option<u64>) {
+        match (before, &mut self.arrivals) {
+            (Some(before), Some(arrivals)) => arrivals.trim(before),
+            _ => self.arrivals = None,
+        }
     }
 
     /// Deletes the row under `key` and returns it; without one nothing happens.
@@ -258,6 +297,12 @@ impl Arrangement {
         self.tombstone_floor
     }
 
+    /// A reader that has taken rows from here, and changes below a lower position than this, may have
+    /// missed their deletions.
+    pub fn forgotten_floor(&self) -> Lsn {
+        self.forgotten_floor
+    }
+
     /// Deletions below `floor` happened unseen: while the rows were being loaded.
     pub fn raise_tombstone_floor(&mut self, floor: Lsn) {
         self.tombstone_floor = self.tombstone_floor.max(floor);
@@ -277,7 +322,8 @@ impl Arrangement {
             }
             let tombstone = self.tombstones.pop_front().expect("front() was there");
             self.tombstone_bytes -= tombstone.bytes();
-            self.tombstone_floor = self.tombstone_floor.max(Lsn(tombstone.lsn().0 + 1));
+            self.forgotten_floor = self.forgotten_floor.max(Lsn(tombstone.lsn().0 + 1));
+            self.tombstone_floor = self.tombstone_floor.max(self.forgotten_floor);
             if tombstone.superseded_at() == Lsn::MAX {
                 self.bytes -= tombstone.bytes();
                 let probe = Probe { prefix: prefix(tombstone.key()), key: tombstone.key() };

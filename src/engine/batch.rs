@@ -29,11 +29,11 @@ pub struct Batch {
     pub facts: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// What a load has read of a range of a table. Of rows under one key the last counts.
+/// What a load has read of a range of a table, as it came. Of rows under one key the last counts.
 #[derive(Debug)]
 pub struct LoadedChunk {
     pub rows_of: RowsOf,
-    pub rows: Vec<Entry>,
+    pub rows: Vec<Vec<Entry>>,
 }
 
 impl Batch {

@@ -4,6 +4,7 @@
 
 mod access;
 mod arrangement;
+mod arrivals;
 mod batch;
 mod change;
 mod changes;
@@ -29,6 +30,7 @@ mod testing;
 mod tests;
 
 pub use arrangement::Arrangement;
+pub use arrivals::Arrivals;
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
 pub use event::{

@@ -2,8 +2,9 @@
 //!
 //! A lane reads either the log of recent changes or, where the log no longer reaches back far enough
 //! (a fill, a long outage), the arrangement itself in key order. A scan takes what is current and
-//! older than the position at which it began; the log from there on brings the rest. A log of events it
-//! reads from the store, page by page.
+//! older than the position at which it began; the log from there on brings the rest. A fill may also
+//! take a load's rows in the order in which they arrive. A log of events a lane reads from the store, page
+//! by page.
 
 use std::collections::VecDeque;
 
@@ -49,6 +50,10 @@ pub(super) enum Stage {
         reaching: Lsn,
     },
     Fresh,
+    /// It is filled with a load's rows as they arrive; the next one's number.
+    Following(u64),
+    /// The load's rows are all in it; those that arrived again follow, the next one's place.
+    Repeating(usize),
     Filling(Scan),
     /// The fill's scan is through; what changed meanwhile follows.
     Amending(Cursor),
@@ -235,6 +240,17 @@ impl Cursor {
             None => Scan::begin(arrangement, lsn, applied).map(Cursor::Scan),
         }
     }
+}
+
+/// The first `room` entries, of no more than a step's bytes.
+pub(super) fn take_some<'e>(entries: impl Iterator<Item = &'e Entry>, room: usize) -> Vec<Entry> {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry| {
+        let fits = bytes < TAKEN_BYTES_MAX;
+        bytes += entry.bytes();
+        fits
+    };
+    entries.take(room).take_while(fits).cloned().collect()
 }
 
 /// Whether everything up to the target was taken.

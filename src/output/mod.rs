@@ -5,9 +5,11 @@
 
 mod feed;
 mod lane;
+mod work;
 
-pub use feed::{Delivered, Feed, LaneInit, Progress, Step, StepLane, Work};
+pub use feed::{Delivered, Feed, LaneInit, Progress, Rows};
 pub use lane::{LaneState, PageFrom, Standing, WantedPage};
+pub use work::{Step, StepLane, Work};
 
 #[cfg(test)]
 mod tests;

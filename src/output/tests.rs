@@ -1,17 +1,23 @@
-//! Feeds under random schedules: changes, open transactions, pulls, sinks that break off before or
-//! after they did what they were told, logs cut and tombstones forgotten at any moment. After every
-//! settled step the model sink must equal the engine's history at exactly that position; and of each row
-//! that it has at the end, what became of it must have been told.
+//! Feeds under random schedules: changes, open transactions, a load beside them, pulls, sinks that break
+//! off before or after they did what they were told, logs cut and tombstones forgotten at any moment.
+//! After every settled step the model sink must equal the history at exactly that position; and of each
+//! row that it has at the end, what became of it must have been told.
+
+mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Feed, LaneInit, Progress, Standing, Step, Work};
+use self::load::Load;
+use super::{Feed, LaneInit, Progress, Rows as ThereIs, Standing, Step, Work};
 use crate::engine::{Engine, Entry, TableLayout};
 use crate::lsn::Lsn;
 use crate::sql::plan::Plan;
 
 const SEEDS: u64 = 3_000;
 const LANES: usize = 3;
+/// Of the table that is not there from the start.
+const LATE: usize = 2;
+const KEYS: u8 = 12;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -20,6 +26,8 @@ struct LaneModel {
     rows: Rows,
     watermark: Option<(Lsn, u64)>,
     fill: Option<Rows>,
+    /// The fill was begun before the load was over.
+    early: bool,
 }
 
 /// A transactional sink: unsettled steps stay in `open` until a settled one commits them.
@@ -42,7 +50,11 @@ struct World {
     told: Vec<Rows>,
     /// The state after each commit, by position.
     history: BTreeMap<Lsn, Vec<Rows>>,
-    ready: Vec<bool>,
+    there_is: Vec<ThereIs>,
+    load: Option<Load>,
+    hides_fills: bool,
+    /// Fills that were begun while a load went on, and became what readers see.
+    early_fills: u64,
 }
 
 impl World {
@@ -56,11 +68,13 @@ impl World {
                 engine.add_plan(&Plan::table(table, Vec::new()))
             })
             .collect();
+        let hides_fills = rng.bool();
         let lanes = outputs.iter().map(|&output| LaneInit {
             arrangement: engine.output_arrangement(output),
             rows: Some(engine.output_arrangement(output)),
             generation: 0,
             told: Lsn::ZERO,
+            hides_fills,
             once: false,
         });
         let feed = Feed::new(lanes, rng.usize(1..6), rng.usize(1..12));
@@ -76,13 +90,27 @@ impl World {
             transaction: None,
             told: vec![Rows::new(); LANES],
             history: BTreeMap::from([(Lsn(10), vec![Rows::new(); LANES])]),
-            ready: vec![true, true, false],
+            there_is: vec![ThereIs::Live, ThereIs::Live, ThereIs::Stopped],
+            load: None,
+            hides_fills,
+            early_fills: 0,
         };
+        if world.rng.bool() {
+            world.begin_load();
+        }
         world.open_sink();
         world
     }
 
     fn rows(&self) -> Vec<Rows> {
+        let mut rows = self.engine_rows();
+        if let Some(load) = &self.load {
+            rows[LATE] = load.source.clone();
+        }
+        rows
+    }
+
+    fn engine_rows(&self) -> Vec<Rows> {
         (0..LANES)
             .map(|table| {
                 let arrangement = &self.engine.arrangements()[self.engine.table_arrangement(table)];
@@ -98,8 +126,10 @@ impl World {
             self.wal
         });
         let table = self.rng.usize(0..LANES);
-        let key = [self.rng.u8(0..12)];
-        if self.rng.u8(0..3) == 0 {
+        let key = [self.rng.u8(0..KEYS)];
+        if table == LATE && self.load.is_some() {
+            self.defer(lsn, key[0]);
+        } else if self.rng.u8(0..3) == 0 {
             self.engine.delete(table, Lsn(lsn), &key).expect("no dependants");
         } else {
             let row = self.rng.u32(..).to_be_bytes();
@@ -110,6 +140,9 @@ impl World {
     fn commit(&mut self) {
         if let Some(lsn) = self.transaction.take() {
             self.engine.commit(Lsn(lsn)).expect("no dependants");
+            if let Some(load) = &mut self.load {
+                load.commit();
+            }
             self.progress = Progress { applied: Lsn(lsn + 5), committed_at: lsn as i64 };
         } else {
             // A keepalive: the position moves, nothing changed.
@@ -132,16 +165,16 @@ impl World {
             .collect();
         self.feed.opened(&standings, &self.engine);
         // As the machine forgets letters of rows that are gone.
-        let rows = self.rows();
+        let rows = self.engine_rows();
         for (told, rows) in self.told.iter_mut().zip(&rows) {
             told.retain(|key, _| rows.contains_key(key));
         }
     }
 
     fn pull(&mut self) -> bool {
-        let ready = self.ready.clone();
+        let there_is = self.there_is.clone();
         let idle = self.rng.u8(0..4) == 0;
-        let Some(work) = self.feed.next(&self.engine, self.progress, |lane| ready[lane], idle)
+        let Some(work) = self.feed.next(&self.engine, self.progress, |lane| there_is[lane], idle)
         else {
             return false;
         };
@@ -186,7 +219,12 @@ impl World {
                 self.open_sink();
                 return false;
             }
-            Work::BeginFill { lane, .. } => self.sink.lanes[*lane].fill = Some(Rows::new()),
+            Work::BeginFill { lane, .. } => {
+                let early = *lane == LATE && self.load.is_some();
+                assert!(!early || self.hides_fills, "rows of no one position are not shown");
+                let lane = &mut self.sink.lanes[*lane];
+                (lane.fill, lane.early) = (Some(Rows::new()), early);
+            }
             Work::EndFill { .. } => {}
             Work::Fill { lane, rows } => {
                 let fill = self.sink.lanes[*lane].fill.as_mut().expect("a fill was begun");
@@ -200,6 +238,8 @@ impl World {
             }
             Work::Amend { lane, changes } => {
                 let fill = self.sink.lanes[*lane].fill.as_mut().expect("a fill was begun");
+                let keys: BTreeSet<_> = changes.iter().map(Entry::key).collect();
+                assert_eq!(keys.len(), changes.len(), "an amendment names a key once");
                 apply(changes, fill);
             }
             Work::Step(step) => self.step(step),
@@ -215,6 +255,7 @@ impl World {
                 assert!(step.settled);
                 lane.rows = self.sink.lanes[part.lane].fill.take().expect("a fill was begun");
                 lane.fill = None;
+                self.early_fills += u64::from(lane.early);
             }
             let mut seen = BTreeSet::new();
             for entry in &part.entries {
@@ -260,6 +301,9 @@ impl World {
             } else {
                 arrangement.drop_tombstones(passed, usize::MAX);
             }
+            let Some(arrivals) = arrangement.arrivals() else { continue };
+            let waits = self.load.is_some() && arrivals.has_all() && self.rng.bool();
+            arrangement.trim_arrivals(self.feed.takes_from(id, waits));
         }
         if self.rng.bool() {
             for (id, seq) in self.feed.reads_from(&self.engine) {
@@ -271,14 +315,19 @@ impl World {
     fn run(&mut self) {
         for _ in 0..self.rng.usize(20..200) {
             match self.rng.u8(0..20) {
-                0..8 => self.change(),
-                8..11 => self.commit(),
-                11..18 => drop(self.pull()),
-                18 => self.forget(),
-                _ => self.ready[2] = true,
+                0..7 => self.change(),
+                7..10 => self.commit(),
+                10..17 => drop(self.pull()),
+                17 => self.forget(),
+                _ if self.load.is_some() => self.load_on(),
+                _ => self.there_is[LATE] = ThereIs::Live,
             }
         }
-        self.ready = vec![true; LANES];
+        while self.load.is_some() {
+            self.commit();
+            self.load_on();
+        }
+        self.there_is = vec![ThereIs::Live; LANES];
         self.commit();
         self.commit();
         let mut steps = 0;
@@ -317,13 +366,22 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn every_settled_step_shows_exactly_its_position() {
+    let mut early_fills = 0;
     for seed in seeds() {
-        let result = std::panic::catch_unwind(|| World::new(seed).run());
-        if let Err(panic) = result {
-            eprintln!("replay with READSIDE_SEED={seed}");
-            std::panic::resume_unwind(panic);
+        let result = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed);
+            world.run();
+            world.early_fills
+        });
+        match result {
+            Ok(finished) => early_fills += finished,
+            Err(panic) => {
+                eprintln!("replay with READSIDE_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
         }
     }
+    assert!(early_fills > 0 || seeds().count() == 1, "no fill has followed a load to its end");
 }
 
 /// A log whose older entries are in a store alone: pages come when they are asked for, and each entry is
@@ -336,8 +394,14 @@ fn a_log_is_told_from_the_store_and_then_from_memory() {
         let log = engine.add_log(None);
         let mut store: Vec<Entry> = Vec::new();
         let mut stored = 0;
-        let init =
-            LaneInit { arrangement: log, rows: None, generation: 0, told: Lsn::ZERO, once: true };
+        let init = LaneInit {
+            arrangement: log,
+            rows: None,
+            generation: 0,
+            told: Lsn::ZERO,
+            hides_fills: true,
+            once: true,
+        };
         let mut feed = Feed::new([init], 5, 5);
         let fresh = Standing::Fresh { generation: 0, reaching: Lsn::ZERO };
         feed.opened(std::slice::from_ref(&fresh), &engine);
@@ -391,7 +455,8 @@ fn a_log_is_told_from_the_store_and_then_from_memory() {
                         feed.give_page(0, rest.into_iter().take(3).collect(), is_last);
                     }
                     let progress = Progress { applied: Lsn(lsn), committed_at: 0 };
-                    let Some(Work::Step(step)) = feed.next(&engine, progress, |_| true, false)
+                    let Some(Work::Step(step)) =
+                        feed.next(&engine, progress, |_| ThereIs::Live, false)
                     else {
                         continue;
                     };

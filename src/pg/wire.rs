@@ -14,7 +14,7 @@ use super::{Error, Kind, ServerError, Stream};
 /// Every session's settings, so that the same value has the same text everywhere, names resolve in one
 /// way, and no role's or database's setting cuts a long COPY short. Sent with the startup packet: they
 /// win over `options` and over ALTER ROLE … SET.
-pub const PINNED_SETTINGS: [(&str, &str); 12] = [
+pub const PINNED_SETTINGS: [(&str, &str); 13] = [
     ("client_encoding", "UTF8"),
     ("search_path", "pg_catalog"),
     // Rows that row security would hide are an error, not absent.
@@ -28,6 +28,8 @@ pub const PINNED_SETTINGS: [(&str, &str); 12] = [
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
+    // To compile a query on the catalog takes longer, and more of the server, than to run it.
+    ("jit", "off"),
 ];
 
 /// Before authentication a server has nothing long to say.
@@ -35,6 +37,8 @@ pub(super) const STARTUP_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// One message of a simple query's answer, and all rows of it together.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const READ_BYTES: usize = 8 * 1024;
+/// Of a COPY more is on its way, as a rule.
+const COPY_READ_BYTES: usize = 128 * 1024;
 
 /// One text row of a simple query.
 pub type Row = Vec<Option<String>>;
@@ -94,6 +98,10 @@ impl Wire {
 
     /// Waits until a whole message is here; its tag.
     pub async fn peek_tag(&mut self, bytes_max: usize) -> Result<u8, Error> {
+        self.peek_tag_reading(bytes_max, READ_BYTES).await
+    }
+
+    async fn peek_tag_reading(&mut self, bytes_max: usize, read: usize) -> Result<u8, Error> {
         loop {
             let header =
                 Header::parse(&self.incoming).map_err(|error| self.malformed().caused_by(error))?;
@@ -111,7 +119,7 @@ impl Wire {
                     return Ok(header.tag());
                 }
             }
-            self.incoming.reserve(READ_BYTES);
+            self.incoming.reserve(read);
             let read = self.stream.read_buf(&mut self.incoming).await;
             if read.map_err(|error| Error::io(&self.at, error))? == 0 {
                 return Err(Error::io(&self.at, std::io::ErrorKind::UnexpectedEof.into()));
@@ -127,6 +135,32 @@ impl Wire {
                 return Ok(message);
             }
         }
+    }
+
+    /// Hands on the data of the COPY's messages that are here, once there are some; a message of another
+    /// kind is returned when it comes first. A server sends a message for each row, so they are read in
+    /// place.
+    pub async fn copy_data<E: From<Error>>(
+        &mut self,
+        bytes_max: usize,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Option<Message>, E> {
+        while self.peek_tag_reading(bytes_max, COPY_READ_BYTES).await? != b'd' {
+            if let Some(message) = self.take_message()? {
+                return Ok(Some(message));
+            }
+        }
+        let mut rest = &self.incoming[..];
+        while let Ok(Some(header)) = Header::parse(rest)
+            && header.tag() == b'd'
+            && let Some(message) = rest.get(..usize::try_from(header.len()).unwrap_or(0) + 1)
+        {
+            take(&message[5..])?;
+            rest = &rest[message.len()..];
+        }
+        let read = self.incoming.len() - rest.len();
+        self.incoming.advance(read);
+        Ok(None)
     }
 
     /// The message that was peeked at; `None` when it was for the log or the parameters.

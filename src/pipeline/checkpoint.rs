@@ -8,6 +8,9 @@ use crate::pgoutput::Position;
 /// Bytes that all logs of recent changes together may hold on to for slow sinks.
 const RECENT_BYTES_MAX: usize = 64 << 20;
 
+/// So many of a load's rows wait for sinks that have not come yet.
+const ARRIVALS_WAITING_MAX: u64 = 1 << 20;
+
 /// What is to become durable, and the position that may be acknowledged then.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -88,8 +91,8 @@ impl Machine {
         }
         // A chunk's row that has changed since must not cover its newer version.
         batch.entries.retain(|(_, entry)| entry.superseded_at() == Lsn::MAX);
-        for chunk in &mut batch.chunks {
-            chunk.rows.retain(|entry| entry.superseded_at() == Lsn::MAX);
+        for rows in batch.chunks.iter_mut().flat_map(|chunk| &mut chunk.rows) {
+            rows.retain(|entry| entry.superseded_at() == Lsn::MAX);
         }
         if let Some(load) = &mut self.load
             && !load.pending.is_empty()
@@ -126,6 +129,7 @@ impl Machine {
                 self.engine.arrangement_mut(id).trim(seq);
             }
         }
+        self.forget_arrivals();
         let budget = self.tombstone_bytes_max / self.engine.arrangements().len().max(1);
         for id in 0..self.rows_of.len() {
             let passed = self.sinks.iter().filter_map(|sink| sink.feed.passed(id)).min();
@@ -133,6 +137,17 @@ impl Machine {
             let gone: Vec<Entry> = self.engine.arrangement_mut(id).drop_tombstones(passed, budget);
             let rows_of = self.rows_of[id];
             self.batch.forgotten.extend(gone.into_iter().map(|entry| (rows_of, entry)));
+        }
+    }
+
+    /// A load's rows are kept in their order for the slowest of the sinks that take them as they come.
+    fn forget_arrivals(&mut self) {
+        let loads = self.load.is_some();
+        for id in 0..self.rows_of.len() {
+            let Some(arrivals) = self.engine.arrangements()[id].arrivals() else { continue };
+            let waits = loads && arrivals.has_all() && arrivals.end() <= ARRIVALS_WAITING_MAX;
+            let next = self.sinks.iter().filter_map(|sink| sink.feed.takes_from(id, waits)).min();
+            self.engine.arrangement_mut(id).trim_arrivals(next);
         }
     }
 }

@@ -5,7 +5,7 @@ use super::machine::{Machine, Sink};
 use super::table::Stage;
 use crate::engine::{Entry, Notice, RowsOf, Told};
 use crate::lsn::Lsn;
-use crate::output::{Delivered, LaneState, Standing, Step, WantedPage, Work};
+use crate::output::{Delivered, LaneState, Rows, Standing, Step, WantedPage, Work};
 
 /// What became of a key that the engine itself cannot show.
 #[derive(Debug)]
@@ -41,11 +41,19 @@ impl Machine {
     pub fn next_work(&mut self, sink: usize, idle: bool) -> Option<Work> {
         let (projections, tables, progress) = (&self.projections, &self.tables, self.progress);
         let sink = &mut self.sinks[sink];
-        let follows = |lane: usize| {
+        let rows = |lane: usize| {
             let of = &projections[sink.projections[lane]].tables;
-            of.iter().all(|&table| tables[table].stage == Stage::Live)
+            let mut there_is = Rows::Live;
+            for &table in of {
+                match tables[table].stage {
+                    Stage::Live => {}
+                    Stage::Loading => there_is = Rows::Loading,
+                    Stage::Quarantined(_) => return Rows::Stopped,
+                }
+            }
+            there_is
         };
-        sink.feed.next(&self.engine, progress, follows, idle)
+        sink.feed.next(&self.engine, progress, rows, idle)
     }
 
     /// A piece of a log that a sink's lane has to read from the store before it can go on.

@@ -23,7 +23,7 @@ pub(super) struct Load {
     /// Chunks that are still to be read, each with its table.
     chunks_left: BTreeMap<u32, usize>,
     /// Rows of chunks that are not read to their end.
-    reading: BTreeMap<u32, Vec<Entry>>,
+    reading: BTreeMap<u32, Vec<Vec<Entry>>>,
     /// A table has dropped out: what is stored of the load must not be gone on with after a restart.
     broken: bool,
     /// The place of the backlog's next piece to replay; the last piece is `pending`.
@@ -153,8 +153,11 @@ impl Machine {
         let rows_of = self.rows_of[self.engine.table_arrangement(id)];
         let lsn = rows_lsn(load.from);
         let counts = load.chunks_left.contains_key(&chunk);
+        for entry in &entries {
+            self.engine.load(id, entry.clone())?;
+        }
         if counts {
-            load.reading.entry(chunk).or_default().extend_from_slice(&entries);
+            load.reading.entry(chunk).or_default().push(entries);
         }
         if let Some(bound) = ended
             && counts
@@ -164,11 +167,14 @@ impl Machine {
             let rows = load.reading.remove(&chunk).unwrap_or_default();
             self.batch.chunks.push(LoadedChunk { rows_of, rows });
         }
-        for entry in entries {
-            self.engine.load(id, entry)?;
-        }
         self.commit_of(&[id], lsn)?;
         self.batch.facts.extend(facts);
+        if let Some(load) = &self.load
+            && !load.chunks_left.values().any(|&of| of == table)
+        {
+            let arrangement = self.engine.table_arrangement(id);
+            self.engine.arrangement_mut(arrangement).load_is_whole();
+        }
         Ok(())
     }
 

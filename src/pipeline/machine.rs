@@ -108,6 +108,8 @@ pub struct SinkInit {
     pub projections: Vec<usize>,
     /// By lane: a refused row halts the projection there.
     pub halts: Vec<bool>,
+    /// Readers see nothing of a fill before it is finished.
+    pub hides_fills: bool,
     /// By lane: the sink keeps a history.
     pub histories: Vec<bool>,
     /// By lane: the last generation that was begun.
@@ -305,6 +307,7 @@ impl Machine {
                     told: refused
                         .filter(|_| sink.halts[lane])
                         .map_or(sink.told[lane], |lsn| lsn.min(sink.told[lane])),
+                    hides_fills: sink.hides_fills,
                 }
             });
             // Events go with their watermark, so never in more than a script takes.
@@ -329,6 +332,18 @@ impl Machine {
             }
         });
         let sinks = sinks.collect();
+        if let Some(load) = &init.load {
+            for (at, table) in tables.iter().enumerate() {
+                if table.stage == Stage::Loading {
+                    let arrangement = engine.table_arrangement(table.id);
+                    let arrangement = engine.arrangement_mut(arrangement);
+                    arrangement.expect_load(load.from);
+                    if !load.chunks_left.values().any(|&of| of == at) {
+                        arrangement.load_is_whole();
+                    }
+                }
+            }
+        }
         let stored = engine.arrangements().iter().map(|_| 0).collect();
         let floors = engine.arrangements().iter().map(|a| a.tombstone_floor()).collect();
         Ok(Self {

@@ -143,7 +143,8 @@ impl Kept {
             self.rows.remove(&(of, entry.key().to_vec()));
         }
         for LoadedChunk { rows_of, rows } in chunks {
-            self.rows.extend(rows.into_iter().map(|row| ((rows_of, row.key().to_vec()), row)));
+            let rows = rows.into_iter().flatten();
+            self.rows.extend(rows.map(|row| ((rows_of, row.key().to_vec()), row)));
         }
         for (of, entry) in entries {
             self.rows.insert((of, entry.key().to_vec()), entry);
@@ -182,23 +183,25 @@ struct World {
 struct Start {
     stages: [Stage; 2],
     load: Option<LoadInit>,
+    hides_fills: bool,
 }
 
 impl Default for Start {
     fn default() -> Self {
-        Self { stages: [Stage::Live, Stage::Live], load: None }
+        Self { stages: [Stage::Live, Stage::Live], load: None, hides_fills: false }
     }
 }
 
 fn load(chunks_left: &[(u32, usize)]) -> Start {
     let chunks_left = chunks_left.iter().copied().collect();
     let load = LoadInit { from: Lsn(50), bound: Lsn(50), chunks_left, backlog_end: 0 };
-    Start { stages: [Stage::Loading, Stage::Loading], load: Some(load) }
+    let stages = [Stage::Loading, Stage::Loading];
+    Start { stages, load: Some(load), hides_fills: false }
 }
 
 impl World {
     fn new(kept: Kept, start: Start) -> Self {
-        let Start { stages, load } = start;
+        let Start { stages, load, hides_fills } = start;
         let tables = [A, B].into_iter().zip(stages).enumerate().map(|(at, (oid, stage))| {
             let name = format!("table/{oid}");
             TableInit {
@@ -234,6 +237,7 @@ impl World {
                 forgetful: false,
                 projections: vec![0, 1, 2],
                 halts: vec![false; 3],
+                hides_fills,
                 histories: vec![false; 3],
                 generations: vec![1; 3],
                 told: vec![kept.position.lsn; 3],
@@ -319,7 +323,7 @@ impl World {
         let mut position = vec![None; 3];
         while let Some(work) = self.machine.next_work(0, true) {
             match &work {
-                Work::Fill { lane, rows } => {
+                Work::Fill { lane, rows } | Work::Amend { lane, changes: rows } => {
                     told[*lane].extend(rows.iter().filter_map(|row| row.value().map(text)));
                 }
                 Work::Step(step) => {
@@ -411,6 +415,31 @@ fn a_load_is_not_over_before_the_stream_has_reached_its_rows() {
     assert_eq!(world.replay(), None);
     assert!(world.machine.is_ready(0));
     assert_eq!(world.deliver().0[0], ["1 10 newer", "2 20 long"]);
+}
+
+#[test]
+fn a_fill_that_nobody_sees_takes_a_loads_rows_before_the_load_is_over() {
+    let position = Position { lsn: Lsn(50), inside: None };
+    let start = Start { hides_fills: true, ..load(&[(0, 0), (1, 0), (2, 1)]) };
+    let mut world = World::new(Kept { position, ..Kept::default() }, start);
+    world.chunk(0, 0, &[["1", "10", "new"], ["2", "20", "gone"]], 90);
+    world.machine.opened(0, &vec![Standing::Fresh { generation: 0, reaching: Lsn::ZERO }; 3]);
+    world.checkpoint();
+    world.chunk(1, 0, &[["2", "20", "moved"], ["3", "30", "x"]], 90);
+    world.chunk(2, 1, &[], 50);
+    let (told, position) = world.deliver();
+    assert_eq!(told[0], ["1 10 new", "2 20 gone", "3 30 x"]);
+    assert_eq!(told[2], [""; 0], "what is computed of them waits");
+    assert_eq!(position, [None; 3]);
+
+    let changes = [relation(A), update(A, ["1", "10", "old"]), delete(A, "3")];
+    world.gulp(&transaction(60, &changes));
+    world.gulp(&transaction(95, &[update(A, ["1", "10", "newer"])]));
+    world.checkpoint();
+    assert_eq!(world.replay(), None);
+    let (told, position) = world.deliver();
+    assert_eq!(told[0], ["2 20 moved", "gone", "1 10 newer"]);
+    assert_eq!(position, [Some(Lsn(100)); 3]);
 }
 
 #[test]

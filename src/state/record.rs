@@ -12,19 +12,27 @@ const HEADER: usize = 11;
 
 pub(super) fn key(rows_of: RowsOf, key: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + key.len());
-    out.extend_from_slice(&rows_of.to_be_bytes());
-    out.extend_from_slice(key);
+    write_key(rows_of, key, &mut out);
     out
 }
 
+pub(super) fn write_key(rows_of: RowsOf, key: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&rows_of.to_be_bytes());
+    out.extend_from_slice(key);
+}
+
 pub(super) fn value(entry: &Entry) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER + entry.value().map_or(0, <[u8]>::len));
+    write_value(entry, &mut out);
+    out
+}
+
+pub(super) fn write_value(entry: &Entry, out: &mut Vec<u8>) {
     let row = entry.value();
-    let mut out = Vec::with_capacity(HEADER + row.map_or(0, <[u8]>::len));
     out.extend_from_slice(&entry.lsn().0.to_be_bytes());
     out.extend_from_slice(&entry.leaf().to_be_bytes());
     out.push(u8::from(row.is_none()));
     out.extend_from_slice(row.unwrap_or_default());
-    out
 }
 
 /// The entry of a stored pair, or `None` when the pair is not one.

@@ -134,11 +134,11 @@ impl Store {
     fn try_write(&self, batch: &Batch) -> Result<(), fjall::Error> {
         let mut writes = self.database.batch().durability(Some(PersistMode::SyncAll));
         for LoadedChunk { rows_of, rows } in &batch.chunks {
-            if rows.len() >= INGESTED_MIN {
+            if rows.iter().map(Vec::len).sum::<usize>() >= INGESTED_MIN {
                 self.ingest(*rows_of, rows)?;
                 continue;
             }
-            for entry in rows {
+            for entry in rows.iter().flatten() {
                 writes.insert(&self.rows, record::key(*rows_of, entry.key()), record::value(entry));
             }
         }
@@ -178,13 +178,18 @@ impl Store {
 
     /// Many rows straight into a sorted table: the journal, the table in memory and most of the merging
     /// are spared.
-    fn ingest(&self, rows_of: RowsOf, rows: &[Entry]) -> Result<(), fjall::Error> {
-        let mut rows: Vec<&Entry> = rows.iter().collect();
+    fn ingest(&self, rows_of: RowsOf, rows: &[Vec<Entry>]) -> Result<(), fjall::Error> {
+        let mut rows: Vec<&Entry> = rows.iter().flatten().collect();
         rows.sort_by(|a, b| a.key().cmp(b.key()));
         let mut ingestion = self.rows.start_ingestion()?;
+        let (mut key, mut value) = (Vec::new(), Vec::new());
         for (at, row) in rows.iter().enumerate() {
             if rows.get(at + 1).is_none_or(|next| next.key() != row.key()) {
-                ingestion.write(record::key(rows_of, row.key()), record::value(row))?;
+                key.clear();
+                value.clear();
+                record::write_key(rows_of, row.key(), &mut key);
+                record::write_value(row, &mut value);
+                ingestion.write(key.as_slice(), value.as_slice())?;
             }
         }
         ingestion.finish()
@@ -348,10 +353,11 @@ mod tests {
         {
             let store = Store::open(dir.path(), 8 << 20).expect("opens");
             let many = (0..INGESTED_MIN).rev().map(|key| row(key, b"many"));
-            store.write(&chunk(many.chain([row(7, b"again")]).collect())).expect("writes");
+            let again = vec![row(7, b"again")];
+            store.write(&chunk(vec![many.collect(), again])).expect("writes");
             let entries = vec![(1, row(8, b"changed"))];
             store.write(&Batch { entries, ..Batch::default() }).expect("writes");
-            store.write(&chunk(vec![row(9, b"few")])).expect("writes");
+            store.write(&chunk(vec![vec![row(9, b"few")]])).expect("writes");
         }
         let store = Store::open(dir.path(), 8 << 20).expect("opens again");
         let rows: Vec<Entry> = store.rows(1).map(|entry| entry.expect("readable")).collect();

@@ -655,6 +655,8 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
         let mut init = SinkInit {
             name: sink.name.clone(),
             step_rows: sink.step_rows,
+            // Redis keys are the user's own names: each is overwritten in place.
+            hides_fills: sink.kind != SinkKind::Redis,
             backlog_rows: backlog_rows(sink),
             forgetful: sink.kind == SinkKind::Redis,
             projections: Vec::new(),

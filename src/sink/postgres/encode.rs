@@ -1,12 +1,13 @@
-//! Rows as the server takes them: arrays for the parameters of `unnest`, lines for COPY. Both are made
-//! from the datums' text; nothing is parsed on the way.
+//! Rows as the server takes them: arrays for the parameters of `unnest`, lines for COPY, both made from the
+//! datums' text; and, where COPY takes all columns so, binary rows. Nothing is parsed on the way.
 
 use std::error::Error;
 use std::ops::Range;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type as SqlType};
 
+use super::binary::{self, Binary};
 use super::target::{Table, TableColumn};
 use crate::value::{self, ValueError};
 
@@ -165,25 +166,93 @@ impl ToSql for Array {
     }
 }
 
+/// Rows for COPY into a table.
+pub(super) struct CopyRows<'a> {
+    table: &'a Table,
+    texts: Texts,
+    bytes: Vec<u8>,
+}
+
+impl<'a> CopyRows<'a> {
+    pub(super) fn new(table: &'a Table) -> Self {
+        let mut bytes = Vec::new();
+        if table.binary.is_some() {
+            bytes.extend_from_slice(binary::HEADER);
+        }
+        Self { table, texts: Texts::default(), bytes }
+    }
+
+    /// Adds a row, or nothing where it cannot be read.
+    pub(super) fn push(&mut self, row: &[u8]) -> Result<(), ValueError> {
+        let start = self.bytes.len();
+        let done = match &self.table.binary {
+            Some(formats) => binary_row(self.table, formats, row, &mut self.bytes),
+            None => {
+                let read = self.texts.read(self.table.columns.iter(), row);
+                read.map(|()| copy_line(&self.texts, &mut self.bytes))
+            }
+        };
+        if done.is_err() {
+            self.bytes.truncate(start);
+        }
+        done
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What has gathered.
+    pub(super) fn take(&mut self) -> Bytes {
+        let next = Vec::with_capacity(self.bytes.capacity());
+        Bytes::from(std::mem::replace(&mut self.bytes, next))
+    }
+
+    /// The rest of it.
+    pub(super) fn finish(mut self) -> Bytes {
+        if self.table.binary.is_some() {
+            self.bytes.extend_from_slice(binary::TRAILER);
+        }
+        Bytes::from(self.bytes)
+    }
+}
+
+fn binary_row(
+    table: &Table,
+    formats: &[Binary],
+    mut row: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), ValueError> {
+    // A table has at most 1600 columns.
+    out.extend_from_slice(&i16::try_from(formats.len()).unwrap_or(i16::MAX).to_be_bytes());
+    for (column, format) in std::iter::zip(&table.columns, formats) {
+        let len = value::datum_len(&column.ty, row)?;
+        let (datum, rest) = row.split_at_checked(len).unwrap_or((row, &[]));
+        format.write(&column.ty, datum, out)?;
+        row = rest;
+    }
+    Ok(())
+}
+
 /// Adds a row's line in COPY's text format (manual, "COPY", File Formats).
-pub(super) fn copy_line(texts: &Texts, out: &mut BytesMut) {
+fn copy_line(texts: &Texts, out: &mut Vec<u8>) {
     for (number, text) in texts.iter().enumerate() {
         if number > 0 {
-            out.put_u8(b'\t');
+            out.push(b'\t');
         }
         match text {
-            None => out.put_slice(b"\\N"),
+            None => out.extend_from_slice(b"\\N"),
             Some(text) => copy_field(text, out),
         }
     }
-    out.put_u8(b'\n');
+    out.push(b'\n');
 }
 
-fn copy_field(mut text: &[u8], out: &mut BytesMut) {
+fn copy_field(mut text: &[u8], out: &mut Vec<u8>) {
     while let Some(at) = text.iter().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r'))
     {
-        out.put_slice(&text[..at]);
-        out.put_slice(match text[at] {
+        out.extend_from_slice(&text[..at]);
+        out.extend_from_slice(match text[at] {
             b'\\' => b"\\\\",
             b'\t' => b"\\t",
             b'\n' => b"\\n",
@@ -191,7 +260,7 @@ fn copy_field(mut text: &[u8], out: &mut BytesMut) {
         });
         text = &text[at + 1..];
     }
-    out.put_slice(text);
+    out.extend_from_slice(text);
 }
 
 /// A moment as Postgres prints it, in UTC. It has a blank in it, and no quote.

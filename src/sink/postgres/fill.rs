@@ -4,12 +4,12 @@
 //! The fill's table bears a comment that says whose it is and how many calls have been committed to it:
 //! so a call whose answer was lost is not done twice, and what a killed process left is known as ours.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::SinkExt;
 
 use super::apply::{Frame, Part, Verb, write};
 use super::connection::Connection;
-use super::encode::{Texts, copy_line};
+use super::encode::CopyRows;
 use super::error::{Class, Error, class, retryable, sink_error};
 use super::sift;
 use super::target::{FILL_PREFIX, Table, quote, quote_literal};
@@ -291,22 +291,20 @@ async fn copy(
     let sink = connection.session().copy_in::<_, Bytes>(&statement).await?;
     let mut sink = std::pin::pin!(sink);
     let mut poison = Vec::new();
-    let mut texts = Texts::default();
-    let mut buffer = BytesMut::new();
+    let mut copied = CopyRows::new(table);
     for entry in rows {
-        match texts.read(table.columns.iter(), entry.value().unwrap_or_default()) {
-            Ok(()) => copy_line(&texts, &mut buffer),
-            Err(error) => poison.push(Poison {
+        if let Err(error) = copied.push(entry.value().unwrap_or_default()) {
+            poison.push(Poison {
                 projection: table.projection,
                 entry: entry.clone(),
                 error: error.to_string(),
-            }),
+            });
         }
-        if buffer.len() >= COPY_BYTES {
-            sink.send(buffer.split().freeze()).await?;
+        if copied.len() >= COPY_BYTES {
+            sink.send(copied.take()).await?;
         }
     }
-    sink.send(buffer.freeze()).await?;
+    sink.send(copied.finish()).await?;
     sink.finish().await?;
     Ok(poison)
 }

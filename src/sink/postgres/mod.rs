@@ -6,7 +6,7 @@
 //! | `target` | a table and every statement about it |
 //! | `prepare` | what is there: types, tables, whose they are |
 //! | `watermark` | `readside.watermark` |
-//! | `encode` | rows as arrays and as lines of COPY |
+//! | `encode`, `binary` | rows as arrays and as COPY takes them |
 //! | `apply` | rows into tables; the refused ones found |
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
 //! | `log` | the table of an event, or of a history |
@@ -17,6 +17,7 @@
 //! up half way, is closed, and with it goes its transaction: `open` makes a new one.
 
 mod apply;
+mod binary;
 mod check;
 mod connection;
 mod encode;

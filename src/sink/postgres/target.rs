@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::binary::Binary;
 use super::history::History;
 use crate::config::PostgresTarget;
 use crate::sink::{Role, SinkProjection};
@@ -26,6 +27,8 @@ pub(super) struct Table {
     pub(super) fill: Relation,
     /// Into the fill, the rows' columns in their order.
     pub(super) copy: String,
+    /// How COPY takes each column where it takes rows in its binary format.
+    pub(super) binary: Option<Vec<Binary>>,
     pub(super) history: Option<Box<History>>,
 }
 
@@ -106,6 +109,8 @@ impl Table {
         key: Vec<usize>,
         role: Role,
     ) -> Self {
+        let binary: Option<Vec<Binary>> =
+            columns.iter().map(|column| Binary::of(&column.ty, column.stored.oid)).collect();
         let fill = fill_name(name);
         let relation = |name: &str| {
             let path = format!("{}.{}", quote(schema), quote(name));
@@ -127,7 +132,8 @@ impl Table {
             schema: schema.to_owned(),
             name: name.to_owned(),
             shown: format!("{}.{}", show(schema), show(name)),
-            copy: copy(&relation(&fill).path, &columns),
+            copy: copy(&relation(&fill).path, &columns, binary.is_some()),
+            binary,
             live: relation(name),
             fill: relation(&fill),
             key,
@@ -310,9 +316,10 @@ pub(super) fn unnest(columns: &[TableColumn], positions: &[usize], more: &[&str]
     format!("unnest({}) AS u({})", arrays.join(", "), names.join(", "))
 }
 
-fn copy(path: &str, columns: &[TableColumn]) -> String {
+fn copy(path: &str, columns: &[TableColumn], binary: bool) -> String {
     let names: Vec<String> = columns.iter().map(|column| quote(&column.name)).collect();
-    format!("COPY {path} ({}) FROM STDIN", names.join(", "))
+    let format = if binary { " (FORMAT binary)" } else { "" };
+    format!("COPY {path} ({}) FROM STDIN{format}", names.join(", "))
 }
 
 fn insert(path: &str, columns: &[TableColumn]) -> String {

@@ -143,34 +143,33 @@ impl Worker<'_> {
         let Self { shared, wire: Some(wire), buffer } = self else { return Ok(0) };
         start_copy(wire, chunk, table, leaf).await?;
         let mut text = CopyText::new(table.layout.columns.len());
-        let (mut rows, mut bytes, mut entries) = (0_u64, 0, Vec::new());
+        let (mut rows, mut bytes, mut entries) = (0_u64, 0, Vec::with_capacity(EVENT_ROWS_MAX));
         loop {
-            let message = wire.message(MESSAGE_BYTES_MAX).await?;
-            let last = match message {
-                Message::CopyData(body) => {
-                    let encoded = text.feed(body.data(), |row| {
-                        table.layout.encode(row.cells(), None, buffer)?;
-                        let (key, row) = (&buffer.key, &buffer.row);
-                        let entry = Entry::row_in(leaf.number, shared.job.lsn, key, row);
-                        bytes += entry.bytes();
-                        entries.push(entry);
-                        Ok::<_, RowStop>(())
-                    });
-                    encoded.map_err(|stop| stop.of(leaf))?;
-                    false
-                }
-                Message::CopyDone => {
+            let message = wire.copy_data(MESSAGE_BYTES_MAX, |data| {
+                text.feed(data, |row| {
+                    table.layout.encode(row.cells(), None, buffer)?;
+                    let (key, row) = (&buffer.key, &buffer.row);
+                    let entry = Entry::row_in(leaf.number, shared.job.lsn, key, row);
+                    bytes += entry.bytes();
+                    entries.push(entry);
+                    Ok::<_, RowStop>(())
+                })
+            });
+            let last = match message.await.map_err(|stop| stop.of(leaf))? {
+                None => false,
+                Some(Message::CopyDone) => {
                     text.finish().map_err(|error| RowStop::from(error).of(leaf))?;
                     true
                 }
-                Message::ErrorResponse(body) => return Err(wire.error(&body).into()),
-                _ => return Err(wire.unexpected("COPY").into()),
+                Some(Message::ErrorResponse(body)) => return Err(wire.error(&body).into()),
+                Some(_) => return Err(wire.unexpected("COPY").into()),
             };
             let full = entries.len() >= EVENT_ROWS_MAX || bytes >= EVENT_BYTES;
             if full || (last && !entries.is_empty()) {
                 rows += entries.len() as u64;
                 shared.throttle.pass(entries.len()).await;
-                let entries = std::mem::take(&mut entries);
+                let next = Vec::with_capacity(if last { 0 } else { entries.len() });
+                let entries = std::mem::replace(&mut entries, next);
                 bytes = 0;
                 send(shared, LoadEvent::Rows { chunk: chunk.id, table: chunk.table, entries })
                     .await?;
@@ -185,8 +184,15 @@ impl Worker<'_> {
 
 /// Why the rows of a COPY cannot be taken.
 enum RowStop {
+    Pg(pg::Error),
     Row(RowError),
     Text(CopyTextError),
+}
+
+impl From<pg::Error> for RowStop {
+    fn from(error: pg::Error) -> Self {
+        RowStop::Pg(error)
+    }
 }
 
 impl From<RowError> for RowStop {
@@ -204,10 +210,11 @@ impl From<CopyTextError> for RowStop {
 impl RowStop {
     fn of(self, leaf: &LoadLeaf) -> Stop {
         let leaf = leaf.name.clone();
-        Stop::Table(match self {
-            RowStop::Row(source) => TableError::Row { leaf, source },
-            RowStop::Text(source) => TableError::Answer { leaf, source },
-        })
+        match self {
+            RowStop::Pg(error) => Stop::Pg(error),
+            RowStop::Row(source) => Stop::Table(TableError::Row { leaf, source }),
+            RowStop::Text(source) => Stop::Table(TableError::Answer { leaf, source }),
+        }
     }
 }
 

@@ -352,3 +352,51 @@ async fn several_targets_of_one_projection_are_filled_and_written() {
     fill(&mut sink, 0, &[row(&p, &["1", "b", "{}", "1"], 7)], 8, 2).await.unwrap();
     assert_eq!(text(&reader, "SELECT a.name, b.name FROM orders a, archive.orders b").await, "b|b");
 }
+
+/// All columns are such that COPY takes them in its binary format.
+#[tokio::test]
+async fn binary_rows_arrive_as_the_source_prints_them() {
+    let world = World::start().await;
+    world.source.batch_execute(super::steps::TYPES).await.unwrap();
+    world
+        .source
+        .batch_execute(
+            r#"INSERT INTO source (id, "bool", "int2", "int8", "float4", "float8", "date", "time",
+                 "timestamp", "timestamptz", "text", mood, even) VALUES
+               (-2147483648, true, 32767, 9223372036854775807, '-0', '-0', '5874897-12-31', '23:59:59.999',
+                'infinity', '-infinity', 'naïve €', 'sad', -2),
+               (2147483647, false, -1, -1, '1e-45', '1.7976931348623157e308', '-infinity', '00:00',
+                '4713-01-01 00:00:00 BC', '1999-12-31 23:59:59.999999+00', E'\\N', NULL, NULL),
+               (0, NULL, 0, 0, 'Infinity', '5e-324', '1999-12-31', '00:00:00.001', '2000-01-01', NULL,
+                E'\\.', NULL, 0)"#,
+        )
+        .await
+        .unwrap();
+    let columns = r#"id, "bool", "int2", "int8", "float4", "float8", "text", "varchar", "date", "time",
+        "timestamp", "timestamptz", "uuid", "json", mood, even"#;
+    let query = format!("SELECT {columns} FROM source ORDER BY id");
+    let p = world.projection("types", &["id"], &query).await;
+    let rows = world.rows(&p, &query, 5).await;
+    assert_eq!(rows.len(), 6);
+    let mut sink = world.sink(std::slice::from_ref(&p));
+    sink.open().await.unwrap();
+    let outcome = fill(&mut sink, 0, &rows, 8, 3).await.unwrap();
+    assert!(outcome.poison.is_empty(), "{:?}", outcome.poison);
+    let reader = world.reader().await;
+    let found = text(&reader, &format!("SELECT {columns} FROM types ORDER BY id")).await;
+    assert_eq!(found, text(&world.source, &query).await);
+}
+
+#[tokio::test]
+async fn a_row_that_binary_copy_refuses_is_the_only_one_refused() {
+    let world = World::start().await;
+    let p = world.projection("short", &["id"], "SELECT 1 AS id, 'x'::varchar(3) AS name").await;
+    let mut sink = world.sink(std::slice::from_ref(&p));
+    sink.open().await.unwrap();
+    let rows = [row(&p, &["1", "abc"], 5), row(&p, &["2", "abcd"], 5), row(&p, &["3", ""], 5)];
+    let outcome = fill(&mut sink, 0, &rows, 8, 3).await.unwrap();
+    let refused: Vec<_> = outcome.poison.iter().map(|poison| poison.error.as_str()).collect();
+    assert_eq!(refused, ["value too long for type character varying(3) (SQLSTATE 22001)"]);
+    let reader = world.reader().await;
+    assert_eq!(text(&reader, "SELECT id FROM short ORDER BY id").await, "1\n3");
+}

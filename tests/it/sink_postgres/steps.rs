@@ -3,7 +3,7 @@
 use super::*;
 
 /// Every kind of type, with ordinary and extreme values and NULLs.
-const TYPES: &str = r#"
+pub(super) const TYPES: &str = r#"
     CREATE TYPE mood AS ENUM ('sad', 'very happy');
     CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0);
     CREATE TYPE pair AS (a text, b int, c int[]);
