@@ -132,6 +132,8 @@ pub(crate) fn add(engine: &mut Engine, text: &str) -> OutputId {
         columns: columns.iter().map(|(name, ty)| column(name, ty.clone())).collect(),
         collations: vec![Collation::Default; columns.len()],
         primary_key: Some(vec![0]),
+        generated: Vec::new(),
+        kept: None,
     };
     let database = Database { ordered_by_bytes: true, ..Database::default() };
     let tables = TABLES.iter().map(table).collect();

@@ -49,7 +49,7 @@ pub(crate) fn run(scale: f64) {
         });
         wal.commit(&mut engine);
         let (before, started) = (memory_mb(), cpu_seconds());
-        engine.put(PRODUCTS, product(wal.lsn, 0, "Renamed")).unwrap();
+        engine.put(PRODUCTS, product(wal.lsn, 0, &format!("Renamed {orders}"))).unwrap();
         wal.commit(&mut engine);
         let ms = (cpu_seconds() - started) * 1e3;
         let limit = match orders {
