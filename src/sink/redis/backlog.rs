@@ -7,8 +7,10 @@
 //! Redis is kept busy: while it executes one transaction the next is made. So a message carries parts
 //! of three portions of the rows,
 //!
-//!     EXEC of the first | WATCH and watermarks for the second | reads for the fourth
-//!                       | MULTI and commands of the second
+//! ```text
+//! EXEC of the first | WATCH and watermarks for the second | reads for the fourth
+//!                   | MULTI and commands of the second
+//! ```
 //!
 //! and until its answers are here the third portion, whose reads came with the last answers, becomes
 //! commands, and a fifth is encoded.
