@@ -4,6 +4,7 @@ mod basics;
 mod faults;
 mod history;
 mod outbox;
+mod tail;
 
 use redis::AsyncCommands;
 use serde_json::{Map, Value};
