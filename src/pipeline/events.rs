@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::letters::Refused;
+use super::letters::{Payload, Refused, key_hex};
 use super::log::KeptLog;
 use super::machine::{Fault, Machine};
 use super::table::Stage;
@@ -145,7 +145,11 @@ impl Machine {
                 Err(error) => {
                     let key = log.maker.key(self.moment);
                     let error = format!("the message is no text: {error}");
-                    self.refuse_occurrence(at, self.moment.lsn, &key, error);
+                    let shown = serde_json::json!({
+                        "prefix": prefix,
+                        "content": format!("\\x{}", key_hex(content)),
+                    });
+                    self.refuse_occurrence(at, self.moment.lsn, &key, error, shown.to_string());
                 }
             }
         }
@@ -174,9 +178,9 @@ impl Machine {
                 Ok(true)
             }
             Made::Nothing => Ok(false),
-            Made::Failed(error) => {
+            Made::Failed { error, change } => {
                 let key = log.maker.key(moment);
-                self.refuse_occurrence(at, moment.lsn, &key, error);
+                self.refuse_occurrence(at, moment.lsn, &key, error, change);
                 Ok(true)
             }
         }
@@ -205,7 +209,15 @@ impl Machine {
     }
 
     /// An occurrence that cannot be: a letter for each sink of the event, and what follows goes on.
-    fn refuse_occurrence(&mut self, event: usize, lsn: Lsn, key: &[u8], error: String) {
+    fn refuse_occurrence(
+        &mut self,
+        event: usize,
+        lsn: Lsn,
+        key: &[u8],
+        error: String,
+        change: String,
+    ) {
+        let payload = Payload::Change(change);
         let projection = self.events[event].projection;
         for sink in &mut self.sinks {
             let lanes = sink.projections.iter().enumerate();
@@ -217,7 +229,7 @@ impl Machine {
                 }
                 let entry = Entry::row(lsn, key, &[]);
                 let refused = Refused { lane, entry, error: error.clone() };
-                sink.letters.refused(refused, &mut self.batch.facts);
+                sink.letters.refused(refused, Some(&payload), &mut self.batch.facts);
             }
         }
         let key = self.key_text(projection, key);

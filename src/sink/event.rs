@@ -7,7 +7,7 @@ use crate::value::{self, Column, DocumentWriter, Type, ValueError, write_json_st
 
 /// Reads the rows of one event.
 #[derive(Clone, Debug)]
-pub(super) struct EventWriter {
+pub struct EventWriter {
     /// Of the columns before the data.
     types: Vec<Type>,
     data: DocumentWriter,
@@ -21,7 +21,7 @@ pub(super) struct EventRow<'r> {
 
 impl EventWriter {
     /// `columns`: of the event's rows.
-    pub(super) fn new(columns: &[Column]) -> Self {
+    pub fn new(columns: &[Column]) -> Self {
         let (own, data) = columns.split_at(EVENT_COLUMNS.len().min(columns.len()));
         let types = own.iter().map(|column| column.ty.clone()).collect();
         Self { types, data: DocumentWriter::new(data, None) }
@@ -77,7 +77,7 @@ impl EventWriter {
     }
 
     /// All four, as one JSON object.
-    pub(super) fn write_document(&self, row: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    pub fn write_document(&self, row: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
         let row = self.split(row)?;
         let (mut id, mut kind) = (Vec::new(), Vec::new());
         self.write_id(&row, &mut id)?;
