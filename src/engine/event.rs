@@ -92,6 +92,55 @@ pub fn log_from(lsn: Lsn) -> Vec<u8> {
     key
 }
 
+/// An occurrence's place among all: they grow in commit order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventPlace {
+    pub lsn: Lsn,
+    pub ordinal: i64,
+}
+
+impl EventPlace {
+    /// Behind all that was committed before this position, and before all else.
+    pub fn at(lsn: Lsn) -> Self {
+        Self { lsn, ordinal: 0 }
+    }
+
+    /// Of an entry of a log.
+    pub fn of(entry: &Entry) -> Result<Self, ValueError> {
+        let key = entry.key();
+        let ordinal = &key[value::datum_len(&Type::PgLsn, key)?.min(key.len())..];
+        Ok(Self { lsn: entry.lsn(), ordinal: value::int_of(&Type::Int8, ordinal)? })
+    }
+
+    pub fn key(self) -> Vec<u8> {
+        let mut key = Vec::new();
+        stamp(self.lsn, self.ordinal, &mut key);
+        key
+    }
+}
+
+impl std::fmt::Display for EventPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.lsn, self.ordinal)
+    }
+}
+
+impl std::str::FromStr for EventPlace {
+    type Err = String;
+
+    /// An occurrence's id, or a position.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fault = || format!("`{text}` is neither an event's id nor a position in the log");
+        let (lsn, ordinal) = match text.match_indices('/').nth(1) {
+            None => (text, Ok(0)),
+            Some((at, _)) => (&text[..at], text[at + 1..].parse()),
+        };
+        let lsn = lsn.parse().map_err(|_| fault())?;
+        let ordinal: i64 = ordinal.map_err(|_| fault())?;
+        if ordinal < 0 { Err(fault()) } else { Ok(Self { lsn, ordinal }) }
+    }
+}
+
 /// The columns of an event's row.
 pub fn event_columns(data: &[Column]) -> Vec<Column> {
     let column = |name: &str, ty: Type, type_oid| Column {
@@ -390,5 +439,20 @@ mod tests {
         assert!(gap.key() < first.as_slice());
         let row = gap.value().expect("a row");
         assert!(row.starts_with(gap.key()) && row.ends_with(&[value::NULL; 2]));
+    }
+
+    #[test]
+    fn places_are_ids_and_keys() {
+        for (text, lsn, ordinal) in [("1/FF/3", 0x1_0000_00FF, 3), ("0/7", 7, 0)] {
+            let place = EventPlace { lsn: Lsn(lsn), ordinal };
+            assert_eq!(text.parse(), Ok(place));
+            let entry = Entry::row(place.lsn, &place.key(), &[]);
+            assert_eq!(EventPlace::of(&entry).expect("a key"), place);
+        }
+        assert_eq!(EventPlace { lsn: Lsn(7), ordinal: 12 }.to_string(), "0/7/12");
+        for text in ["", "7", "0/7/", "0/7/x", "0/7/-1", "0/7/1/2"] {
+            assert!(text.parse::<EventPlace>().is_err(), "{text}");
+        }
+        assert!(EventPlace::at(Lsn(7)).key() > log_from(Lsn(7)));
     }
 }

@@ -273,6 +273,7 @@ impl Feed {
         if self.broken {
             return Some(Work::Reopen);
         }
+        self.give_up_round(engine);
         if self.round.is_none() {
             self.begin_rebuilds(&ready);
             self.catch_up(engine, progress.applied, &ready);

@@ -250,6 +250,10 @@ impl World {
     }
 
     fn step(&mut self, step: &Step) {
+        if step.lanes.is_empty() && !step.settled {
+            // A scan's look at rows that have not changed: the sink is not asked.
+            return;
+        }
         let mut lanes = self.sink.open.take().unwrap_or_else(|| self.sink.lanes.clone());
         for part in &step.lanes {
             let lane = &mut lanes[part.lane];

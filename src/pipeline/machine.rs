@@ -93,6 +93,8 @@ pub struct EventInit {
     pub last: Option<Entry>,
     /// The oldest one's commit.
     pub stored_from: Option<Lsn>,
+    /// Up to this key entries may have gone.
+    pub gone_to: Option<Vec<u8>>,
     /// What waits for the end of its transaction.
     pub pending: Vec<Entry>,
 }

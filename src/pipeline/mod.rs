@@ -14,12 +14,13 @@ mod machine;
 mod operate;
 pub mod run;
 mod table;
+mod tail;
 #[cfg(test)]
 mod tests;
 
 pub use checkpoint::{Checkpoint, told_fact};
 pub use deliver::News;
-pub use events::pending_fact;
+pub use events::{gone_fact, pending_fact};
 pub use history::HistoryInit;
 pub use letters::{Payload, Refused, key_hex, letter_key, payload_fact};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
@@ -29,3 +30,4 @@ pub use machine::{
 };
 pub use operate::{Again, NotFollowed, Rows, Withheld, rebuild_fact};
 pub use table::{Stage, Table};
+pub use tail::{StoredPart, Tailed};

@@ -32,6 +32,7 @@ pub mod postgres;
 pub mod redis;
 mod retry;
 
+pub(crate) use event::EventWriter;
 pub use origin::{History, Origin, Owner};
 pub use retry::Backoff;
 

@@ -16,9 +16,28 @@ pub(super) struct Round {
     pub(super) members: Vec<usize>,
     /// Lanes whose fill the round's last step finishes.
     pub(super) finishing: Vec<usize>,
+    /// A step of it had entries: from then on its members go together.
+    has_sent: bool,
 }
 
 impl Feed {
+    /// A round that can no longer end where it was to, and of which the sink has nothing yet, is given up:
+    /// lanes that can read again by now take part in the one that begins in its place, and readers meet
+    /// all that a transaction has changed at once.
+    pub(super) fn give_up_round(&mut self, engine: &Engine) {
+        let (whole_from, is_cut) = (self.whole_from(), self.is_cut(engine));
+        self.round.take_if(|round| !round.has_sent && (is_cut || round.until < whole_from));
+    }
+
+    /// The first position at which all lanes can be whole.
+    fn whole_from(&self) -> Lsn {
+        self.lanes.iter().map(Lane::whole_from).max().unwrap_or(Lsn::ZERO)
+    }
+
+    fn is_cut(&self, engine: &Engine) -> bool {
+        self.lanes.iter().any(|lane| lane.is_cut(engine))
+    }
+
     pub(super) fn next_step(
         &mut self,
         engine: &Engine,
@@ -29,8 +48,8 @@ impl Feed {
         if self.round.is_none() {
             self.round = self.begin_round(engine, progress, ready, idle);
         }
-        let whole_from = self.lanes.iter().map(Lane::whole_from).max().unwrap_or(Lsn::ZERO);
-        let cut = self.lanes.iter().any(|lane| lane.is_cut(engine));
+        let whole_from = self.whole_from();
+        let cut = self.is_cut(engine);
         if let Some(round) = self.round.as_mut() {
             // A scan shows what is current: no position before the present one can be whole.
             if cut || round.until < whole_from {
@@ -72,6 +91,9 @@ impl Feed {
         if through == Through::No {
             // A scan may have looked at many rows and found none that changed; the step is empty then.
             lanes.retain(|part| !part.entries.is_empty());
+            if let Some(round) = &mut self.round {
+                round.has_sent |= !lanes.is_empty();
+            }
             let position = lanes.first().map_or(until, |part| self.lanes[part.lane].delivered.lsn);
             return Taken::Step(Step {
                 lanes,
@@ -250,7 +272,8 @@ impl Feed {
         }
         let is_member = |&at: &usize| self.lanes[at].is_live() && ready(at);
         let members = (0..self.lanes.len()).filter(is_member).collect();
-        worth.then_some(Round { until, committed_at: progress.committed_at, members, finishing })
+        let committed_at = progress.committed_at;
+        worth.then_some(Round { until, committed_at, members, finishing, has_sent: false })
     }
 }
 

@@ -1,11 +1,15 @@
 //! What operators and readers ask of the engine's thread, and its answers.
 
+use std::ops::Bound;
+
 use tokio::sync::oneshot;
 
-use super::engine_thread::EngineThread;
-use crate::engine::Entry;
+use super::engine_thread::{End, EngineThread};
+use crate::engine::{Entry, EventPlace};
 use crate::output::{Reader, Reading, TooOld, Work};
-use crate::pipeline::{Again, NotFollowed, Payload, Refused, Rows, Withheld, payload_fact};
+use crate::pipeline::{
+    Again, NotFollowed, Payload, Refused, Rows, StoredPart, Tailed, Withheld, payload_fact,
+};
 use crate::sink::delivery::chain;
 use crate::state::Store;
 use crate::value::Column;
@@ -34,6 +38,15 @@ pub(super) enum Question {
         room: usize,
         reply: oneshot::Sender<Result<(Reader, Reading), ChangesEnd>>,
     },
+    /// What has happened behind a place, of one event or of all, or at most `room` of it.
+    Tail {
+        event: Option<String>,
+        after: EventPlace,
+        room: usize,
+        reply: oneshot::Sender<Result<Tailed, NotFollowed>>,
+    },
+    /// Behind all that has happened.
+    TailEnd { reply: oneshot::Sender<EventPlace> },
     /// Keys that the engine itself cannot show, after one of them.
     Withheld {
         projection: String,
@@ -100,6 +113,19 @@ impl EngineThread {
                     Err(why) => Err(ChangesEnd::NotFollowed(why)),
                 };
                 tell(reply, read);
+            }
+            Question::TailEnd { reply } => tell(reply, machine.tail_end()),
+            Question::Tail { event, after, room, reply } => {
+                let stored = |part: StoredPart<'_>| {
+                    let from = Bound::Excluded(part.after);
+                    self.reader.page(part.rows_of, from, part.to).map_err(End::from)
+                };
+                match machine.tail(event.as_deref(), after, room, stored) {
+                    Ok(tailed) => tell(reply, tailed),
+                    Err(error) => {
+                        tracing::error!(error = %chain(&error), "occurrences cannot be read");
+                    }
+                }
             }
             Question::Withheld { projection, after, limit, reply } => {
                 match machine.withheld(&projection, after.as_deref(), limit) {

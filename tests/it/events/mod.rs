@@ -5,6 +5,7 @@ mod faults;
 mod history;
 mod letters;
 mod outbox;
+mod tail;
 
 use redis::AsyncCommands;
 use serde_json::{Map, Value};
