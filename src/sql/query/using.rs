@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use sqlparser::ast::{Expr, ObjectName, ObjectNamePart};
+use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart};
 
 use super::Fault;
 use super::column::ColumnId;
@@ -15,7 +15,8 @@ use super::scope::Scope;
 use crate::sql::expr::fold_case;
 
 impl Planner<'_> {
-    /// The columns of both sides become one: the left one's, or that which is there always.
+    /// The columns of both sides become one: the left one's, or that which is there always. The conditions, and
+    /// the pairs of columns.
     pub(super) fn using(
         &self,
         names: &[ObjectName],
@@ -23,8 +24,8 @@ impl Planner<'_> {
         kind: Kind,
         scope: &mut Scope,
         place: &Range<usize>,
-    ) -> Result<Vec<Condition>> {
-        let mut conditions = Vec::new();
+    ) -> Result<(Vec<Condition>, Vec<(ColumnId, ColumnId)>)> {
+        let (mut conditions, mut pairs) = (Vec::new(), Vec::new());
         for name in names {
             let [ObjectNamePart::Identifier(name)] = name.0.as_slice() else {
                 return Err(Fault::new("USING names columns").at(place.clone()));
@@ -47,6 +48,7 @@ impl Planner<'_> {
                 self.column_scalar(l, &at),
                 self.column_scalar(r, &at),
             )?);
+            pairs.push((l, r));
             let kept = if kind == Kind::Right { r } else { l };
             let name = fold_case(name);
             scope.merged.retain(|(known, _)| *known != name);
@@ -58,23 +60,16 @@ impl Planner<'_> {
                 named.hidden.extend(hidden);
             }
         }
-        Ok(conditions)
+        Ok((conditions, pairs))
     }
 
-    pub(super) fn natural(&self, left: &Scope, right: &Scope, place: Range<usize>) -> Fault {
+    /// The names that NATURAL JOIN joins by.
+    pub(super) fn natural(&self, left: &Scope, right: &Scope) -> Vec<ObjectName> {
         let of_right: BTreeSet<String> = right.star().into_iter().map(|(name, _)| name).collect();
-        let common: Vec<String> = left
-            .star()
-            .into_iter()
-            .map(|(name, _)| name)
-            .filter(|n| of_right.contains(n))
-            .collect();
-        let fault =
-            Fault::new("NATURAL JOIN is not supported: a new column would change what it joins");
-        let fault = match common.is_empty() {
-            true => fault,
-            false => fault.hint(format!("write USING ({})", common.join(", "))),
+        let names = left.star().into_iter().map(|(name, _)| name);
+        let name = |name: String| {
+            ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('"', name))])
         };
-        fault.at(place)
+        names.filter(|name| of_right.contains(name)).map(name).collect()
     }
 }

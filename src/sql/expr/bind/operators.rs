@@ -342,15 +342,11 @@ impl Binder<'_> {
         &self,
         expr: &Expr,
         left: &Expr,
-        op: &BinaryOperator,
+        name: &str,
         right: &Expr,
         all: bool,
     ) -> Result {
         let at = self.place(expr);
-        let name = match op {
-            BinaryOperator::NotEq => "<>".to_owned(),
-            op => op.to_string(),
-        };
         let left = self.expr(left)?;
         let mut array = self.expr(right)?;
         if array.is_unknown() {
@@ -365,7 +361,7 @@ impl Binder<'_> {
         // Stands for an element, to find the operator.
         let stand_in =
             Bound { node: Node::CaseOperand, mark: array.mark, ..Bound::new(Node::NULL, element) };
-        let (comparison, left, of_element) = self.comparison(&at, &name, left, stand_in)?;
+        let (comparison, left, of_element) = self.comparison(&at, name, left, stand_in)?;
         let (array, ty) = match of_element {
             Node::CaseOperand => (array.node, self.known.stored(element)),
             // The elements are converted first.
@@ -438,4 +434,12 @@ fn by_parts(left: &[Expr], name: &str, right: &[Expr]) -> Option<Expr> {
         let rest = Expr::Nested(Box::new(rest));
         both(&both(l, &strict, r), &BinaryOperator::Or, &rest)
     }))
+}
+
+/// As pg_operator names it.
+pub(super) fn name(op: &BinaryOperator) -> String {
+    match op {
+        BinaryOperator::NotEq => "<>".into(),
+        op => op.to_string(),
+    }
 }
