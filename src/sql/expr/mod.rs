@@ -76,6 +76,12 @@ impl Fault {
     }
 }
 
+/// Appends the datum of the value that a text means, in any of the forms that Postgres reads.
+pub fn read_value(ty: &Type, text: &str, out: &mut Vec<u8>) -> Result<(), EvalError> {
+    function::input(ty, text)?.encode(ty, out)?;
+    Ok(())
+}
+
 /// A name as Postgres reads it: in lower case unless it is quoted.
 pub fn fold_case(name: &Ident) -> String {
     match name.quote_style {
