@@ -317,8 +317,8 @@ impl Planner<'_> {
             JoinConstraint::Natural => self.natural(&left.scope, &right.scope),
             JoinConstraint::On(_) | JoinConstraint::None => Vec::new(),
         };
-        let (of_using, merged) = self.using(&names, sides, kind, &mut scope, &place)?;
-        conditions.extend(of_using);
+        let using = self.using(&names, sides, kind, &mut scope, &place)?;
+        conditions.extend(using.conditions);
         if let Some((_, scalar)) = deferred.iter().find(|(_, s)| !s.columns.is_subset(&both)) {
             return Err(outer_columns(scalar.place.clone()));
         }
@@ -362,7 +362,7 @@ impl Planner<'_> {
             }
             Kind::Full => {
                 let relation =
-                    self.full_join(left_rows, right_rows, conditions, &merged, &mut scope);
+                    self.full_join(left_rows, right_rows, conditions, &using.pairs, &mut scope);
                 return Ok(From { relation, scope, correlated, place });
             }
             Kind::Right => (right_rows, left_rows),

@@ -14,9 +14,16 @@ use super::relation::Condition;
 use super::scope::Scope;
 use crate::sql::expr::fold_case;
 
+/// What USING says.
+#[derive(Default)]
+pub(super) struct Using {
+    pub(super) conditions: Vec<Condition>,
+    /// The columns that are one.
+    pub(super) pairs: Vec<(ColumnId, ColumnId)>,
+}
+
 impl Planner<'_> {
-    /// The columns of both sides become one: the left one's, or that which is there always. The conditions, and
-    /// the pairs of columns.
+    /// The columns of both sides become one: the left one's, or that which is there always.
     pub(super) fn using(
         &self,
         names: &[ObjectName],
@@ -24,8 +31,8 @@ impl Planner<'_> {
         kind: Kind,
         scope: &mut Scope,
         place: &Range<usize>,
-    ) -> Result<(Vec<Condition>, Vec<(ColumnId, ColumnId)>)> {
-        let (mut conditions, mut pairs) = (Vec::new(), Vec::new());
+    ) -> Result<Using> {
+        let mut using = Using::default();
         for name in names {
             let [ObjectNamePart::Identifier(name)] = name.0.as_slice() else {
                 return Err(Fault::new("USING names columns").at(place.clone()));
@@ -43,12 +50,12 @@ impl Planner<'_> {
                 let what = format!("USING: `{}` is of two types", fold_case(name));
                 return Err(Fault::new(what).hint("write ON with the two columns").at(at));
             }
-            conditions.push(equality(
+            using.conditions.push(equality(
                 self,
                 self.column_scalar(l, &at),
                 self.column_scalar(r, &at),
             )?);
-            pairs.push((l, r));
+            using.pairs.push((l, r));
             let kept = if kind == Kind::Right { r } else { l };
             let name = fold_case(name);
             scope.merged.retain(|(known, _)| *known != name);
@@ -60,7 +67,7 @@ impl Planner<'_> {
                 named.hidden.extend(hidden);
             }
         }
-        Ok((conditions, pairs))
+        Ok(using)
     }
 
     /// The names that NATURAL JOIN joins by.

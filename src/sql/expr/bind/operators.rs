@@ -174,8 +174,9 @@ impl Binder<'_> {
             let what = format!("{}({}) is not supported", signature.name, shown.join(", "));
             return self.refuse(at.clone(), what, "docs/sql.md lists what expressions may hold");
         };
+        let of_arguments = self.collation(&of);
         let mark = match self.known.is_text(result) {
-            true => self.collation(&of),
+            true => of_arguments,
             false => super::Mark::default(),
         };
         let mut nodes = Vec::with_capacity(of.len());
@@ -198,7 +199,7 @@ impl Binder<'_> {
             nodes.push(Node::Array { elements, types: of_array, nested: false });
         }
         let mut types = self.types(&types, result);
-        types.ctype = self.ctype(mark.collation);
+        types.ctype = self.ctype(of_arguments.collation);
         let node =
             call(signature.name, run, signature.strict, signature.volatility == b'i', nodes, types);
         Ok(Bound { mark, ..Bound::new(node, result) })
