@@ -8,6 +8,7 @@ mod batch;
 mod change;
 mod delta;
 mod entry;
+mod equal;
 mod event;
 mod fill;
 mod follow;

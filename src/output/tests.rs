@@ -77,6 +77,7 @@ impl World {
             rebuild: false,
             hides_fills,
             once: false,
+            halted: false,
         });
         let feed = Feed::new(lanes, rng.usize(1..6), rng.usize(1..12));
         let progress = Progress { applied: Lsn(10), committed_at: 0 };
@@ -410,6 +411,7 @@ fn a_log_is_told_from_the_store_and_then_from_memory() {
             rebuild: false,
             hides_fills: true,
             once: true,
+            halted: false,
         };
         let mut feed = Feed::new([init], 5, 5);
         let fresh = Standing::Fresh { generation: 0, reaching: Lsn::ZERO };

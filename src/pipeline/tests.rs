@@ -247,6 +247,7 @@ impl World {
                 told: vec![kept.position.lsn; 3],
                 rebuilds: vec![false; 3],
                 letters: Vec::new(),
+                waived: Vec::new(),
             }],
             events: Vec::new(),
             histories: Vec::new(),

@@ -87,6 +87,7 @@ impl Feed {
         for (part, cursor) in lanes.iter().zip(cursors) {
             self.lanes[part.lane].stage = Stage::Live(cursor);
         }
+        self.add_occurred(&mut lanes);
         if through == Through::No {
             // A scan may have looked at many rows and found none that changed; the step is empty then.
             lanes.retain(|part| !part.entries.is_empty());
@@ -103,14 +104,28 @@ impl Feed {
             });
         }
         let round = self.round.take().expect("a round is under way");
-        self.add_again(&mut lanes, engine, until);
+        self.add_again(&mut lanes, engine, until, committed_at);
         lanes.extend(self.finish_fills(&round, engine));
         Taken::Step(Step { lanes, position: until, reaching: until, committed_at, settled: true })
     }
 
+    /// Occurrences that are to be sent again go first, with the next step.
+    fn add_occurred(&mut self, parts: &mut [StepLane]) {
+        for part in parts {
+            let again = std::mem::take(&mut self.lanes[part.lane].again_occurred);
+            part.entries.splice(..0, again);
+        }
+    }
+
     /// Rows that are to be sent again go with a settled step that has room for them. Of one that has
     /// changed since, the newer version comes by itself.
-    fn add_again(&mut self, parts: &mut [StepLane], engine: &Engine, until: Lsn) {
+    fn add_again(
+        &mut self,
+        parts: &mut [StepLane],
+        engine: &Engine,
+        until: Lsn,
+        committed_at: i64,
+    ) {
         let taken: usize = parts.iter().map(|part| part.entries.len()).sum();
         let mut room = self.step_rows.saturating_sub(taken);
         for part in parts {
@@ -121,12 +136,8 @@ impl Feed {
             let sent: BTreeSet<Vec<u8>> =
                 part.entries.iter().map(|entry| entry.key().to_vec()).collect();
             lane.again.retain(|key| !sent.contains(key));
-            let arrangement = &engine.arrangements()[lane.arrangement];
-            if arrangement.is_log() {
-                // An occurrence has no present version.
-                lane.again.clear();
-                continue;
-            }
+            let Some(rows) = lane.rows else { continue };
+            let arrangement = &engine.arrangements()[rows];
             while room > 0
                 && let Some(key) = lane.again.pop_first()
             {
@@ -136,6 +147,8 @@ impl Feed {
                 };
                 if entry.lsn() < until {
                     part.entries.push(entry);
+                    // A history shows it from now on: nobody could read it before.
+                    part.times.extend(lane.is_history().then_some(committed_at));
                     room -= 1;
                 }
             }
@@ -240,6 +253,7 @@ impl Feed {
                 Stage::Live(cursor) => {
                     worth |= !lane.delivered.settled
                         || !lane.again.is_empty()
+                        || !lane.again_occurred.is_empty()
                         || has_entries(cursor, arrangement, until)
                         || (idle && lane.delivered.lsn < until);
                 }
