@@ -1,8 +1,12 @@
 //! `readside explain PROJECTION`: how a projection is maintained.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Outcome, check, print};
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::{Outcome, check, daemon, print};
 use crate::config::Environment;
 use crate::pipeline::run::explain::explain;
 
@@ -22,10 +26,50 @@ pub(super) fn run(
         Err(faults) => return check::report(path, &faults),
     };
     match check::ask(explain(&config, &arguments.projection))? {
-        Ok(words) => {
+        Ok(mut words) => {
+            // Without a daemon nothing is measured.
+            if let Ok(answer) = daemon::get(&config.http, "/v1/status") {
+                words += &measured(&answer, &arguments.projection)?;
+            }
             print(words.trim_end())?;
             Ok(Outcome::Done)
         }
         Err(faults) => check::report(path, &faults),
+    }
+}
+
+/// What the daemon keeps for the projection, as it says.
+fn measured(status: &[u8], projection: &str) -> anyhow::Result<String> {
+    let status: Value = serde_json::from_slice(status).context("the daemon's status is no JSON")?;
+    let all = status["state"]["kept"].as_array().into_iter().flatten();
+    let is_for_it = |kept: &&Value| {
+        let mut projections = kept["projections"].as_array().into_iter().flatten();
+        projections.any(|name| name.as_str() == Some(projection))
+    };
+    let mut text = String::new();
+    for kept in all.filter(is_for_it) {
+        let number = |name: &str| kept[name].as_u64().unwrap_or_default();
+        let what = kept["what"].as_str().unwrap_or_default();
+        let mib = number("bytes") as f64 / f64::from(1 << 20);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {what}: {} rows, {mib:.1} MiB", number("rows"));
+    }
+    Ok(if text.is_empty() { text } else { format!("\nmeasured by the daemon:\n{text}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_daemon_keeps_for_a_projection_is_told() {
+        let status = br#"{"state":{"kept":[
+            {"what":"rows of public.orders","rows":7,"bytes":3145728,"projections":["a","b"]},
+            {"what":"groups by id","rows":2,"bytes":0,"projections":["b"]}]}}"#;
+        insta::assert_snapshot!(measured(status, "a").expect("JSON").trim(), @r"
+        measured by the daemon:
+          rows of public.orders: 7 rows, 3.0 MiB
+        ");
+        assert_eq!(measured(status, "c").expect("JSON"), "");
     }
 }

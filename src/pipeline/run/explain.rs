@@ -24,7 +24,7 @@ pub(crate) async fn explain(config: &Config, name: &str) -> Result<String, Vec<D
     let mut faults: Vec<Diagnostic> = unbound.into_iter().map(|unbound| unbound.fault).collect();
     faults.extend(queries::checked(config, &params, &catalog, &mut bound).await);
     match bound.iter().find(|bound| bound.projection.name == name) {
-        Some(bound) => Ok(in_words(config, &catalog, bound)),
+        Some(one) => Ok(in_words(config, &catalog, one)),
         // Of this projection or of its tables.
         None => Err(if faults.is_empty() { source.faults } else { faults }),
     }
@@ -50,7 +50,7 @@ pub(super) fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) ->
             vec![table.clone()]
         }
         Rows::Query { planned, .. } => {
-            text.push_str(&query::explain(planned, &schema));
+            text.push_str(&query::explain(planned));
             let used = planned.used.iter().zip(&schema.tables).filter(|(used, _)| used.is_some());
             used.map(|(_, table)| TableName::new(&table.schema, &table.name)).collect()
         }

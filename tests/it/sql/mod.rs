@@ -305,17 +305,13 @@ async fn explain_tells_the_plan() {
     the projection's rows by id
       columns o.id, c.name, count
         join on c.id = c.id
-          keeps (count of each o.id, c.id) by id; public.customers by its primary key, as it is kept anyway
           a change of the second changes each row of the first that refers to it
           count of each o.id, c.id
-            keeps each group's answer
             columns o.id, c.id, i.id
               left join on i.order_id = o.id
-                keeps (columns o.id, c.id) by id; public.items by order_id, its rows shared
                 a change of the first changes each row of the second that refers to it
                 columns o.id, c.id
                   join on c.id = o.customer_id
-                    keeps public.orders by customer_id, its rows shared; public.customers by its primary key, as it is kept anyway
                     a change of the second changes each row of the first that refers to it
                     rows of public.orders
                     rows of public.customers
