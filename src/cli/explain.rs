@@ -1,6 +1,5 @@
 //! `readside explain PROJECTION`: how a projection is maintained.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -8,7 +7,8 @@ use serde_json::Value;
 
 use super::{Outcome, check, daemon, print};
 use crate::config::Environment;
-use crate::pipeline::run::explain::explain;
+use crate::pipeline::kept_line;
+use crate::pipeline::run::explain::{Explained, explain};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -26,12 +26,14 @@ pub(super) fn run(
         Err(faults) => return check::report(path, &faults),
     };
     match check::ask(explain(&config, &arguments.projection))? {
-        Ok(mut words) => {
-            // Without a daemon nothing is measured.
-            if let Ok(answer) = daemon::get(&config.http, "/v1/status") {
-                words += &measured(&answer, &arguments.projection)?;
-            }
-            print(words.trim_end())?;
+        Ok(Explained { mut plan, estimate }) => {
+            let measured = match daemon::get(&config.http, "/v1/status") {
+                Ok(answer) => measured(&answer, &arguments.projection)?,
+                // There is none, so nothing is measured.
+                Err(_) => String::new(),
+            };
+            plan += if measured.is_empty() { &estimate } else { &measured };
+            print(plan.trim_end())?;
             Ok(Outcome::Done)
         }
         Err(faults) => check::report(path, &faults),
@@ -48,11 +50,11 @@ fn measured(status: &[u8], projection: &str) -> anyhow::Result<String> {
     };
     let mut text = String::new();
     for kept in all.filter(is_for_it) {
-        let number = |name: &str| kept[name].as_u64().unwrap_or_default();
+        let number = |name: &str| kept[name].as_u64().unwrap_or_default() as usize;
         let what = kept["what"].as_str().unwrap_or_default();
-        let mib = number("bytes") as f64 / f64::from(1 << 20);
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {what}: {} rows, {mib:.1} MiB", number("rows"));
+        let users = kept["projections"].as_array().into_iter().flatten();
+        let users: Vec<&str> = users.filter_map(Value::as_str).collect();
+        text += &kept_line(what, number("rows"), number("bytes"), &users, projection);
     }
     Ok(if text.is_empty() { text } else { format!("\nmeasured by the daemon:\n{text}") })
 }
@@ -68,7 +70,7 @@ mod tests {
             {"what":"groups by id","rows":2,"bytes":0,"projections":["b"]}]}}"#;
         insta::assert_snapshot!(measured(status, "a").expect("JSON").trim(), @r"
         measured by the daemon:
-          rows of public.orders: 7 rows, 3.0 MiB
+          rows of public.orders: 7 rows, 3.0 MiB; also for b
         ");
         assert_eq!(measured(status, "c").expect("JSON"), "");
     }

@@ -10,6 +10,7 @@ mod change;
 mod changes;
 mod delta;
 mod entry;
+mod estimate;
 mod event;
 mod fill;
 mod follow;

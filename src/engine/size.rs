@@ -38,6 +38,12 @@ pub enum KeptOf {
     Output(OutputId),
 }
 
+/// Of one of them.
+pub(super) struct Size {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
 impl Engine {
     /// The keys of a projection of which nothing can be shown, and why.
     pub fn withheld(&self, output: OutputId) -> Vec<Result<Notice, ValueError>> {
@@ -57,23 +63,32 @@ impl Engine {
 
     /// Everything that is kept: tables first, and what is made of others behind them.
     pub fn kept(&self) -> Vec<Kept> {
+        let of_table = |table: TableId| {
+            let rows = &self.arrangements[self.tables[table].arrangement];
+            Size { rows: rows.len(), bytes: rows.bytes() }
+        };
+        self.kept_as(of_table, |at| self.size(at))
+    }
+
+    /// The same, of sizes that are known otherwise.
+    pub(super) fn kept_as(
+        &self,
+        size_of_table: impl Fn(TableId) -> Size,
+        size: impl Fn(usize) -> Size,
+    ) -> Vec<Kept> {
         let outputs: Vec<(OutputId, Vec<usize>)> = (0..self.outputs())
             .map(|output| {
                 (output, self.output_node(output).map_or(vec![], |node| self.up_to(node)))
             })
             .collect();
         let tables = (0..self.tables.len()).map(|table| {
-            let rows = &self.arrangements[self.tables[table].arrangement];
+            let Size { rows, bytes } = size_of_table(table);
             let uses = |output: &OutputId| self.output_tables(*output).contains(&table);
-            Kept {
-                what: KeptOf::Table(table),
-                rows: rows.len(),
-                bytes: rows.bytes(),
-                outputs: (0..self.outputs()).filter(uses).collect(),
-            }
+            let outputs = (0..self.outputs()).filter(uses).collect();
+            Kept { what: KeptOf::Table(table), rows, bytes, outputs }
         });
         let nodes = (0..self.nodes.len()).filter_map(|at| {
-            let (what, rows, bytes) = self.kept_by(at)?;
+            let (what, Size { rows, bytes }) = (self.kept_by(at)?, size(at));
             let uses = outputs.iter().filter(|(_, parts)| parts.contains(&at));
             let outputs: Vec<OutputId> = uses.map(|(output, _)| *output).collect();
             (!outputs.is_empty()).then_some(Kept { what, rows, bytes, outputs })
@@ -83,42 +98,57 @@ impl Engine {
 
     /// Bytes of what is kept beside the rows of tables and outputs.
     pub fn operators_bytes(&self) -> usize {
-        let nodes = (0..self.nodes.len()).filter_map(|at| self.kept_by(at));
-        nodes.filter(|(what, ..)| !matches!(what, KeptOf::Output(_))).map(|(.., bytes)| bytes).sum()
+        let nodes = (0..self.nodes.len())
+            .filter(|&at| !matches!(*self.nodes[at].state.borrow(), State::Output { .. }));
+        nodes.map(|at| self.size(at).bytes).sum()
     }
 
-    fn kept_by(&self, at: usize) -> Option<(KeptOf, usize, usize)> {
+    /// What a node keeps, if anything.
+    fn kept_by(&self, at: usize) -> Option<KeptOf> {
         let node = &self.nodes[at];
         let input = |at: usize| &self.nodes[node.inputs[at]].layout;
         Some(match (&node.spec, &*node.state.borrow()) {
             (
                 Spec::Arrange { key, .. },
-                State::Arranged(Arranged::Shared { table, filter, index, .. }),
+                State::Arranged(Arranged::Shared { table, filter, .. }),
             ) => {
                 let columns = names(&node.layout, key);
-                let what = KeptOf::Index { table: *table, columns, filtered: filter.is_some() };
-                (what, index.len(), index.bytes())
+                KeptOf::Index { table: *table, columns, filtered: filter.is_some() }
             }
-            (Spec::Arrange { key, .. }, State::Arranged(Arranged::Own { index, .. })) => {
-                (KeptOf::Rows(names(&node.layout, key)), index.len(), index.bytes())
+            (Spec::Arrange { key, .. }, State::Arranged(Arranged::Own { .. })) => {
+                KeptOf::Rows(names(&node.layout, key))
             }
-            (_, State::Join(JoinState { matches: Some(matches), .. })) => {
-                (KeptOf::Partners, matches.rows(), matches.bytes())
+            (_, State::Join(JoinState { matches: Some(_), .. })) => KeptOf::Partners,
+            (Spec::Plan(plan::Node::Aggregate { group, .. }), State::Aggregate(_)) => {
+                KeptOf::Groups(names(input(0), group))
             }
-            (Spec::Plan(plan::Node::Aggregate { group, .. }), State::Aggregate(groups)) => {
-                (KeptOf::Groups(names(input(0), group)), groups.rows(), groups.bytes())
+            (Spec::Plan(plan::Node::TopN { partition, .. }), State::TopN(_)) => {
+                KeptOf::Partitions(names(input(0), partition))
             }
-            (Spec::Plan(plan::Node::TopN { partition, .. }), State::TopN(top_n)) => {
-                (KeptOf::Partitions(names(input(0), partition)), top_n.rows(), top_n.bytes())
-            }
-            (_, State::Output { operator, arrangement, .. }) => {
-                let rows = &self.arrangements[*arrangement];
-                let output = (0..self.outputs()).find(|&o| self.output_node(o) == Some(at))?;
-                let count = rows.len() + operator.withheld_len();
-                (KeptOf::Output(output), count, rows.bytes())
+            (_, State::Output { .. }) => {
+                KeptOf::Output((0..self.outputs()).find(|&o| self.output_node(o) == Some(at))?)
             }
             _ => return None,
         })
+    }
+
+    /// How much a node keeps now.
+    fn size(&self, at: usize) -> Size {
+        let of = |rows, bytes| Size { rows, bytes };
+        match &*self.nodes[at].state.borrow() {
+            State::Arranged(Arranged::Shared { index, .. }) => of(index.len(), index.bytes()),
+            State::Arranged(Arranged::Own { index, .. }) => of(index.len(), index.bytes()),
+            State::Join(JoinState { matches: Some(matches), .. }) => {
+                of(matches.rows(), matches.bytes())
+            }
+            State::Aggregate(groups) => of(groups.rows(), groups.bytes()),
+            State::TopN(top_n) => of(top_n.rows(), top_n.bytes()),
+            State::Output { operator, arrangement, .. } => {
+                let rows = &self.arrangements[*arrangement];
+                of(rows.len() + operator.withheld_len(), rows.bytes())
+            }
+            State::Nothing | State::Arranged(Arranged::Table { .. }) | State::Join(_) => of(0, 0),
+        }
     }
 }
 

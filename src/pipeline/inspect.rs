@@ -121,8 +121,25 @@ pub struct KeptRows {
     pub projections: Vec<String>,
 }
 
+/// A line of what is kept for a projection, and for which others as well.
+pub(crate) fn kept_line(
+    what: &str,
+    rows: usize,
+    bytes: usize,
+    projections: &[&str],
+    asked: &str,
+) -> String {
+    let others: Vec<&str> = projections.iter().copied().filter(|name| *name != asked).collect();
+    let shared = match others.is_empty() {
+        true => String::new(),
+        false => format!("; also for {}", others.join(", ")),
+    };
+    let mib = bytes as f64 / f64::from(1 << 20);
+    format!("  {what}: {rows} rows, {mib:.1} MiB{shared}\n")
+}
+
 /// What is kept, as people are told of it.
-fn in_words(what: &KeptOf, table: impl Fn(TableId) -> String) -> String {
+pub(super) fn in_words(what: &KeptOf, table: impl Fn(TableId) -> String) -> String {
     match what {
         KeptOf::Table(id) => format!("rows of {}", table(*id)),
         KeptOf::Index { table: id, columns, filtered } => {

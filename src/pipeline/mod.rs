@@ -21,6 +21,7 @@ pub use checkpoint::{Checkpoint, told_fact};
 pub use deliver::News;
 pub use events::pending_fact;
 pub use history::HistoryInit;
+pub(crate) use inspect::kept_line;
 pub use letters::{Refused, key_hex, letter_key};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{

@@ -59,6 +59,10 @@ impl Kept {
         this
     }
 
+    pub(super) fn is_looked_up(&self) -> bool {
+        self.is_looked_up
+    }
+
     /// Whether it holds every row in this order.
     pub(super) fn lists(&self, order: &[Order]) -> bool {
         self.spec.order == order && self.spec.filter.is_none() && !self.spec.not_null

@@ -195,6 +195,11 @@ impl Aggregate {
         self.groups.len()
     }
 
+    /// How many times it keeps each row, in one order or another.
+    pub(in crate::engine) fn keeps_rows(&self) -> usize {
+        self.kept.iter().filter(|kept| !kept.is_looked_up()).count()
+    }
+
     pub(in crate::engine) fn bytes(&self) -> usize {
         self.bytes + self.kept.iter().map(|kept| kept.index.bytes()).sum::<usize>()
     }
