@@ -3,6 +3,7 @@
 //! HTTP/1.0 on purpose: the answer then ends with the connection and comes in one piece, so that no
 //! client library is needed for it.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -16,6 +17,14 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 /// A long answer's next line.
 const SILENCE_MAX: Duration = Duration::from_secs(300);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What the daemon answers instead of what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(super) struct Refusal {
+    pub status: u16,
+    text: String,
+}
 
 /// The verbs of the daemon's paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +75,13 @@ fn request(http: &HttpConfig, verb: Verb, path: &str) -> anyhow::Result<Vec<u8>>
     body(answer).with_context(|| format!("the daemon at {address}"))
 }
 
-/// Sees each line of an answer as it comes, for as long as the daemon has something to say.
+/// Sees each line of an answer as it comes, for as long as the daemon has something to say, or until it
+/// has seen enough.
 pub(super) fn follow(
     http: &HttpConfig,
     verb: Verb,
     path: &str,
-    mut see: impl FnMut(&str) -> anyhow::Result<()>,
+    mut see: impl FnMut(&str) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
     let address = address(&http.listen);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -92,7 +102,9 @@ pub(super) fn follow(
             }
             while is_body && let Some(end) = memchr::memchr(b'\n', &answer) {
                 let line: Vec<u8> = answer.drain(..=end).collect();
-                see(std::str::from_utf8(&line)?.trim_end())?;
+                if see(std::str::from_utf8(&line)?.trim_end())?.is_break() {
+                    return Ok(());
+                }
             }
             if answer.len() as u64 > ANSWER_BYTES_MAX {
                 bail!("a line of the daemon's answer is longer than 64 MiB");
@@ -150,22 +162,27 @@ fn body(mut answer: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let end = memchr::memmem::find(&answer, b"\r\n\r\n").context("the answer is not HTTP")?;
     let body = answer.split_off(end + 4);
     let head = String::from_utf8_lossy(&answer);
-    let status = head.lines().next().unwrap_or_default();
-    match status.split(' ').nth(1) {
-        Some("200") if status.starts_with("HTTP/1.") => Ok(body),
-        Some("401") => bail!("it wants the token of http.token_file (401)"),
+    let line = head.lines().next().unwrap_or_default();
+    let status = line.split(' ').nth(1).filter(|_| line.starts_with("HTTP/1."));
+    let text = match status {
+        Some("200") => return Ok(body),
+        Some("401") => "it wants the token of http.token_file (401)".to_owned(),
         _ => {
             #[derive(serde::Deserialize)]
-            struct Refusal {
+            struct Words {
                 error: String,
             }
-            if let Ok(Refusal { error }) = serde_json::from_slice(&body) {
-                bail!("{error}");
+            match serde_json::from_slice(&body) {
+                Ok(Words { error }) => error,
+                Err(_) => {
+                    let shown: String = String::from_utf8_lossy(&body).chars().take(500).collect();
+                    format!("{line}: {shown}")
+                }
             }
-            let shown: String = String::from_utf8_lossy(&body).chars().take(500).collect();
-            bail!("{status}: {shown}")
         }
-    }
+    };
+    let status = status.and_then(|status| status.parse().ok()).unwrap_or(0);
+    Err(Refusal { status, text }.into())
 }
 
 /// Where to reach a server that listens on this address: one that listens everywhere, here.

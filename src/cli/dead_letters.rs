@@ -1,14 +1,12 @@
 //! `readside dead-letters list|show|retry|drop`.
 
-use std::path::Path;
-
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::daemon::{Verb, ask, encoded};
-use super::{Outcome, check, print, say};
-use crate::config::{self, Environment, HttpConfig};
+use super::{Outcome, print, say};
+use crate::config::HttpConfig;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -96,29 +94,21 @@ enum Retried {
     Waiting,
 }
 
-pub(super) fn run(
-    command: &Command,
-    path: &Path,
-    environment: &Environment,
-) -> anyhow::Result<Outcome> {
-    let http = match config::load_http(path, environment) {
-        Ok(http) => http,
-        Err(faults) => return check::report(path, &faults),
-    };
+pub(super) fn run(command: &Command, http: &HttpConfig) -> anyhow::Result<Outcome> {
     match command {
-        Command::List(list) => each(&http, &list.of, |letter| {
+        Command::List(list) => each(http, &list.of, |letter| {
             print(&if list.json { serde_json::to_string(letter)? } else { line(letter) })
         })?,
         Command::Show(Show { id, json }) => {
-            let shown: Shown = ask(&http, Verb::Get, &format!("/v1/dead-letters/{}", encoded(id)))?;
+            let shown: Shown = ask(http, Verb::Get, &format!("/v1/dead-letters/{}", encoded(id)))?;
             print(&if *json { serde_json::to_string(&shown)? } else { lines(&shown) })?;
         }
         Command::Retry(which) => {
-            let ids = ids(&http, which)?;
+            let ids = ids(http, which)?;
             let mut left = 0;
             for id in &ids {
                 let path = format!("/v1/dead-letters/{}/retry", encoded(id));
-                match ask(&http, Verb::Post, &path)? {
+                match ask(http, Verb::Post, &path)? {
                     Retried::Accepted => print(&format!("{id}  accepted"))?,
                     Retried::Refused { error } => {
                         left += 1;
@@ -135,9 +125,9 @@ pub(super) fn run(
             }
         }
         Command::Drop(which) => {
-            for id in ids(&http, which)? {
+            for id in ids(http, which)? {
                 let path = format!("/v1/dead-letters/{}", encoded(&id));
-                ask::<serde::de::IgnoredAny>(&http, Verb::Delete, &path)?;
+                ask::<serde::de::IgnoredAny>(http, Verb::Delete, &path)?;
                 print(&format!("{id}  dropped"))?;
             }
         }

@@ -15,12 +15,12 @@ mod status;
 mod verify;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Diagnostic, Environment, Style};
+use crate::config::{self, Diagnostic, Environment, HttpConfig, Style};
 
 /// Keeps read models in Elasticsearch, Redis and Postgres exactly in step with a Postgres database.
 #[derive(Debug, Parser)]
@@ -93,18 +93,26 @@ fn dispatch(arguments: &Arguments, environment: &Environment) -> anyhow::Result<
         Command::Run => run::run(config, environment),
         Command::Check => check::run(config, environment),
         Command::Explain(command) => explain::run(command, config, environment),
-        Command::Status(command) => status::run(command, config, environment),
-        Command::Verify(command) => verify::run(command, config, environment),
-        Command::Rebuild(command) => rebuild::run(command, config, environment),
-        Command::Events(command) => events::run(command),
-        Command::DeadLetters(command) => dead_letters::run(command, config, environment),
+        Command::Status(command) => asks(config, environment, |http| status::run(command, http)),
+        Command::Verify(command) => asks(config, environment, |http| verify::run(command, http)),
+        Command::Rebuild(command) => asks(config, environment, |http| rebuild::run(command, http)),
+        Command::Events(command) => asks(config, environment, |http| events::run(command, http)),
+        Command::DeadLetters(command) => {
+            asks(config, environment, |http| dead_letters::run(command, http))
+        }
     }
 }
 
-/// A command that the command line knows and this version does not have.
-fn unavailable(command: &str) -> Outcome {
-    tell(&Diagnostic::new(format!("`readside {command}` is not available in this version")));
-    Outcome::Faults
+/// A command that asks the running daemon; it needs to know no more of the configuration than where that is.
+fn asks(
+    path: &Path,
+    environment: &Environment,
+    command: impl FnOnce(&HttpConfig) -> anyhow::Result<Outcome>,
+) -> anyhow::Result<Outcome> {
+    match config::load_http(path, environment) {
+        Ok(http) => command(&http),
+        Err(faults) => check::report(path, &faults),
+    }
 }
 
 /// Shows a fault on stderr, in colours on a terminal that wants them.
@@ -152,6 +160,7 @@ mod tests {
             "verify orders --sample 1000 --json",
             "rebuild orders",
             "events tail",
+            "events tail OrderConfirmed --since 0/16B3748/1 --json",
             "dead-letters list",
             "dead-letters show 7",
             "dead-letters list --sink cache --projection orders --json",

@@ -1,15 +1,14 @@
 //! `readside rebuild PROJECTION`: orders a new generation, and waits until readers see it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
 use serde::Deserialize;
 
 use super::daemon::{Verb, ask, encoded};
-use super::{Outcome, check, print, say};
-use crate::config::{self, Environment, HttpConfig};
+use super::{Outcome, print, say};
+use crate::config::HttpConfig;
 
 const POLL_PAUSE: Duration = Duration::from_millis(300);
 
@@ -67,21 +66,13 @@ struct Sink {
     error: Option<String>,
 }
 
-pub(super) fn run(
-    arguments: &Arguments,
-    path: &Path,
-    environment: &Environment,
-) -> anyhow::Result<Outcome> {
-    let http = match config::load_http(path, environment) {
-        Ok(http) => http,
-        Err(faults) => return check::report(path, &faults),
-    };
+pub(super) fn run(arguments: &Arguments, http: &HttpConfig) -> anyhow::Result<Outcome> {
     let projection = &arguments.projection;
     let mut order = format!("/v1/rebuild/{}", encoded(projection));
     if let Some(sink) = &arguments.sink {
         order.push_str(&format!("?sink={}", encoded(sink)));
     }
-    let ordered: Ordered = ask(&http, Verb::Post, &order)?;
+    let ordered: Ordered = ask(http, Verb::Post, &order)?;
     if ordered.reloads {
         say(&format!("{projection} was not followed; its tables are read anew"));
     }
@@ -89,7 +80,7 @@ pub(super) fn run(
         print(&format!("{projection}: the rebuild has begun"))?;
         return Ok(Outcome::Done);
     }
-    wait(&http, projection, &ordered.sinks)
+    wait(http, projection, &ordered.sinks)
 }
 
 /// Until each sink shows the new generation. What happens meanwhile is told once.

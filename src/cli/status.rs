@@ -1,16 +1,15 @@
 //! `readside status`: the daemon's `/v1/status`, as tables for people or as it is.
-//!
-//! The tables follow the JSON's own shape, so that whatever the daemon tells is shown: values in
-//! lines, objects under a heading, lists of objects in columns.
+
+mod table;
 
 use std::fmt::Write;
-use std::path::Path;
 
 use anyhow::Context;
-use serde_json::{Map, Value};
+use serde::Deserialize;
 
-use super::{Outcome, check, daemon, print};
-use crate::config::{self, Environment};
+use self::table::{Table, bytes, duration, number};
+use super::{Outcome, daemon, print};
+use crate::config::HttpConfig;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -19,158 +18,245 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(
-    arguments: &Arguments,
-    path: &Path,
-    environment: &Environment,
-) -> anyhow::Result<Outcome> {
-    let http = match config::load_http(path, environment) {
-        Ok(http) => http,
-        Err(faults) => return check::report(path, &faults),
-    };
-    let answer = daemon::get(&http, "/v1/status")?;
-    let status: Value =
-        serde_json::from_slice(&answer).context("the daemon's status is no JSON")?;
+#[derive(Deserialize)]
+struct Status {
+    version: String,
+    started_at: String,
+    source: Source,
+    load: Option<Load>,
+    projections: Vec<Projection>,
+    sinks: Vec<Sink>,
+    state: State,
+    tables: Vec<SourceTable>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    connected: bool,
+    error: Option<String>,
+    slot: String,
+    publication: String,
+    applied_lsn: String,
+    durable_lsn: String,
+    committed_at: Option<String>,
+    lag_bytes: u64,
+    retained_bytes: u64,
+    wal_budget_bytes: u64,
+    wal_alarm: Option<String>,
+    wal_held_by: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Load {
+    tables: Vec<TableLoad>,
+    waiting_for: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct TableLoad {
+    table: String,
+    rows: u64,
+    expected: u64,
+    chunks_done: u64,
+    chunks: u64,
+}
+
+#[derive(Deserialize)]
+struct Projection {
+    name: String,
+    state: String,
+    reason: Option<String>,
+    rows: u64,
+    sinks: Vec<Lane>,
+}
+
+#[derive(Deserialize)]
+struct Lane {
+    sink: String,
+    state: String,
+    error: Option<String>,
+    lsn: String,
+    filled_rows: Option<u64>,
+    lag_bytes: u64,
+    lag_seconds: f64,
+    dead_letters: u64,
+}
+
+#[derive(Deserialize)]
+struct Sink {
+    name: String,
+    kind: String,
+    up: bool,
+    error: Option<String>,
+    retries: u64,
+    since: String,
+}
+
+#[derive(Deserialize)]
+struct State {
+    dir: String,
+    memory_bytes: u64,
+    disk_bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct SourceTable {
+    name: String,
+    state: String,
+    reason: Option<String>,
+    rows: u64,
+}
+
+pub(super) fn run(arguments: &Arguments, http: &HttpConfig) -> anyhow::Result<Outcome> {
+    let answer = daemon::get(http, "/v1/status")?;
+    let unknown = "the daemon's status is not the one of this version";
     if arguments.json {
+        let status: serde_json::Value = serde_json::from_slice(&answer).context(unknown)?;
         print(&serde_json::to_string_pretty(&status)?)?;
     } else {
-        print(tables(&status).trim_end())?;
+        let status: Status = serde_json::from_slice(&answer).context(unknown)?;
+        print(status.text().trim_end())?;
     }
     Ok(Outcome::Done)
 }
 
-fn tables(status: &Value) -> String {
-    let mut text = String::new();
-    match status {
-        Value::Object(fields) => object(&mut text, fields),
-        other => text.push_str(&cell(other)),
-    }
-    text
-}
-
-fn object(text: &mut String, fields: &Map<String, Value>) {
-    let nested = |value: &Value| match value {
-        Value::Object(fields) => !fields.is_empty(),
-        Value::Array(items) => items.iter().any(Value::is_object),
-        _ => false,
-    };
-    let lines: Vec<_> = fields
-        .iter()
-        .filter(|(_, value)| !nested(value))
-        .map(|(name, value)| vec![label(name), cell(value)])
-        .collect();
-    columns(text, &lines);
-    for (name, value) in fields.iter().filter(|(_, value)| nested(value)) {
-        if !text.is_empty() {
-            text.push('\n');
+impl Status {
+    fn text(&self) -> String {
+        let mut text = self.head();
+        let tables = [
+            self.load.as_ref().map(Load::table),
+            Some(self.projections()),
+            Some(self.sinks()),
+            Some(self.source_tables()),
+        ];
+        for table in tables.iter().flatten().filter(|table| !table.is_empty()) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n{table}");
         }
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}", label(name).to_uppercase());
-        match value {
-            Value::Object(fields) if fields.values().all(Value::is_object) => {
-                named_rows(text, fields);
+        text
+    }
+
+    /// The source, how far we are with it, and the state.
+    fn head(&self) -> String {
+        let Source { slot, publication, applied_lsn, durable_lsn, .. } = &self.source;
+        let mut head = Table::new(&["", ""]);
+        let mut line = |name: &str, text: String| head.row([name.to_owned(), text]);
+        line(
+            "source",
+            match (&self.source.error, self.source.connected) {
+                (_, true) => "streaming".to_owned(),
+                (Some(error), false) => format!("not connected: {error}"),
+                (None, false) => "not connected yet".to_owned(),
+            },
+        );
+        line("slot", format!("{slot}, publication {publication}"));
+        let behind = bytes(self.source.lag_bytes);
+        line("position", format!("{applied_lsn} applied, {durable_lsn} durable, {behind} behind"));
+        if let Some(at) = &self.source.committed_at {
+            line("committed", at.clone());
+        }
+        let (retained, budget) = (self.source.retained_bytes, self.source.wal_budget_bytes);
+        line("WAL kept", format!("{} of a budget of {}", bytes(retained), bytes(budget)));
+        for (name, words) in [("", &self.source.wal_alarm), ("held by", &self.source.wal_held_by)] {
+            if let Some(words) = words {
+                line(name, words.clone());
             }
-            Value::Object(fields) => {
-                let plain = fields.iter().filter(|(_, value)| objects(value).is_none());
-                let lines: Vec<_> =
-                    plain.map(|(name, value)| vec![label(name), cell(value)]).collect();
-                columns(text, &lines);
-                for items in fields.values().filter_map(objects) {
-                    rows(text, items);
+        }
+        let State { dir, memory_bytes, disk_bytes } = &self.state;
+        let (memory, disk) = (bytes(*memory_bytes), bytes(*disk_bytes));
+        line("state", format!("{dir}, {memory} in memory, {disk} on disk"));
+        line("readside", format!("{}, started at {}", self.version, self.started_at));
+        head.to_string()
+    }
+
+    fn projections(&self) -> Table {
+        let heads =
+            ["PROJECTION", "STATE", "ROWS#", "SINK", "SINK STATE", "BEHIND#", "", "DEAD LETTERS#"];
+        let mut table = Table::new(&heads);
+        for Projection { name, state, reason, rows, sinks } in &self.projections {
+            let own = [name.clone(), state.clone(), number(*rows)];
+            let own = |at: usize| if at == 0 { own.clone() } else { Default::default() };
+            if sinks.is_empty() {
+                table.row(own(0));
+            }
+            for (at, lane) in sinks.iter().enumerate() {
+                table.row(own(at).into_iter().chain(lane.cells(*rows)));
+                if let Some(error) = &lane.error {
+                    table.note(format!("{}: {error}", lane.sink));
                 }
             }
-            Value::Array(items) => rows(text, items),
-            _ => {}
-        }
-    }
-}
-
-/// Objects under names, the name as the first column.
-fn named_rows(text: &mut String, fields: &Map<String, Value>) {
-    let with_name = |(name, value): (&String, &Value)| {
-        let mut row = Map::from_iter([("name".to_owned(), Value::from(name.as_str()))]);
-        row.extend(value.as_object().cloned().unwrap_or_default());
-        Value::Object(row)
-    };
-    rows(text, &fields.iter().map(with_name).collect::<Vec<_>>());
-}
-
-/// A list of objects.
-fn objects(value: &Value) -> Option<&Vec<Value>> {
-    value.as_array().filter(|items| items.iter().any(Value::is_object))
-}
-
-/// An object that holds a list of others: a row for each of these, with what the object itself says.
-fn spread(item: &Value) -> Vec<Value> {
-    let fields = item.as_object();
-    let list = fields.into_iter().flatten().find_map(|(name, value)| Some((name, objects(value)?)));
-    let (Some(fields), Some((list, inner))) = (fields, list) else { return vec![item.clone()] };
-    let row = |inner: &Value| {
-        let mut row = fields.clone();
-        row.remove(list);
-        for (name, value) in inner.as_object().into_iter().flatten() {
-            let known = row.contains_key(name);
-            let of_list = || format!("{}_{name}", list.trim_end_matches('s'));
-            row.insert(if known { of_list() } else { name.clone() }, value.clone());
-        }
-        Value::Object(row)
-    };
-    inner.iter().map(row).collect()
-}
-
-fn rows(text: &mut String, items: &[Value]) {
-    let items: Vec<Value> = items.iter().flat_map(spread).collect();
-    let mut names: Vec<&str> = Vec::new();
-    for name in items.iter().filter_map(Value::as_object).flat_map(Map::keys) {
-        if !names.contains(&name.as_str()) {
-            names.push(name);
-        }
-    }
-    // What a row is called comes first, in whatever order the JSON has it.
-    names.sort_by_key(|name| !matches!(*name, "name" | "sink" | "projection" | "table"));
-    let mut lines = vec![names.iter().map(|name| label(name)).collect::<Vec<_>>()];
-    for item in &items {
-        lines.push(match item {
-            Value::Object(fields) => {
-                names.iter().map(|name| fields.get(*name).map(cell).unwrap_or_default()).collect()
+            if let Some(reason) = reason {
+                table.note(reason.clone());
             }
-            other => vec![cell(other)],
-        });
-    }
-    columns(text, &lines);
-}
-
-/// Lines of cells, each column as wide as its widest cell.
-fn columns(text: &mut String, lines: &[Vec<String>]) {
-    let width = |at: usize| {
-        lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max()
-    };
-    let count = lines.iter().map(Vec::len).max().unwrap_or_default();
-    let widths: Vec<_> = (0..count).map(|at| width(at).unwrap_or_default()).collect();
-    for line in lines {
-        let mut row = String::new();
-        for (cell, width) in line.iter().zip(&widths) {
-            let _ = write!(row, "{cell:width$}  ");
         }
-        let _ = writeln!(text, "{}", row.trim_end());
+        table
+    }
+
+    fn sinks(&self) -> Table {
+        let mut table = Table::new(&["SINK", "KIND", "STATE", "SINCE", "RETRIES#"]);
+        for Sink { name, kind, up, error, retries, since } in &self.sinks {
+            let state = if *up { "up" } else { "down" };
+            table.row(
+                [name, kind, state, since].map(str::to_owned).into_iter().chain([number(*retries)]),
+            );
+            if let Some(error) = error {
+                table.note(error.clone());
+            }
+        }
+        table
+    }
+
+    fn source_tables(&self) -> Table {
+        let mut table = Table::new(&["TABLE", "STATE", "ROWS#"]);
+        for SourceTable { name, state, reason, rows } in &self.tables {
+            table.row([name.clone(), state.clone(), number(*rows)]);
+            if let Some(reason) = reason {
+                table.note(reason.clone());
+            }
+        }
+        table
     }
 }
 
-fn label(name: &str) -> String {
-    name.replace('_', " ")
+impl Lane {
+    /// Sink, state, how far behind, and dead letters.
+    fn cells(&self, rows: u64) -> [String; 5] {
+        let state = match self.filled_rows {
+            Some(filled) => format!("{} {}", self.state, percent(filled, rows)),
+            None => self.state.clone(),
+        };
+        let (behind, since) = match self.lsn.as_str() {
+            "0/0" => ("-".to_owned(), String::new()),
+            _ if self.lag_bytes == 0 => ("0 B".to_owned(), String::new()),
+            _ => (bytes(self.lag_bytes), duration(self.lag_seconds)),
+        };
+        [self.sink.clone(), state, behind, since, number(self.dead_letters)]
+    }
 }
 
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::Bool(true) => "yes".to_owned(),
-        Value::Bool(false) => "no".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
-            let cells: Vec<_> = items.iter().map(cell).collect();
-            if cells.is_empty() { "-".to_owned() } else { cells.join(", ") }
+impl Load {
+    fn table(&self) -> Table {
+        let mut table = Table::new(&["LOADING", "DONE#", "ROWS#", "OF ABOUT#", "CHUNKS#"]);
+        for TableLoad { table: name, rows, expected, chunks_done, chunks } in &self.tables {
+            table.row([
+                name.clone(),
+                percent(*chunks_done, *chunks),
+                number(*rows),
+                number(*expected),
+                format!("{chunks_done} of {chunks}"),
+            ]);
         }
-        other => other.to_string(),
+        if let Some(blocker) = &self.waiting_for {
+            table.note(format!("waits for {blocker}"));
+        }
+        table
+    }
+}
+
+fn percent(part: u64, of: u64) -> String {
+    match part.min(of).saturating_mul(100).checked_div(of) {
+        Some(percent) => format!("{percent} %"),
+        None => "0 %".to_owned(),
     }
 }
 
@@ -179,53 +265,67 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_the_daemon_tells_is_shown() {
+    fn people_see_what_stands_where() {
         let status = serde_json::json!({
-            "ready": false,
-            "reasons": ["sink cache is away"],
-            "source": { "streaming": true, "applied_lsn": "0/16B3748", "slot": "readside" },
-            "sinks": { "cache": { "up": false, "retries": 3 }, "search": { "up": true } },
+            "version": "1.2.3", "started_at": "2026-11-30T08:00:00.000000Z",
+            "source": {
+                "connected": false, "error": "connection refused", "system_id": null,
+                "slot": "readside", "publication": "pub", "received_lsn": "0/20", "applied_lsn": "0/16B3748",
+                "durable_lsn": "0/16B3000", "committed_at": "2026-11-30T09:00:00.000000Z", "lag_bytes": 1536,
+                "retained_bytes": 16777216, "wal_budget_bytes": 21474836480_u64,
+                "wal_alarm": null, "wal_held_by": "transaction 7",
+            },
+            "load": { "waiting_for": "pid 4", "tables": [
+                { "table": "public.items", "rows": 1234567, "expected": 4000000, "chunks_done": 3, "chunks": 10 },
+            ] },
             "projections": [
-                { "settled": true, "projection": "orders", "lsn": null },
-                { "projection": "größe", "settled": false, "lsn": "0/1" },
-            ],
-            "tables": [
-                { "name": "orders", "state": "live", "sinks": [
-                    { "sink": "cache", "state": "live" }, { "sink": "search", "state": "filling" },
+                { "name": "orders", "state": "live", "reason": null, "rows": 1200, "sinks": [
+                    { "sink": "cache", "state": "live", "error": null, "lsn": "0/16B3748", "settled": true,
+                      "generation": 1, "filled_rows": null, "lag_bytes": 0, "lag_seconds": 0.0, "dead_letters": 0 },
+                    { "sink": "search", "state": "filling", "error": "index is read-only", "lsn": "0/10",
+                      "settled": true, "generation": 1, "filled_rows": 300, "lag_bytes": 52428800,
+                      "lag_seconds": 3725.0, "dead_letters": 12 },
                 ] },
-                { "name": "other", "state": "loading", "sinks": [] },
+                { "name": "größe", "state": "quarantined", "reason": "public.other: no such table", "rows": 0, "sinks": [] },
             ],
-            "load": { "waiting_for": null, "tables": [{ "table": "public.other", "rows": 7 }] },
+            "sinks": [
+                { "name": "cache", "kind": "redis", "up": true, "error": null, "retries": 0,
+                  "since": "2026-11-30T08:00:01.000000Z" },
+                { "name": "search", "kind": "elasticsearch", "up": false, "error": "it does not answer",
+                  "retries": 17, "since": "2026-11-30T08:30:00.000000Z" },
+            ],
+            "state": { "dir": "/var/lib/readside", "memory_bytes": 5000, "disk_bytes": 0 },
+            "tables": [{ "name": "public.orders", "state": "live", "reason": null, "rows": 1200 }],
         });
-        insta::assert_snapshot!(tables(&status), @r#"
-    ready    no
-    reasons  sink cache is away
+        let status: Status = serde_json::from_value(status).expect("of this version");
+        insta::assert_snapshot!(status.text(), @r"
+    source     not connected: connection refused
+    slot       readside, publication pub
+    position   0/16B3748 applied, 0/16B3000 durable, 1.5 KiB behind
+    committed  2026-11-30T09:00:00.000000Z
+    WAL kept   16.0 MiB of a budget of 20.0 GiB
+    held by    transaction 7
+    state      /var/lib/readside, 4.9 KiB in memory, 0 B on disk
+    readside   1.2.3, started at 2026-11-30T08:00:00.000000Z
 
-    LOAD
-    waiting for  -
-    table         rows
-    public.other  7
+    LOADING       DONE       ROWS   OF ABOUT   CHUNKS
+    public.items  30 %  1,234,567  4,000,000  3 of 10
+      waits for pid 4
 
-    PROJECTIONS
-    projection  lsn  settled
-    orders      -    yes
-    größe       0/1  no
+    PROJECTION  STATE         ROWS  SINK    SINK STATE      BEHIND             DEAD LETTERS
+    orders      live         1,200  cache   live               0 B                        0
+                                    search  filling 25 %  50.0 MiB  1 h 2 min            12
+      search: index is read-only
+    größe       quarantined      0
+      public.other: no such table
 
-    SINKS
-    name    retries  up
-    cache   3        no
-    search           yes
+    SINK    KIND           STATE  SINCE                        RETRIES
+    cache   redis          up     2026-11-30T08:00:01.000000Z        0
+    search  elasticsearch  down   2026-11-30T08:30:00.000000Z       17
+      it does not answer
 
-    SOURCE
-    applied lsn  0/16B3748
-    slot         readside
-    streaming    yes
-
-    TABLES
-    name    sink    sink state  state    sinks
-    orders  cache   live        live
-    orders  search  filling     live
-    other                       loading  -
-    "#);
+    TABLE          STATE   ROWS
+    public.orders  live   1,200
+    ");
     }
 }

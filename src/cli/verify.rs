@@ -1,13 +1,13 @@
 //! `readside verify PROJECTION [--sink S] [--sample N] [--repair]`.
 
-use std::path::Path;
+use std::ops::ControlFlow;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use super::daemon::{Verb, encoded, follow};
-use super::{Outcome, check, print, say};
-use crate::config::{self, Environment};
+use super::{Outcome, print, say};
+use crate::config::HttpConfig;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -64,15 +64,7 @@ struct Seen {
     done: bool,
 }
 
-pub(super) fn run(
-    arguments: &Arguments,
-    path: &Path,
-    environment: &Environment,
-) -> anyhow::Result<Outcome> {
-    let http = match config::load_http(path, environment) {
-        Ok(http) => http,
-        Err(faults) => return check::report(path, &faults),
-    };
+pub(super) fn run(arguments: &Arguments, http: &HttpConfig) -> anyhow::Result<Outcome> {
     let projection = &arguments.projection;
     let mut asked = format!("/v1/verify/{}?repair={}", encoded(projection), arguments.repair);
     if let Some(sink) = &arguments.sink {
@@ -82,12 +74,13 @@ pub(super) fn run(
         asked.push_str(&format!("&sample={sample}"));
     }
     let mut seen = Seen::default();
-    follow(&http, Verb::Post, &asked, |line| {
+    follow(http, Verb::Post, &asked, |line| {
         let event = serde_json::from_str(line).context("the daemon's answer is not JSON")?;
         if arguments.json && matches!(event, Event::Difference(_)) {
             print(line)?;
         }
-        seen.take(projection, &event, arguments.json)
+        seen.take(projection, &event, arguments.json)?;
+        Ok(ControlFlow::Continue(()))
     })?;
     if !seen.done {
         bail!("the daemon has broken off");

@@ -114,6 +114,21 @@ impl Arrangement {
         self.stored_to.as_deref()
     }
 
+    /// Of a log: the newest entry's key.
+    pub fn last_key(&self) -> Option<&[u8]> {
+        self.recent.back().map(Entry::key).or(self.stored_to())
+    }
+
+    /// From which sequence number on the newest changes are that take so many bytes.
+    pub fn seq_of_newest(&self, bytes_max: usize) -> u64 {
+        let mut bytes = 0;
+        let newest = self.recent.iter().rev().take_while(|entry| {
+            bytes += entry.bytes();
+            bytes <= bytes_max
+        });
+        self.next_seq() - newest.count() as u64
+    }
+
     /// The first position of which the log of changes is known to lack nothing.
     pub fn recent_floor(&self) -> Lsn {
         self.recent_floor
@@ -128,7 +143,7 @@ impl Arrangement {
     /// backlog has made before a restart it makes again.
     pub fn append(&mut self, entry: &Entry) {
         debug_assert!(self.is_log);
-        let last = self.recent.back().map(Entry::key).or(self.stored_to.as_deref());
+        let last = self.last_key();
         if last.is_none_or(|last| last < entry.key()) {
             self.log(entry);
         }
@@ -282,12 +297,12 @@ impl Arrangement {
         })
     }
 
-    /// Bytes that the log holds on to.
     /// Bytes of all changes that were ever logged: the difference of two looks is what came between.
     pub fn logged_bytes(&self) -> u64 {
         self.logged_bytes
     }
 
+    /// Bytes that the log holds on to.
     pub fn recent_bytes(&self) -> usize {
         self.recent_bytes
     }

@@ -3,7 +3,7 @@
 use super::graph::{Engine, TableId};
 use super::{Entry, Leaf};
 use crate::lsn::Lsn;
-use crate::value::ValueError;
+use crate::value::{Type, ValueError};
 
 /// Changes are worked off early when a transaction gathers more of them than this.
 const PENDING_BYTES_MAX: usize = 16 << 20;
@@ -12,6 +12,17 @@ impl Engine {
     /// The current row of a table under its identity's key.
     pub fn get(&self, table: TableId, key: &[u8]) -> Option<&Entry> {
         self.arrangements[self.tables[table].arrangement].get(key)
+    }
+
+    /// The current row of a table whose identity's key equals this one.
+    pub fn get_equal(&self, table: TableId, key: &[u8]) -> Result<Option<&Entry>, ValueError> {
+        if let Some(row) = self.get(table, key) {
+            return Ok(Some(row));
+        }
+        let layout = self.layout(table);
+        let types: Vec<&Type> = layout.identity.iter().map(|&at| &layout.columns[at].ty).collect();
+        let keys = self.arrangements[self.tables[table].arrangement].equal_keys(&types, key)?;
+        Ok(keys.iter().find_map(|key| self.get(table, key)))
     }
 
     /// Inserts a row or replaces the one under the same identity.

@@ -78,8 +78,11 @@ pub enum Made {
     Entry(Entry),
     /// The condition is not true of it.
     Nothing,
-    /// Its expressions fail.
-    Failed(String),
+    /// Its expressions fail on this change, which is JSON.
+    Failed {
+        error: String,
+        change: String,
+    },
 }
 
 /// A key of a log that is not after any entry of this commit or of a later one.
@@ -87,6 +90,55 @@ pub fn log_from(lsn: Lsn) -> Vec<u8> {
     let mut key = Vec::new();
     value::encode_pg_lsn(lsn.0, &mut key);
     key
+}
+
+/// An occurrence's place among all: they grow in commit order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventPlace {
+    pub lsn: Lsn,
+    pub ordinal: i64,
+}
+
+impl EventPlace {
+    /// Behind all that was committed before this position, and before all else.
+    pub fn at(lsn: Lsn) -> Self {
+        Self { lsn, ordinal: 0 }
+    }
+
+    /// Of an entry of a log.
+    pub fn of(entry: &Entry) -> Result<Self, ValueError> {
+        let key = entry.key();
+        let ordinal = &key[value::datum_len(&Type::PgLsn, key)?.min(key.len())..];
+        Ok(Self { lsn: entry.lsn(), ordinal: value::int_of(&Type::Int8, ordinal)? })
+    }
+
+    pub fn key(self) -> Vec<u8> {
+        let mut key = Vec::new();
+        stamp(self.lsn, self.ordinal, &mut key);
+        key
+    }
+}
+
+impl std::fmt::Display for EventPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.lsn, self.ordinal)
+    }
+}
+
+impl std::str::FromStr for EventPlace {
+    type Err = String;
+
+    /// An occurrence's id, or a position.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fault = || format!("`{text}` is neither an event's id nor a position in the log");
+        let (lsn, ordinal) = match text.match_indices('/').nth(1) {
+            None => (text, Ok(0)),
+            Some((at, _)) => (&text[..at], text[at + 1..].parse()),
+        };
+        let lsn = lsn.parse().map_err(|_| fault())?;
+        let ordinal: i64 = ordinal.map_err(|_| fault())?;
+        if ordinal < 0 { Err(fault()) } else { Ok(Self { lsn, ordinal }) }
+    }
 }
 
 /// The columns of an event's row.
@@ -227,10 +279,11 @@ impl EventMaker {
             look_up(engine, lookup, &mut base, &mut ranges)?;
         }
         let row = Row { bytes: &base, ranges: &ranges };
+        let refused = |error: String| Made::Failed { error, change: self.shown(&base, &ranges) };
         let failed = |error: EvalError| match error {
             EvalError::Value(error) => Err(error),
             // A look-up's own error says more than that there was one.
-            EvalError::Failed(text) => Ok(Made::Failed(match first_error(&base, &ranges) {
+            EvalError::Failed(text) => Ok(refused(match first_error(&base, &ranges) {
                 Some(error) => value::error_text(error).unwrap_or(&text).to_owned(),
                 None => text.into_owned(),
             })),
@@ -251,11 +304,11 @@ impl EventMaker {
             places.push(start..data.len());
             if value::is_error(&data[start..]) {
                 let text = value::error_text(&data[start..]).unwrap_or_default().to_owned();
-                return Ok(Made::Failed(text));
+                return Ok(refused(text));
             }
         }
         let Some(kind) = self.kind_of(&data, &places)? else {
-            return Ok(Made::Failed("the event's type is NULL".into()));
+            return Ok(refused("the event's type is NULL".into()));
         };
         let mut out = Vec::with_capacity(data.len() + kind.len() + 32);
         let key = stamp(moment.lsn, self.ordinal(moment), &mut out);
@@ -263,6 +316,31 @@ impl EventMaker {
         value::encode_int(moment.committed_at, &mut out);
         out.extend_from_slice(&data);
         Ok(Made::Entry(Entry::row(moment.lsn, &out[..key], &out)))
+    }
+
+    /// What changed, as JSON: both versions of the row, or the message.
+    fn shown(&self, base: &[u8], ranges: &[Range<usize>]) -> String {
+        let document = |columns: Range<usize>| {
+            let mut out = Vec::new();
+            let bytes = match ranges.get(columns.clone()).and_then(|of| of.first().zip(of.last())) {
+                Some((first, last)) => &base[first.start..last.end],
+                None => &[][..],
+            };
+            // What has no JSON, of a row that cannot be used anyway, is not shown.
+            let written = value::write_document(&self.event.row[columns], bytes, None, &mut out);
+            written.ok().and_then(|()| String::from_utf8(out).ok()).unwrap_or_else(|| "null".into())
+        };
+        let own = self.event.row.len() - self.event.lookups.len();
+        if self.event.of == Of::Message {
+            return document(0..own);
+        }
+        let version = |first: usize| match ranges.get(first) {
+            Some(there) if !value::is_null(&base[there.clone()]) => {
+                document(first + 1..first + own / 2)
+            }
+            _ => "null".to_owned(),
+        };
+        format!("{{\"old\": {}, \"new\": {}}}", version(0), version(own / 2))
     }
 
     fn kind_of(&self, data: &[u8], places: &[Range<usize>]) -> Result<Option<Vec<u8>>, ValueError> {
@@ -330,7 +408,9 @@ fn found(
             return Ok(true);
         }
     }
-    let Some(row) = engine.get(lookup.table, &key).and_then(Entry::value) else { return Ok(false) };
+    let Some(row) = engine.get_equal(lookup.table, &key)?.and_then(Entry::value) else {
+        return Ok(false);
+    };
     let mut of_row = Vec::new();
     value::split(&engine.layout(lookup.table).columns, row, &mut of_row)?;
     let bytes = [base, row].concat();
@@ -359,5 +439,20 @@ mod tests {
         assert!(gap.key() < first.as_slice());
         let row = gap.value().expect("a row");
         assert!(row.starts_with(gap.key()) && row.ends_with(&[value::NULL; 2]));
+    }
+
+    #[test]
+    fn places_are_ids_and_keys() {
+        for (text, lsn, ordinal) in [("1/FF/3", 0x1_0000_00FF, 3), ("0/7", 7, 0)] {
+            let place = EventPlace { lsn: Lsn(lsn), ordinal };
+            assert_eq!(text.parse(), Ok(place));
+            let entry = Entry::row(place.lsn, &place.key(), &[]);
+            assert_eq!(EventPlace::of(&entry).expect("a key"), place);
+        }
+        assert_eq!(EventPlace { lsn: Lsn(7), ordinal: 12 }.to_string(), "0/7/12");
+        for text in ["", "7", "0/7/", "0/7/x", "0/7/-1", "0/7/1/2"] {
+            assert!(text.parse::<EventPlace>().is_err(), "{text}");
+        }
+        assert!(EventPlace::at(Lsn(7)).key() > log_from(Lsn(7)));
     }
 }

@@ -52,6 +52,8 @@ pub trait Operator: Send + Sync {
     fn read(&self, projection: String, key: Option<String>) -> Asked<ReadRow>;
     /// Rows as they change, from a position on; without one from now on.
     fn changes(&self, projection: String, since: Option<Lsn>) -> Asked<Box<dyn ChangesFeed>>;
+    /// What happens, of one event or of all, behind the place of an occurrence; without one from now on.
+    fn tail(&self, event: Option<String>, since: Option<String>) -> Asked<Box<dyn ChangesFeed>>;
     /// Compares a projection with the source.
     fn verify(&self, asked: VerifyAsked) -> Asked<Verification>;
     /// Without a sink, in all of the projection's.
@@ -65,12 +67,12 @@ pub struct ReadRow {
     pub document: Vec<u8>,
 }
 
-/// One client's changes. Dropping it ends them.
+/// One client's changes, or occurrences. Dropping it ends them.
 pub trait ChangesFeed: Send {
     /// Waits for the next ones. Nothing is lost when the wait is given up.
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Fed> + Send + '_>>;
     /// Where another client can go on that has taken what was given so far.
-    fn position(&self) -> Lsn;
+    fn position(&self) -> String;
 }
 
 /// A portion of changes.

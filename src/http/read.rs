@@ -1,5 +1,5 @@
-//! `/v1/read/P?key=["7"]`: one row from the state; `/v1/changes/P?since=X/Y`: rows as they change, as
-//! server-sent events. A first read model needs no store.
+//! `/v1/read/P?key=["7"]`: one row from the state; `/v1/changes/P?since=X/Y`: rows as they change, and
+//! `/v1/events?event=E&since=ID`: what happens, as server-sent events. A first read model needs no store.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -84,12 +84,11 @@ pub(super) async fn changes(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    // A client that has lost its connection asks with the address of its first request.
-    let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
+    let last = last_id(&headers);
     let since = Parameters::parse(query.as_deref(), &["since"]).and_then(|mut given| {
         let (name, text) = match last {
-            Some(id) if !id.is_empty() => ("Last-Event-ID", Some(id.to_owned())),
-            _ => ("since", given.take("since")),
+            Some(id) => ("Last-Event-ID", Some(id)),
+            None => ("since", given.take("since")),
         };
         text.map(|text| text.parse::<Lsn>().map_err(|error| format!("{name}: {error}"))).transpose()
     });
@@ -107,6 +106,34 @@ pub(super) async fn changes(
         Some(Err(refusal)) => refused(refusal),
         None => stopping(),
     }
+}
+
+pub(super) async fn occurrences(
+    State(end): State<Endpoints>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let asked = Parameters::parse(query.as_deref(), &["event", "since"]);
+    let (event, since) = match asked {
+        Ok(mut given) => (given.take("event"), last_id(&headers).or_else(|| given.take("since"))),
+        Err(fault) => return answer::error(StatusCode::BAD_REQUEST, fault),
+    };
+    let Some(operator) = end.shared.operator.clone() else { return away() };
+    let Ok(place) = Arc::clone(&end.followers).try_acquire_owned() else {
+        return too_many("following");
+    };
+    let asked = end.cancel.run_until_cancelled(operator.tail(event, since)).await;
+    match asked {
+        Some(Ok(feed)) => events(feed, place, end.cancel.clone()),
+        Some(Err(refusal)) => refused(refusal),
+        None => stopping(),
+    }
+}
+
+/// A client that has lost its connection asks with the address of its first request.
+fn last_id(headers: &HeaderMap) -> Option<String> {
+    let last = headers.get("last-event-id")?.to_str().unwrap_or_default();
+    (!last.is_empty()).then(|| last.to_owned())
 }
 
 /// What is kept for one client: the chunk that it is taking, and where it stands.
@@ -140,7 +167,7 @@ impl Following {
     async fn next(&mut self) -> Option<Bytes> {
         let mut feed = self.feed.take()?;
         if self.given.is_some_and(|given| given.elapsed() > SLOW) {
-            return Some(end("slow", feed.position(), "go on from here"));
+            return Some(end("slow", &feed.position(), "go on from here"));
         }
         let fed = tokio::select! {
             fed = timeout(ALIVE_PAUSE, feed.next()) => fed,
@@ -149,7 +176,7 @@ impl Following {
         let chunk = match fed {
             Err(_) => Bytes::from_static(b": alive\n\n"),
             Ok(Fed::Events(chunk)) => chunk,
-            Ok(Fed::End { event, why }) => return Some(end(event, feed.position(), &why)),
+            Ok(Fed::End { event, why }) => return Some(end(event, &feed.position(), &why)),
         };
         self.feed = Some(feed);
         self.given = Some(Instant::now());
@@ -158,8 +185,8 @@ impl Following {
 }
 
 /// The last event: what it is, where to go on, and why.
-fn end(event: &str, position: Lsn, why: &str) -> Bytes {
-    let data = serde_json::json!({ "resume": position.to_string(), "error": why });
+fn end(event: &str, position: &str, why: &str) -> Bytes {
+    let data = serde_json::json!({ "resume": position, "error": why });
     Bytes::from(format!("event: {event}\ndata: {data}\n\n"))
 }
 

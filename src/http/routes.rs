@@ -56,6 +56,7 @@ pub(super) fn router(shared: Shared, waiters: usize, cancel: CancellationToken) 
         .route("/v1/dead-letters/{id}/retry", post(operate::retry))
         .route("/v1/read/{projection}", get(read::read))
         .route("/v1/changes/{projection}", get(read::changes))
+        .route("/v1/events", get(read::occurrences))
         .route("/v1/verify/{projection}", post(verify::verify))
         .route("/v1/rebuild/{projection}", post(operate::rebuild))
         .fallback(async |uri: Uri| {

@@ -9,6 +9,9 @@ use crate::pgoutput::Position;
 /// Bytes that all logs of recent changes together may hold on to for slow sinks.
 const RECENT_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of the newest occurrences that are kept for those who look on.
+const TAIL_BYTES_MAX: usize = 4 << 20;
+
 /// Deletions of so long are kept for readers who have lost their connection, by the source's clock.
 const READERS_MICROS: i64 = 300_000_000;
 /// Between two positions that are remembered for it.
@@ -134,6 +137,11 @@ impl Machine {
             for (arrangement, seq) in sink.feed.reads_from(&self.engine) {
                 needed[arrangement] = needed[arrangement].min(seq);
             }
+        }
+        for event in &self.events {
+            let id = event.log.arrangement;
+            let newest = TAIL_BYTES_MAX / self.events.len();
+            needed[id] = needed[id].min(self.engine.arrangements()[id].seq_of_newest(newest));
         }
         for history in &self.histories {
             let rows = self.projections[history.projection].arrangement;

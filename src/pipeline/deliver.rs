@@ -1,6 +1,6 @@
 //! The machine's part in delivery: which sink is told what.
 
-use super::letters::Refused;
+use super::letters::{Payload, Refused};
 use super::machine::{Machine, Sink};
 use super::operate::rebuild_fact;
 use super::table::Stage;
@@ -88,10 +88,17 @@ impl Machine {
             Work::EndFill { .. } | Work::Reopen => {}
         }
         for refused in refused {
-            if self.sinks[sink].halts[refused.lane] {
-                self.sinks[sink].feed.halt(refused.lane);
+            if self.sinks[sink].letters.is_waived(&refused) {
+                continue;
             }
-            self.sinks[sink].letters.refused(refused, &mut self.batch.facts);
+            let payload = self
+                .is_event(sink, refused.lane)
+                .then(|| Payload::Row(refused.entry.value().unwrap_or_default().to_vec()));
+            let Sink { feed, letters, halts, .. } = &mut self.sinks[sink];
+            if halts[refused.lane] {
+                feed.halt(refused.lane);
+            }
+            letters.refused(refused, payload.as_ref(), &mut self.batch.facts);
         }
         if let Work::Step(step) = work {
             self.stepped(sink, step);
@@ -107,6 +114,7 @@ impl Machine {
         }
         sink.feed.done(step);
         for part in step.lanes.iter().filter(|part| part.finish_fill) {
+            sink.letters.filled(part.lane, &mut self.batch.facts);
             let name = format!("generation/{}", sink.letters.lane_name(part.lane));
             self.batch.fact(name, part.generation.to_be_bytes().to_vec());
         }

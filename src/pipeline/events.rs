@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::letters::Refused;
+use super::letters::{Payload, Refused, key_hex};
 use super::log::KeptLog;
 use super::machine::{Fault, Machine};
 use super::table::Stage;
@@ -38,6 +38,8 @@ pub(super) struct EventLog {
     pending: VecDeque<Pending>,
     /// So many of `pending`, the first ones, are in the store.
     stored_pending: usize,
+    /// As it was when it was stored last.
+    stored_gone: Option<Vec<u8>>,
 }
 
 /// A change that waits to become an occurrence.
@@ -48,22 +50,28 @@ struct Pending {
 
 impl EventLog {
     pub(super) fn new(init: EventInit, engine: &mut Engine, projection: usize) -> (Self, RowsOf) {
-        let EventInit { maker, table, prefix, rows_of, last, stored_from, pending, .. } = init;
+        let EventInit { maker, table, prefix, rows_of, last, stored_from, .. } = init;
+        let EventInit { gone_to, pending, .. } = init;
         let pending: VecDeque<Pending> = pending.iter().filter_map(Pending::read).collect();
         let mut lookups: Vec<usize> = maker.lookups().collect();
         lookups.sort_unstable();
         lookups.dedup();
         let log = Self {
             projection,
-            log: KeptLog::new(engine.add_log(last.as_ref()), stored_from),
+            log: KeptLog::new(engine.add_log(last.as_ref()), stored_from, gone_to),
             maker,
             table,
             prefix,
             lookups,
             stored_pending: pending.len(),
             pending,
+            stored_gone: None,
         };
         (log, rows_of)
+    }
+
+    pub(super) fn columns(&self) -> &[Column] {
+        self.maker.columns()
     }
 
     /// The tables that have to be there before it goes anywhere.
@@ -93,7 +101,7 @@ impl Pending {
 impl Machine {
     pub(super) fn event_columns(&self, projection: usize) -> &[Column] {
         let log = self.events.iter().find(|log| log.projection == projection);
-        log.map_or(&[], |log| log.maker.columns())
+        log.map_or(&[], EventLog::columns)
     }
 
     pub(super) fn has_events(&self, table: usize) -> bool {
@@ -145,7 +153,11 @@ impl Machine {
                 Err(error) => {
                     let key = log.maker.key(self.moment);
                     let error = format!("the message is no text: {error}");
-                    self.refuse_occurrence(at, self.moment.lsn, &key, error);
+                    let shown = serde_json::json!({
+                        "prefix": prefix,
+                        "content": format!("\\x{}", key_hex(content)),
+                    });
+                    self.refuse_occurrence(at, self.moment.lsn, &key, error, shown.to_string());
                 }
             }
         }
@@ -174,9 +186,9 @@ impl Machine {
                 Ok(true)
             }
             Made::Nothing => Ok(false),
-            Made::Failed(error) => {
+            Made::Failed { error, change } => {
                 let key = log.maker.key(moment);
-                self.refuse_occurrence(at, moment.lsn, &key, error);
+                self.refuse_occurrence(at, moment.lsn, &key, error, change);
                 Ok(true)
             }
         }
@@ -205,7 +217,15 @@ impl Machine {
     }
 
     /// An occurrence that cannot be: a letter for each sink of the event, and what follows goes on.
-    fn refuse_occurrence(&mut self, event: usize, lsn: Lsn, key: &[u8], error: String) {
+    fn refuse_occurrence(
+        &mut self,
+        event: usize,
+        lsn: Lsn,
+        key: &[u8],
+        error: String,
+        change: String,
+    ) {
+        let payload = Payload::Change(change);
         let projection = self.events[event].projection;
         for sink in &mut self.sinks {
             let lanes = sink.projections.iter().enumerate();
@@ -217,7 +237,7 @@ impl Machine {
                 }
                 let entry = Entry::row(lsn, key, &[]);
                 let refused = Refused { lane, entry, error: error.clone() };
-                sink.letters.refused(refused, &mut self.batch.facts);
+                sink.letters.refused(refused, Some(&payload), &mut self.batch.facts);
             }
         }
         let key = self.key_text(projection, key);
@@ -237,6 +257,12 @@ impl Machine {
                 batch.entries.push((rows_of, pending.entry(&event.maker)));
             }
             event.stored_pending = event.pending.len();
+            if let Some(gone) =
+                event.log.gone_to.clone().filter(|_| event.stored_gone != event.log.gone_to)
+            {
+                batch.fact(gone_fact(&self.projections[event.projection].name), gone);
+                event.stored_gone = event.log.gone_to.clone();
+            }
             if !event.lookups.is_empty() {
                 let name = pending_fact(&self.projections[event.projection].name);
                 match event.pending.front() {
@@ -267,6 +293,11 @@ impl Machine {
 /// Where it is remembered from which key on occurrences of an event wait.
 pub fn pending_fact(event: &str) -> String {
     format!("pending/{event}")
+}
+
+/// Where it is remembered up to which key occurrences of an event have gone.
+pub fn gone_fact(event: &str) -> String {
+    format!("gone/{event}")
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl History {
         engine.arrangement_mut(arrangement).raise_tombstone_floor(init.floor);
         Self {
             projection: init.projection,
-            log: KeptLog::new(arrangement, init.stored_from),
+            log: KeptLog::new(arrangement, init.stored_from, None),
             seen: 0,
             begun_before: inside,
         }

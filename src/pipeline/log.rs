@@ -20,11 +20,29 @@ pub(super) struct KeptLog {
     pub(super) stored_from: Option<Lsn>,
     /// All commits below have been passed.
     passed: Lsn,
+    /// Entries before this key, and the one under it, may have gone from the store.
+    pub(super) gone_to: Option<Vec<u8>>,
+    /// The same when the machine was built: what has gone before is not in memory either.
+    gone_before: Option<Vec<u8>>,
 }
 
 impl KeptLog {
-    pub(super) fn new(arrangement: ArrangementId, stored_from: Option<Lsn>) -> Self {
-        Self { arrangement, stored_from, passed: Lsn::ZERO }
+    pub(super) fn new(
+        arrangement: ArrangementId,
+        stored_from: Option<Lsn>,
+        gone_to: Option<Vec<u8>>,
+    ) -> Self {
+        let gone_before = gone_to.clone();
+        Self { arrangement, stored_from, passed: Lsn::ZERO, gone_to, gone_before }
+    }
+
+    /// Whether entries behind this key may be neither in memory nor in the store.
+    pub(super) fn lacks(&self, engine: &Engine, after: &[u8]) -> bool {
+        let is_behind = |key: Option<&[u8]>| key.is_some_and(|key| after < key);
+        let arrangement = &engine.arrangements()[self.arrangement];
+        let in_memory =
+            !is_behind(arrangement.stored_to()) && !is_behind(self.gone_before.as_deref());
+        is_behind(self.gone_to.as_deref()) && !in_memory
     }
 
     /// What the store does not have yet, but for what every lane has already.
@@ -38,7 +56,11 @@ impl KeptLog {
         let arrangement = &engine.arrangements()[self.arrangement];
         let changes = arrangement.changes_from(*stored);
         let changes = changes.expect("the log is never cut before the store has it");
-        for entry in changes.filter(|entry| entry.lsn() >= self.passed) {
+        for entry in changes {
+            if entry.lsn() < self.passed {
+                self.gone_to = Some(entry.key().to_vec());
+                continue;
+            }
             self.stored_from.get_or_insert(entry.lsn());
             batch.entries.push((rows_of, entry.clone()));
         }
@@ -65,8 +87,13 @@ impl KeptLog {
         }
         self.passed = self.passed.max(passed);
         let from = self.stored_from.filter(|from| *from < self.passed)?;
-        let newest = engine.arrangements()[self.arrangement].last_change();
-        self.stored_from = (newest >= self.passed || more).then_some(self.passed);
+        let arrangement = &engine.arrangements()[self.arrangement];
+        let is_all = arrangement.last_change() < self.passed;
+        self.gone_to = match arrangement.last_key() {
+            Some(newest) if is_all => Some(newest.to_vec()),
+            _ => Some(log_from(self.passed)),
+        };
+        self.stored_from = (!is_all || more).then_some(self.passed);
         Some(log_from(from)..log_from(self.passed))
     }
 }
@@ -92,6 +119,31 @@ impl Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Entry;
+
+    #[test]
+    fn what_has_gone_is_lacked_by_those_that_stand_before_it() {
+        let mut engine = Engine::default();
+        let id = engine.add_log(None);
+        let mut log = KeptLog::new(id, None, None);
+        let entry = |lsn: u64| Entry::row(Lsn(lsn), &log_from(Lsn(lsn)), b"");
+        for lsn in [10, 20, 30] {
+            engine.arrangement_mut(id).append(&entry(lsn));
+        }
+        log.passed = Lsn(25);
+        let (mut stored, mut batch) = (0, Batch::default());
+        log.store(&engine, 1, &mut stored, &mut batch);
+        assert_eq!((stored, batch.entries.len(), log.stored_from), (3, 1, Some(Lsn(30))));
+        assert_eq!(log.gone_to.as_deref(), Some(entry(20).key()));
+        assert!(!log.lacks(&engine, entry(5).key()), "it is in memory");
+        engine.arrangement_mut(id).trim(3);
+        assert!(log.lacks(&engine, entry(5).key()));
+        assert!(!log.lacks(&engine, entry(20).key()));
+        // After a restart, with nothing in the store.
+        let again = KeptLog::new(engine.add_log(None), None, log.gone_to);
+        assert!(again.lacks(&engine, entry(15).key()));
+        assert!(!again.lacks(&engine, entry(20).key()));
+    }
 
     #[test]
     fn a_forgetful_sink_has_passed_what_it_had_an_hour_ago() {

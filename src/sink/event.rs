@@ -7,21 +7,21 @@ use crate::value::{self, Column, DocumentWriter, Type, ValueError, write_json_st
 
 /// Reads the rows of one event.
 #[derive(Clone, Debug)]
-pub(super) struct EventWriter {
+pub(crate) struct EventWriter {
     /// Of the columns before the data.
     types: Vec<Type>,
     data: DocumentWriter,
 }
 
 /// Where the parts of a row lie.
-pub(super) struct EventRow<'r> {
+pub(crate) struct EventRow<'r> {
     row: &'r [u8],
     parts: Vec<Range<usize>>,
 }
 
 impl EventWriter {
     /// `columns`: of the event's rows.
-    pub(super) fn new(columns: &[Column]) -> Self {
+    pub(crate) fn new(columns: &[Column]) -> Self {
         let (own, data) = columns.split_at(EVENT_COLUMNS.len().min(columns.len()));
         let types = own.iter().map(|column| column.ty.clone()).collect();
         Self { types, data: DocumentWriter::new(data, None) }
@@ -77,7 +77,7 @@ impl EventWriter {
     }
 
     /// All four, as one JSON object.
-    pub(super) fn write_document(&self, row: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    pub(crate) fn write_document(&self, row: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
         let row = self.split(row)?;
         let (mut id, mut kind) = (Vec::new(), Vec::new());
         self.write_id(&row, &mut id)?;

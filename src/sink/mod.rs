@@ -26,12 +26,13 @@
 pub mod audit;
 pub mod delivery;
 pub mod elasticsearch;
-mod event;
+pub mod event;
 mod origin;
 pub mod postgres;
 pub mod redis;
 mod retry;
 
+pub(crate) use event::EventWriter;
 pub use origin::{History, Origin, Owner};
 pub use retry::Backoff;
 

@@ -16,7 +16,7 @@ use crate::engine::{
     Batch, EVENT_COLUMNS, EVENT_KEY, Entry, EventMaker, KindPart, RowsOf, event_columns, gap_entry,
 };
 use crate::lsn::Lsn;
-use crate::pipeline::{EventInit, pending_fact, told_fact};
+use crate::pipeline::{EventInit, gone_fact, pending_fact, told_fact};
 use crate::source::catalog::{Catalog, Kind, TableName};
 use crate::sql::event::{self, Event, Of, Part, Texts};
 use crate::sql::query;
@@ -236,6 +236,7 @@ pub(super) fn inits(
             log.add(gap, rows_of, batch);
         }
         let maker = EventMaker::new(Event::clone(event), kind(bound, event), (at, events.len()));
+        let gone_to = if other.is_some() { None } else { store.fact(&gone_fact(&name))? };
         let Stored { last, first, pending } = log;
         inits.push(EventInit {
             name,
@@ -245,6 +246,7 @@ pub(super) fn inits(
             rows_of,
             last,
             stored_from: first,
+            gone_to,
             pending,
         });
     }
@@ -261,6 +263,7 @@ fn drop_log(
     let name = &bound.projection.name;
     batch.dropped.push(rows_of);
     batch.remove_fact(pending_fact(name));
+    batch.remove_fact(gone_fact(name));
     let Some(last) = store.last_row(rows_of, None)? else { return Ok(false) };
     for (sink, _) in &bound.projection.targets {
         let told = store.fact(&told_fact(&format!("{sink}/{name}")))?;
@@ -351,6 +354,7 @@ pub(super) fn forget_unused(
         batch.dropped.extend(fact.map(|fact| fact.rows_of));
         batch.remove_fact(facts::event(&name));
         batch.remove_fact(pending_fact(&name));
+        batch.remove_fact(gone_fact(&name));
     }
     Ok(())
 }

@@ -9,6 +9,7 @@
 //! event/EVENT           where an event's log lies
 //! history/PROJECTION    where the log of a projection's versions lies
 //! pending/EVENT         from which key on its occurrences wait for the end of their transaction
+//! gone/EVENT            up to which key its occurrences may have gone
 //! load                  a load that is not over
 //! chunk/ID              a chunk of it that is durable: the position its snapshot had seen
 //! loaded/NAME           rows that loads have brought, ever

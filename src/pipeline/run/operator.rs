@@ -5,6 +5,7 @@ mod changes;
 mod letters;
 mod read;
 mod rebuild;
+mod tail;
 mod verify;
 
 use std::sync::Arc;
@@ -144,6 +145,11 @@ impl Operator for ByHand {
     fn changes(&self, projection: String, since: Option<Lsn>) -> Asked<Box<dyn ChangesFeed>> {
         let this = self.clone();
         Box::pin(async move { this.changes_of(projection, since).await })
+    }
+
+    fn tail(&self, event: Option<String>, since: Option<String>) -> Asked<Box<dyn ChangesFeed>> {
+        let this = self.clone();
+        Box::pin(async move { this.tail_of(event, since).await })
     }
 
     fn verify(&self, asked: VerifyAsked) -> Asked<Verification> {

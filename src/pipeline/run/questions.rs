@@ -1,12 +1,17 @@
 //! What operators and readers ask of the engine's thread, and its answers.
 
+use std::ops::Bound;
+
 use tokio::sync::oneshot;
 
-use super::engine_thread::EngineThread;
-use crate::engine::Entry;
+use super::engine_thread::{End, EngineThread};
+use crate::engine::{Entry, EventPlace};
 use crate::output::{Reader, Reading, TooOld, Work};
-use crate::pipeline::{NotFollowed, Refused, Rows, Withheld};
+use crate::pipeline::{
+    Again, NotFollowed, Payload, Refused, Rows, StoredPart, Tailed, Withheld, payload_fact,
+};
 use crate::sink::delivery::chain;
+use crate::state::Store;
 use crate::value::Column;
 
 const DEAD: &str = "dead/";
@@ -22,6 +27,8 @@ pub(super) enum Question {
         keys: Vec<Vec<u8>>,
         reply: oneshot::Sender<Result<Rows, NotFollowed>>,
     },
+    /// The row whose key equals this one.
+    Row { projection: String, key: Vec<u8>, reply: oneshot::Sender<Result<Rows, NotFollowed>> },
     /// A portion of what a reader has not read yet; it comes back with it. `columns`: as the reader knows
     /// the projection's.
     Changes {
@@ -31,6 +38,15 @@ pub(super) enum Question {
         room: usize,
         reply: oneshot::Sender<Result<(Reader, Reading), ChangesEnd>>,
     },
+    /// What has happened behind a place, of one event or of all, or at most `room` of it.
+    Tail {
+        event: Option<String>,
+        after: EventPlace,
+        room: usize,
+        reply: oneshot::Sender<Result<Tailed, NotFollowed>>,
+    },
+    /// Behind all that has happened.
+    TailEnd { reply: oneshot::Sender<EventPlace> },
     /// Keys that the engine itself cannot show, after one of them.
     Withheld {
         projection: String,
@@ -42,6 +58,13 @@ pub(super) enum Question {
     Letters { after: String, limit: usize, reply: oneshot::Sender<Vec<(String, Vec<u8>)>> },
     /// Another try for a refused row; answered when its outcome is known. `None`: there is no such letter.
     Retry { sink: usize, projection: String, key: Vec<u8>, reply: oneshot::Sender<Tried> },
+    /// What the letter of an event keeps, as the store has it.
+    Payload {
+        sink: usize,
+        projection: String,
+        key: Vec<u8>,
+        reply: oneshot::Sender<Option<Payload>>,
+    },
     /// Whether the sink refuses this row.
     IsLetter { sink: usize, projection: String, key: Vec<u8>, reply: oneshot::Sender<bool> },
     /// Whether there was such a letter.
@@ -82,6 +105,7 @@ impl EngineThread {
             Question::Rows { projection, keys, reply } => {
                 tell(reply, machine.rows(&projection, &keys));
             }
+            Question::Row { projection, key, reply } => tell(reply, machine.row(&projection, &key)),
             Question::Changes { projection, columns, mut reader, room, reply } => {
                 let read = match machine.changes(&projection, &columns, &mut reader, room) {
                     Ok(Ok(reading)) => Ok((reader, reading)),
@@ -89,6 +113,19 @@ impl EngineThread {
                     Err(why) => Err(ChangesEnd::NotFollowed(why)),
                 };
                 tell(reply, read);
+            }
+            Question::TailEnd { reply } => tell(reply, machine.tail_end()),
+            Question::Tail { event, after, room, reply } => {
+                let stored = |part: StoredPart<'_>| {
+                    let from = Bound::Excluded(part.after);
+                    self.reader.page(part.rows_of, from, part.to).map_err(End::from)
+                };
+                match machine.tail(event.as_deref(), after, room, stored) {
+                    Ok(tailed) => tell(reply, tailed),
+                    Err(error) => {
+                        tracing::error!(error = %chain(&error), "occurrences cannot be read");
+                    }
+                }
             }
             Question::Withheld { projection, after, limit, reply } => {
                 match machine.withheld(&projection, after.as_deref(), limit) {
@@ -105,13 +142,26 @@ impl EngineThread {
                 }
             }
             Question::Retry { sink, projection, key, reply } => {
-                match machine.lane(sink, &projection) {
-                    Some(lane) if machine.retry(sink, lane, &key) => {
+                let Some(lane) = machine.lane(sink, &projection) else {
+                    return tell(reply, Tried::NoLetter);
+                };
+                let payload = machine
+                    .is_event(sink, lane)
+                    .then(|| payload(&self.reader, machine.lane_name(sink, lane), &key));
+                match machine.retry(sink, lane, &key, payload.flatten()) {
+                    Again::Sent => {
                         self.tries.retain(|one| !one.reply.is_closed());
                         self.tries.push(Try { sink, lane, key, reply });
                     }
-                    _ => tell(reply, Tried::NoLetter),
+                    Again::Never => tell(reply, Tried::Refused("it cannot be computed".into())),
+                    Again::NoLetter => tell(reply, Tried::NoLetter),
                 }
+            }
+            Question::Payload { sink, projection, key, reply } => {
+                let lane = machine.lane(sink, &projection);
+                let found = lane
+                    .and_then(|lane| payload(&self.reader, machine.lane_name(sink, lane), &key));
+                tell(reply, found);
             }
             Question::IsLetter { sink, projection, key, reply } => {
                 let lane = machine.lane(sink, &projection);
@@ -158,6 +208,16 @@ impl EngineThread {
                 None => Tried::Accepted,
             };
             tell(one.reply, tried);
+        }
+    }
+}
+
+fn payload(store: &Store, lane: &str, key: &[u8]) -> Option<Payload> {
+    match store.fact(&payload_fact(lane, key)) {
+        Ok(fact) => Payload::of_fact(&fact?),
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "the state cannot be read");
+            None
         }
     }
 }

@@ -36,8 +36,10 @@ pub(super) struct Report {
     /// The machine's tables that it does not follow any more.
     fallen: watch::Sender<Vec<usize>>,
     apart: Apart,
-    /// The machine's projections.
+    /// The machine's projections, and behind them its events.
     projections: Vec<String>,
+    /// Where these begin.
+    events_from: usize,
     /// By projection: the last change that its followers were told of, and the position then.
     told: Vec<(Lsn, Lsn)>,
     /// By sink and the machine's lane: its place among those that are shown.
@@ -94,6 +96,7 @@ impl Report {
             lanes,
             told: vec![(Lsn::ZERO, Lsn::ZERO); projections.len()],
             projections,
+            events_from: init.projections.len(),
             apart,
             fallen,
             begun: now,
@@ -126,7 +129,9 @@ impl Report {
             if last != told.0 && applied != told.1 {
                 // What is not committed yet counts as soon as it is.
                 *told = (if last < applied { last } else { told.0 }, applied);
-                if let Some(followers) = self.shared.followers(projection) {
+                if at >= self.events_from {
+                    self.shared.occurred().send_replace(());
+                } else if let Some(followers) = self.shared.followers(projection) {
                     followers.send_replace(());
                 }
             }

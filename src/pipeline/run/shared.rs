@@ -49,6 +49,8 @@ pub(super) struct Shared {
     begun: watch::Sender<()>,
     /// By projection: changes when its rows do, for those who follow them.
     changed: HashMap<String, watch::Sender<()>>,
+    /// Changes when an event occurs.
+    occurred: watch::Sender<()>,
     /// What is known of the projections but for their rows.
     details: Mutex<Details>,
     slot_wal: watch::Sender<SlotWal>,
@@ -142,6 +144,7 @@ impl Shared {
             changed: (config.projections.iter())
                 .map(|projection| (projection.name.clone(), watch::channel(()).0))
                 .collect(),
+            occurred: watch::channel(()).0,
             details: Mutex::new(look::details(config, None, &[])),
             slot_wal: watch::channel(SlotWal::default()).0,
             dropping_slot: watch::channel(false).0,
@@ -246,9 +249,15 @@ impl Shared {
         self.changed.get(projection)
     }
 
-    /// How many follow the rows of any projection.
+    /// Those who look on at events.
+    pub(super) fn occurred(&self) -> &watch::Sender<()> {
+        &self.occurred
+    }
+
+    /// How many follow the rows of any projection, or events.
     pub(super) fn followers_total(&self) -> usize {
-        self.changed.values().map(watch::Sender::receiver_count).sum()
+        let rows: usize = self.changed.values().map(watch::Sender::receiver_count).sum();
+        rows + self.occurred.receiver_count()
     }
 
     pub(super) fn begun(&self) -> watch::Receiver<()> {

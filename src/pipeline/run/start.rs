@@ -542,6 +542,7 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             told: Vec::new(),
             rebuilds: Vec::new(),
             letters: Vec::new(),
+            waived: Vec::new(),
         };
         for (at, of) in bound.iter().enumerate() {
             let projection = of.projection;
@@ -558,10 +559,16 @@ fn sinks(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<Vec<Sink
             let told = store.fact(&told_fact(&lane_name))?;
             init.told.push(Lsn(facts::number(told.as_deref())));
             init.rebuilds.push(store.fact(&rebuild_fact(&lane_name))?.is_some());
-            for (hex, letter) in store.facts(&format!("dead/{lane_name}/"))? {
-                let lsn = Lsn(facts::number(Some(&letter)));
-                init.letters.extend(letter_key(&hex).map(|key| Letter { lane, key, lsn }));
-            }
+            let letters = |kind: &str| {
+                let found = store.facts(&format!("{kind}/{lane_name}/"))?.into_iter();
+                let letter = |(hex, letter): (String, Vec<u8>)| {
+                    let lsn = Lsn(facts::number(Some(&letter)));
+                    letter_key(&hex).map(|key| Letter { lane, key, lsn })
+                };
+                Ok::<Vec<Letter>, state::Error>(found.filter_map(letter).collect())
+            };
+            init.letters.extend(letters("dead")?);
+            init.waived.extend(letters("waived")?);
         }
         sinks.push(init);
     }

@@ -3,7 +3,9 @@
 mod basics;
 mod faults;
 mod history;
+mod letters;
 mod outbox;
+mod tail;
 
 use redis::AsyncCommands;
 use serde_json::{Map, Value};

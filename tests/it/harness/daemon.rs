@@ -135,6 +135,18 @@ impl Daemon {
         run.await.expect("it does not panic").unwrap_or_else(|e| panic!("{arguments:?}: {e}"))
     }
 
+    /// The same of a command that does not end by itself; what it prints is its log.
+    pub(crate) fn command_that_stays(&self, arguments: &[&str]) -> Process {
+        let mut command = RunAs::Ourselves.command(&binary());
+        command.args(arguments).arg("--config").arg(self.config_file());
+        command.envs(self.environment.iter().map(|(k, v)| (k, v)));
+        Process::start(
+            "readside",
+            command,
+            &self.scratch.path().join(arguments.join(" ").replace('/', "-")),
+        )
+    }
+
     /// All it has printed, earlier starts included.
     pub(crate) fn log(&self) -> String {
         self.process.log()

@@ -93,8 +93,8 @@ impl ChangesFeed for Feed {
         Box::pin(self.portion())
     }
 
-    fn position(&self) -> Lsn {
-        self.reader.position()
+    fn position(&self) -> String {
+        self.reader.position().to_string()
     }
 }
 
