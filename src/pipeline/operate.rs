@@ -197,6 +197,18 @@ impl Machine {
         Again::Sent
     }
 
+    /// What a letter keeps, as it is to be read today.
+    pub fn renewed(&self, sink: usize, lane: usize, key: &[u8], payload: Payload) -> Payload {
+        let Payload::Row(row) = &payload else { return payload };
+        let projection = self.sinks[sink].projections[lane];
+        let renewed = self.event_log(projection).and_then(|log| {
+            // Of its place only the key counts.
+            log.renewed(Entry::row(Lsn::ZERO, key, row)).ok()
+        });
+        let row = renewed.and_then(|entry| entry.value().map(<[u8]>::to_vec));
+        row.map_or(payload, Payload::Row)
+    }
+
     /// `sink/projection`.
     pub fn lane_name(&self, sink: usize, lane: usize) -> &str {
         self.sinks[sink].letters.lane_name(lane)
