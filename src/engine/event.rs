@@ -78,8 +78,11 @@ pub enum Made {
     Entry(Entry),
     /// The condition is not true of it.
     Nothing,
-    /// Its expressions fail.
-    Failed(String),
+    /// Its expressions fail on this change, which is JSON.
+    Failed {
+        error: String,
+        change: String,
+    },
 }
 
 /// A key of a log that is not after any entry of this commit or of a later one.
@@ -276,10 +279,11 @@ impl EventMaker {
             look_up(engine, lookup, &mut base, &mut ranges)?;
         }
         let row = Row { bytes: &base, ranges: &ranges };
+        let refused = |error: String| Made::Failed { error, change: self.shown(&base, &ranges) };
         let failed = |error: EvalError| match error {
             EvalError::Value(error) => Err(error),
             // A look-up's own error says more than that there was one.
-            EvalError::Failed(text) => Ok(Made::Failed(match first_error(&base, &ranges) {
+            EvalError::Failed(text) => Ok(refused(match first_error(&base, &ranges) {
                 Some(error) => value::error_text(error).unwrap_or(&text).to_owned(),
                 None => text.into_owned(),
             })),
@@ -300,11 +304,11 @@ impl EventMaker {
             places.push(start..data.len());
             if value::is_error(&data[start..]) {
                 let text = value::error_text(&data[start..]).unwrap_or_default().to_owned();
-                return Ok(Made::Failed(text));
+                return Ok(refused(text));
             }
         }
         let Some(kind) = self.kind_of(&data, &places)? else {
-            return Ok(Made::Failed("the event's type is NULL".into()));
+            return Ok(refused("the event's type is NULL".into()));
         };
         let mut out = Vec::with_capacity(data.len() + kind.len() + 32);
         let key = stamp(moment.lsn, self.ordinal(moment), &mut out);
@@ -312,6 +316,31 @@ impl EventMaker {
         value::encode_int(moment.committed_at, &mut out);
         out.extend_from_slice(&data);
         Ok(Made::Entry(Entry::row(moment.lsn, &out[..key], &out)))
+    }
+
+    /// What changed, as JSON: both versions of the row, or the message.
+    fn shown(&self, base: &[u8], ranges: &[Range<usize>]) -> String {
+        let document = |columns: Range<usize>| {
+            let mut out = Vec::new();
+            let bytes = match ranges.get(columns.clone()).and_then(|of| of.first().zip(of.last())) {
+                Some((first, last)) => &base[first.start..last.end],
+                None => &[][..],
+            };
+            // What has no JSON, of a row that cannot be used anyway, is not shown.
+            let written = value::write_document(&self.event.row[columns], bytes, None, &mut out);
+            written.ok().and_then(|()| String::from_utf8(out).ok()).unwrap_or_else(|| "null".into())
+        };
+        let own = self.event.row.len() - self.event.lookups.len();
+        if self.event.of == Of::Message {
+            return document(0..own);
+        }
+        let version = |first: usize| match ranges.get(first) {
+            Some(there) if !value::is_null(&base[there.clone()]) => {
+                document(first + 1..first + own / 2)
+            }
+            _ => "null".to_owned(),
+        };
+        format!("{{\"old\": {}, \"new\": {}}}", version(0), version(own / 2))
     }
 
     fn kind_of(&self, data: &[u8], places: &[Range<usize>]) -> Result<Option<Vec<u8>>, ValueError> {
@@ -379,7 +408,9 @@ fn found(
             return Ok(true);
         }
     }
-    let Some(row) = engine.get(lookup.table, &key).and_then(Entry::value) else { return Ok(false) };
+    let Some(row) = engine.get_equal(lookup.table, &key)?.and_then(Entry::value) else {
+        return Ok(false);
+    };
     let mut of_row = Vec::new();
     value::split(&engine.layout(lookup.table).columns, row, &mut of_row)?;
     let bytes = [base, row].concat();

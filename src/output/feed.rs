@@ -63,6 +63,8 @@ struct Lane {
     hides_fills: bool,
     /// Keys whose rows are to be sent again though they have not changed.
     again: BTreeSet<Vec<u8>>,
+    /// Of an event: occurrences that are to be sent again.
+    again_occurred: Vec<Entry>,
     /// It is to be filled anew though nothing is wrong with it.
     rebuild: bool,
     /// Sent again, an entry would be there twice: the lane goes on from exactly where its sink stands.
@@ -86,6 +88,8 @@ pub struct LaneInit {
     pub hides_fills: bool,
     /// Sent again, an entry would be there twice.
     pub once: bool,
+    /// A refused occurrence has halted it.
+    pub halted: bool,
 }
 
 /// What there is of a lane's projection.
@@ -115,16 +119,19 @@ impl Feed {
     ) -> Self {
         let lanes = lanes
             .into_iter()
-            .map(|LaneInit { arrangement, rows, generation, told, rebuild, hides_fills, once }| {
+            .map(|init| {
+                let LaneInit { arrangement, rows, generation, told, rebuild, hides_fills, .. } =
+                    init;
                 Lane {
                     arrangement,
                     rows,
                     told,
                     again: BTreeSet::new(),
+                    again_occurred: Vec::new(),
                     rebuild,
                     hides_fills,
-                    once,
-                    stage: Stage::Unknown,
+                    once: init.once,
+                    stage: if init.halted { Stage::Halted } else { Stage::Unknown },
                     generation,
                     delivered: Delivered { lsn: Lsn::ZERO, settled: false },
                     held_until: Lsn::ZERO,
@@ -228,6 +235,11 @@ impl Feed {
         self.lanes[lane].again.insert(key);
     }
 
+    /// An occurrence is sent once more, before all that come after it.
+    pub fn again_occurrence(&mut self, lane: usize, entry: Entry) {
+        self.lanes[lane].again_occurred.push(entry);
+    }
+
     /// The projection is filled anew beside the generation that readers see.
     pub fn rebuild(&mut self, lane: usize) {
         let of = &mut self.lanes[lane];
@@ -261,6 +273,7 @@ impl Feed {
         if self.broken {
             return Some(Work::Reopen);
         }
+        self.give_up_round(engine);
         if self.round.is_none() {
             self.begin_rebuilds(&ready);
             self.catch_up(engine, progress.applied, &ready);

@@ -77,6 +77,7 @@ impl World {
             rebuild: false,
             hides_fills,
             once: false,
+            halted: false,
         });
         let feed = Feed::new(lanes, rng.usize(1..6), rng.usize(1..12));
         let progress = Progress { applied: Lsn(10), committed_at: 0 };
@@ -249,6 +250,10 @@ impl World {
     }
 
     fn step(&mut self, step: &Step) {
+        if step.lanes.is_empty() && !step.settled {
+            // A scan's look at rows that have not changed: the sink is not asked.
+            return;
+        }
         let mut lanes = self.sink.open.take().unwrap_or_else(|| self.sink.lanes.clone());
         for part in &step.lanes {
             let lane = &mut lanes[part.lane];
@@ -406,6 +411,7 @@ fn a_log_is_told_from_the_store_and_then_from_memory() {
             rebuild: false,
             hides_fills: true,
             once: true,
+            halted: false,
         };
         let mut feed = Feed::new([init], 5, 5);
         let fresh = Standing::Fresh { generation: 0, reaching: Lsn::ZERO };

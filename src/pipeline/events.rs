@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 
-use super::letters::Refused;
+use super::layouts::{Layout, renewed};
+use super::letters::{Payload, Refused, key_hex};
 use super::log::KeptLog;
 use super::machine::{Fault, Machine};
 use super::table::Stage;
@@ -16,7 +17,7 @@ use crate::engine::{
     Batch, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf, Version,
 };
 use crate::lsn::Lsn;
-use crate::value::Column;
+use crate::value::{Column, ValueError};
 
 /// Of a change: how much of its versions is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(super) struct EventLog {
     stored_pending: usize,
     /// As it was when it was stored last.
     stored_gone: Option<Vec<u8>>,
+    older: Vec<Layout>,
 }
 
 /// A change that waits to become an occurrence.
@@ -51,7 +53,7 @@ struct Pending {
 impl EventLog {
     pub(super) fn new(init: EventInit, engine: &mut Engine, projection: usize) -> (Self, RowsOf) {
         let EventInit { maker, table, prefix, rows_of, last, stored_from, .. } = init;
-        let EventInit { gone_to, pending, .. } = init;
+        let EventInit { gone_to, pending, older, .. } = init;
         let pending: VecDeque<Pending> = pending.iter().filter_map(Pending::read).collect();
         let mut lookups: Vec<usize> = maker.lookups().collect();
         lookups.sort_unstable();
@@ -66,12 +68,18 @@ impl EventLog {
             stored_pending: pending.len(),
             pending,
             stored_gone: None,
+            older,
         };
         (log, rows_of)
     }
 
     pub(super) fn columns(&self) -> &[Column] {
         self.maker.columns()
+    }
+
+    /// An occurrence from the store, with the columns that the data has now.
+    pub(super) fn renewed(&self, entry: Entry) -> Result<Entry, ValueError> {
+        renewed(&self.older, self.columns(), entry)
     }
 
     /// The tables that have to be there before it goes anywhere.
@@ -99,9 +107,12 @@ impl Pending {
 }
 
 impl Machine {
+    pub(super) fn event_log(&self, projection: usize) -> Option<&EventLog> {
+        self.events.iter().find(|log| log.projection == projection)
+    }
+
     pub(super) fn event_columns(&self, projection: usize) -> &[Column] {
-        let log = self.events.iter().find(|log| log.projection == projection);
-        log.map_or(&[], EventLog::columns)
+        self.event_log(projection).map_or(&[], EventLog::columns)
     }
 
     pub(super) fn has_events(&self, table: usize) -> bool {
@@ -153,7 +164,11 @@ impl Machine {
                 Err(error) => {
                     let key = log.maker.key(self.moment);
                     let error = format!("the message is no text: {error}");
-                    self.refuse_occurrence(at, self.moment.lsn, &key, error);
+                    let shown = serde_json::json!({
+                        "prefix": prefix,
+                        "content": format!("\\x{}", key_hex(content)),
+                    });
+                    self.refuse_occurrence(at, self.moment.lsn, &key, error, shown.to_string());
                 }
             }
         }
@@ -182,9 +197,9 @@ impl Machine {
                 Ok(true)
             }
             Made::Nothing => Ok(false),
-            Made::Failed(error) => {
+            Made::Failed { error, change } => {
                 let key = log.maker.key(moment);
-                self.refuse_occurrence(at, moment.lsn, &key, error);
+                self.refuse_occurrence(at, moment.lsn, &key, error, change);
                 Ok(true)
             }
         }
@@ -213,7 +228,15 @@ impl Machine {
     }
 
     /// An occurrence that cannot be: a letter for each sink of the event, and what follows goes on.
-    fn refuse_occurrence(&mut self, event: usize, lsn: Lsn, key: &[u8], error: String) {
+    fn refuse_occurrence(
+        &mut self,
+        event: usize,
+        lsn: Lsn,
+        key: &[u8],
+        error: String,
+        change: String,
+    ) {
+        let payload = Payload::Change(change);
         let projection = self.events[event].projection;
         for sink in &mut self.sinks {
             let lanes = sink.projections.iter().enumerate();
@@ -225,7 +248,7 @@ impl Machine {
                 }
                 let entry = Entry::row(lsn, key, &[]);
                 let refused = Refused { lane, entry, error: error.clone() };
-                sink.letters.refused(refused, &mut self.batch.facts);
+                sink.letters.refused(refused, Some(&payload), &mut self.batch.facts);
             }
         }
         let key = self.key_text(projection, key);

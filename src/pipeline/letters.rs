@@ -22,16 +22,53 @@ pub(super) struct Letters {
     /// With the LSN of the row's version.
     by_key: BTreeMap<(usize, Vec<u8>), Lsn>,
     counts: Vec<usize>,
+    /// Versions of rows that a halting projection is to go on without: a fill that begins again meets
+    /// them again.
+    waived: BTreeMap<(usize, Vec<u8>), Lsn>,
 }
 
 type Facts = Vec<(String, Option<Vec<u8>>)>;
+
+/// What a letter of an event keeps, since nothing else will have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// The occurrence's row in the log.
+    Row(Vec<u8>),
+    /// As JSON, the change of which no row can be made.
+    Change(String),
+}
+
+impl Payload {
+    pub fn to_fact(&self) -> Vec<u8> {
+        match self {
+            Payload::Row(row) => [&b"r"[..], row].concat(),
+            Payload::Change(json) => [b"c", json.as_bytes()].concat(),
+        }
+    }
+
+    pub fn of_fact(fact: &[u8]) -> Option<Self> {
+        match fact.split_first()? {
+            (b'r', row) => Some(Payload::Row(row.to_vec())),
+            (b'c', json) => Some(Payload::Change(String::from_utf8(json.to_vec()).ok()?)),
+            _ => None,
+        }
+    }
+}
+
+/// Where the payload of a letter of this lane (`sink/projection`) is remembered.
+pub fn payload_fact(lane: &str, key: &[u8]) -> String {
+    format!("payload/{lane}/{}", key_hex(key))
+}
 
 impl Letters {
     pub(super) fn new(
         names: Vec<String>,
         known: impl IntoIterator<Item = (usize, Vec<u8>, Lsn)>,
+        waived: impl IntoIterator<Item = (usize, Vec<u8>, Lsn)>,
     ) -> Self {
-        let mut this = Self { counts: vec![0; names.len()], names, by_key: BTreeMap::new() };
+        let waived = waived.into_iter().map(|(lane, key, lsn)| ((lane, key), lsn)).collect();
+        let counts = vec![0; names.len()];
+        let mut this = Self { counts, names, by_key: BTreeMap::new(), waived };
         for (lane, key, lsn) in known {
             this.counts[lane] += 1;
             this.by_key.insert((lane, key), lsn);
@@ -49,13 +86,22 @@ impl Letters {
 
     /// These rows have newer versions in the sink, or are deleted there.
     pub(super) fn accepted(&mut self, lane: usize, entries: &[Entry], facts: &mut Facts) {
+        if !self.waived.is_empty() {
+            for entry in entries {
+                let of = (lane, entry.key().to_vec());
+                if self.waived.get(&of).is_some_and(|version| *version < entry.lsn()) {
+                    self.waived.remove(&of);
+                    facts.push((self.waived_fact(lane, entry.key()), None));
+                }
+            }
+        }
         if self.counts[lane] == 0 {
             return;
         }
         for entry in entries {
             if self.by_key.remove(&(lane, entry.key().to_vec())).is_some() {
                 self.counts[lane] -= 1;
-                facts.push((self.fact(lane, entry.key()), None));
+                self.forget(lane, entry.key(), facts);
             }
         }
     }
@@ -64,7 +110,7 @@ impl Letters {
     pub(super) fn clear(&mut self, lane: usize, facts: &mut Facts) {
         let gone: Vec<Vec<u8>> = self.of_lane(lane).map(|(key, _)| key.to_vec()).collect();
         for key in gone {
-            facts.push((self.fact(lane, &key), None));
+            self.forget(lane, &key, facts);
             self.by_key.remove(&(lane, key));
         }
         self.counts[lane] = 0;
@@ -75,14 +121,24 @@ impl Letters {
         let gone = self.by_key.keys().filter(|(lane, key)| !is_there(*lane, key)).cloned();
         let gone: Vec<(usize, Vec<u8>)> = gone.collect();
         for (lane, key) in gone {
-            facts.push((self.fact(lane, &key), None));
+            self.forget(lane, &key, facts);
             self.counts[lane] -= 1;
             self.by_key.remove(&(lane, key));
         }
     }
 
-    pub(super) fn refused(&mut self, refused: Refused, facts: &mut Facts) {
+    /// `payload`: of an event's occurrence.
+    pub(super) fn refused(
+        &mut self,
+        refused: Refused,
+        payload: Option<&Payload>,
+        facts: &mut Facts,
+    ) {
         let Refused { lane, entry, error } = refused;
+        if let Some(payload) = payload {
+            let name = payload_fact(&self.names[lane], entry.key());
+            facts.push((name, Some(payload.to_fact())));
+        }
         let mut letter = entry.lsn().0.to_be_bytes().to_vec();
         letter.extend_from_slice(error.as_bytes());
         facts.push((self.fact(lane, entry.key()), Some(letter)));
@@ -91,18 +147,43 @@ impl Letters {
         }
     }
 
-    /// Somebody has settled it by hand. Whether there was one.
-    pub(super) fn remove(&mut self, lane: usize, key: &[u8], facts: &mut Facts) -> bool {
-        let found = self.by_key.remove(&(lane, key.to_vec())).is_some();
-        if found {
-            self.counts[lane] -= 1;
-            facts.push((self.fact(lane, key), None));
+    /// Somebody has settled it by hand. Whether there was one. `waive`: this version stops nothing any
+    /// more.
+    pub(super) fn remove(
+        &mut self,
+        lane: usize,
+        key: &[u8],
+        waive: bool,
+        facts: &mut Facts,
+    ) -> bool {
+        let Some(lsn) = self.by_key.remove(&(lane, key.to_vec())) else { return false };
+        self.counts[lane] -= 1;
+        self.forget(lane, key, facts);
+        if waive {
+            facts.push((self.waived_fact(lane, key), Some(lsn.0.to_be_bytes().to_vec())));
+            self.waived.insert((lane, key.to_vec()), lsn);
         }
-        found
+        true
     }
 
-    pub(super) fn holds(&self, lane: usize, key: &[u8]) -> bool {
-        self.by_key.contains_key(&(lane, key.to_vec()))
+    pub(super) fn is_waived(&self, refused: &Refused) -> bool {
+        let of = (refused.lane, refused.entry.key().to_vec());
+        self.waived.get(&of).is_some_and(|version| *version == refused.entry.lsn())
+    }
+
+    /// The lane's fill is over.
+    pub(super) fn filled(&mut self, lane: usize, facts: &mut Facts) {
+        let of_lane = self.waived.keys().filter(|(of, _)| *of == lane);
+        let gone: Vec<Vec<u8>> = of_lane.map(|(_, key)| key.clone()).collect();
+        for key in gone {
+            facts.push((self.waived_fact(lane, &key), None));
+            self.waived.remove(&(lane, key));
+        }
+    }
+
+    /// The LSN of the version that is refused.
+    pub(super) fn version(&self, lane: usize, key: &[u8]) -> Option<Lsn> {
+        self.by_key.get(&(lane, key.to_vec())).copied()
     }
 
     /// The LSN of the oldest row that is refused.
@@ -116,8 +197,17 @@ impl Letters {
             .map(|((_, key), lsn)| (key.as_slice(), *lsn))
     }
 
+    fn forget(&self, lane: usize, key: &[u8], facts: &mut Facts) {
+        facts.push((payload_fact(&self.names[lane], key), None));
+        facts.push((self.fact(lane, key), None));
+    }
+
     fn fact(&self, lane: usize, key: &[u8]) -> String {
         format!("dead/{}/{}", self.names[lane], key_hex(key))
+    }
+
+    fn waived_fact(&self, lane: usize, key: &[u8]) -> String {
+        format!("waived/{}/{}", self.names[lane], key_hex(key))
     }
 }
 
@@ -141,11 +231,19 @@ mod tests {
 
     #[test]
     fn a_letter_stays_until_its_row_is_accepted() {
-        let mut letters = Letters::new(vec!["s/p".into()], []);
+        let mut letters = Letters::new(vec!["s/p".into()], [], []);
         let mut facts = Facts::new();
         let entry = Entry::row(Lsn(5), b"\x01k", b"row");
-        letters.refused(Refused { lane: 0, entry: entry.clone(), error: "no".into() }, &mut facts);
-        letters.refused(Refused { lane: 0, entry: entry.clone(), error: "no".into() }, &mut facts);
+        letters.refused(
+            Refused { lane: 0, entry: entry.clone(), error: "no".into() },
+            None,
+            &mut facts,
+        );
+        letters.refused(
+            Refused { lane: 0, entry: entry.clone(), error: "no".into() },
+            None,
+            &mut facts,
+        );
         assert_eq!(letters.count(0), 1);
         assert_eq!(facts[0].0, "dead/s/p/016b");
         letters.accepted(0, &[Entry::tombstone(Lsn(6), b"other")], &mut facts);
@@ -153,12 +251,45 @@ mod tests {
         letters.accepted(0, &[Entry::tombstone(Lsn(6), b"\x01k")], &mut facts);
         assert_eq!(letters.count(0), 0);
         assert_eq!(facts.last(), Some(&("dead/s/p/016b".into(), None)));
-        letters.refused(Refused { lane: 0, entry, error: "no".into() }, &mut facts);
+        letters.refused(Refused { lane: 0, entry, error: "no".into() }, None, &mut facts);
         letters.retain(|lane, key| (lane, key) == (0, b"\x01k"), &mut facts);
         assert_eq!(letters.count(0), 1);
         letters.retain(|_, _| false, &mut facts);
         assert_eq!(letters.count(0), 0);
         assert_eq!(facts.last(), Some(&("dead/s/p/016b".into(), None)));
         assert_eq!(letter_key("016b"), Some(b"\x01k".to_vec()));
+    }
+
+    #[test]
+    fn payloads_come_back_from_their_facts() {
+        for payload in [Payload::Row(b"\x00row".to_vec()), Payload::Change("{}".into())] {
+            assert_eq!(Payload::of_fact(&payload.to_fact()), Some(payload));
+        }
+        assert_eq!(Payload::of_fact(b""), None);
+        assert_eq!(Payload::of_fact(b"c\xff"), None);
+    }
+
+    #[test]
+    fn a_version_is_waived_until_it_is_another_one() {
+        let mut letters = Letters::new(vec!["s/p".into()], [], []);
+        let mut facts = Facts::new();
+        let refused = |lsn| Refused {
+            lane: 0,
+            entry: Entry::row(Lsn(lsn), b"\x01k", b"row"),
+            error: "no".into(),
+        };
+        letters.refused(refused(5), None, &mut facts);
+        assert!(letters.remove(0, b"\x01k", true, &mut facts));
+        assert_eq!(facts.last().map(|(name, _)| name.as_str()), Some("waived/s/p/016b"));
+        // It is sent again, and whatever is sent is taken for accepted first.
+        letters.accepted(0, &[refused(5).entry], &mut facts);
+        assert!(letters.is_waived(&refused(5)) && !letters.is_waived(&refused(6)));
+        letters.accepted(0, &[refused(6).entry], &mut facts);
+        assert!(!letters.is_waived(&refused(5)));
+        assert_eq!(facts.last(), Some(&("waived/s/p/016b".into(), None)));
+        let mut letters = Letters::new(vec!["s/p".into()], [], [(0, b"\x01k".to_vec(), Lsn(5))]);
+        assert!(letters.is_waived(&refused(5)));
+        letters.filled(0, &mut facts);
+        assert!(!letters.is_waived(&refused(5)));
     }
 }

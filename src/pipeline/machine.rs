@@ -16,6 +16,7 @@ use super::deliver::News;
 use super::doubt::RowKey;
 use super::events::{EventLog, Known};
 use super::history::{History, HistoryInit};
+use super::layouts::Layout;
 use super::letters::Letters;
 use super::load::{LOAD_FACT, Load};
 use super::log::Notes;
@@ -97,6 +98,8 @@ pub struct EventInit {
     pub gone_to: Option<Vec<u8>>,
     /// What waits for the end of its transaction.
     pub pending: Vec<Entry>,
+    /// What its data was before, in order.
+    pub older: Vec<Layout>,
 }
 
 pub struct SinkInit {
@@ -122,6 +125,8 @@ pub struct SinkInit {
     pub rebuilds: Vec<bool>,
     /// Dead letters.
     pub letters: Vec<Letter>,
+    /// Versions that somebody has dropped, of projections that they had halted.
+    pub waived: Vec<Letter>,
 }
 
 /// A dead letter from the store.
@@ -130,6 +135,12 @@ pub struct Letter {
     pub key: Vec<u8>,
     /// Of the row's version.
     pub lsn: Lsn,
+}
+
+impl Letter {
+    fn parts(self) -> (usize, Vec<u8>, Lsn) {
+        (self.lane, self.key, self.lsn)
+    }
 }
 
 pub struct LoadInit {
@@ -309,13 +320,16 @@ impl Machine {
                 let refused = refused.map(|letter| letter.lsn).min();
                 let at = sink.projections[lane];
                 let history = history_of(at).filter(|_| sink.histories[lane]);
+                let is_event = projection.output.is_none();
                 LaneInit {
                     arrangement: history.unwrap_or(projection.arrangement),
                     rows: projection.output.map(|_| projection.arrangement),
-                    once: projection.output.is_none() && sink.forgetful,
+                    once: is_event && sink.forgetful,
                     generation: sink.generations[lane],
+                    // What is refused of an event is in its letters, and perhaps nowhere else.
+                    halted: is_event && sink.halts[lane] && refused.is_some(),
                     told: refused
-                        .filter(|_| sink.halts[lane])
+                        .filter(|_| sink.halts[lane] && !is_event)
                         .map_or(sink.told[lane], |lsn| lsn.min(sink.told[lane])),
                     rebuild: sink.rebuilds[lane],
                     hides_fills: sink.hides_fills,
@@ -333,7 +347,8 @@ impl Machine {
                 feed,
                 letters: Letters::new(
                     names.collect(),
-                    sink.letters.into_iter().map(|letter| (letter.lane, letter.key, letter.lsn)),
+                    sink.letters.into_iter().map(Letter::parts),
+                    sink.waived.into_iter().map(Letter::parts),
                 ),
                 told_stored: sink.told,
                 halts: sink.halts,

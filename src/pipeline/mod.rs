@@ -7,6 +7,7 @@ mod doubt;
 mod events;
 mod history;
 mod inspect;
+mod layouts;
 mod letters;
 mod load;
 mod log;
@@ -22,12 +23,14 @@ pub use checkpoint::{Checkpoint, told_fact};
 pub use deliver::News;
 pub use events::{gone_fact, pending_fact};
 pub use history::HistoryInit;
-pub use letters::{Refused, key_hex, letter_key};
+pub(crate) use inspect::kept_line;
+pub use layouts::Layout;
+pub use letters::{Payload, Refused, key_hex, letter_key, payload_fact};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{
     Counts, EventInit, Fault, Letter, LoadInit, Machine, MachineInit, ProjectionInit, SinkInit,
     TableFacts, TableInit,
 };
-pub use operate::{NotFollowed, Rows, Withheld, rebuild_fact};
+pub use operate::{Again, NotFollowed, Rows, Withheld, rebuild_fact};
 pub use table::{Stage, Table};
 pub use tail::{StoredPart, Tailed};

@@ -1,11 +1,12 @@
 //! What people ask of the machine by hand: rows by key, the rows that cannot be shown, another try for a
 //! refused row, a generation anew.
 
+use super::letters::Payload;
 use super::machine::{Machine, Sink};
-use crate::engine::{Entry, Forgotten, Notice, OutputId};
+use crate::engine::{EVENT_KEY, Entry, Forgotten, Notice, OutputId};
 use crate::lsn::Lsn;
 use crate::output::{Reader, Reading, TooOld};
-use crate::value::{Column, ValueError};
+use crate::value::{Column, Type, ValueError};
 
 /// Rows of a projection, and how to read them.
 #[derive(Debug, Clone)]
@@ -39,6 +40,15 @@ pub struct Withheld {
     pub error: String,
 }
 
+/// Whether a refused row is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    NoLetter,
+    Sent,
+    /// It cannot be computed.
+    Never,
+}
+
 /// Where it is remembered that a rebuild of a lane was asked for.
 pub fn rebuild_fact(lane: &str) -> String {
     format!("rebuild/{lane}")
@@ -61,6 +71,25 @@ impl Machine {
             rows: rows.map_err(|Forgotten| NotFollowed::Busy)?,
             changed,
         })
+    }
+
+    /// As [`Machine::rows`], of the one row whose key equals this one, however it is written.
+    pub fn row(&self, projection: &str, key: &[u8]) -> Result<Rows, NotFollowed> {
+        let of = |key: Vec<u8>| self.rows(projection, &[key]);
+        let is_there = |rows: &Rows| rows.rows.iter().any(Option::is_some);
+        let exact = of(key.to_vec())?;
+        let output = self.followed(projection)?;
+        let types: Vec<&Type> = exact.key.iter().map(|&at| &exact.columns[at].ty).collect();
+        let arrangement = &self.engine.arrangements()[self.engine.output_arrangement(output)];
+        // What cannot be told apart into columns equals nothing.
+        let equal = arrangement.equal_keys(&types, key).unwrap_or_default();
+        for key in equal {
+            let rows = of(key)?;
+            if is_there(&rows) {
+                return Ok(rows);
+            }
+        }
+        Ok(exact)
     }
 
     /// What a reader has not read yet, or at most `room` of it.
@@ -109,7 +138,10 @@ impl Machine {
 
     /// The projection's columns and its key's positions.
     pub fn shape(&self, projection: &str) -> Option<(Vec<Column>, Vec<usize>)> {
-        let output = self.projections[self.projection(projection)?].output?;
+        let at = self.projection(projection)?;
+        let Some(output) = self.projections[at].output else {
+            return Some((self.event_columns(at).to_vec(), EVENT_KEY.to_vec()));
+        };
         Some((self.engine.output_columns(output).to_vec(), self.engine.output_key(output).to_vec()))
     }
 
@@ -123,7 +155,7 @@ impl Machine {
         let output = self.projection(projection).and_then(|at| self.projections[at].output);
         let Some(output) = output else { return Ok(Vec::new()) };
         let all = self.engine.withheld(output);
-        let told = all.map(|notice| {
+        let told = all.into_iter().map(|notice| {
             Ok(match notice? {
                 Notice::Refused { key, error } => Withheld { key, error },
                 Notice::Conflict { key, rows } => {
@@ -139,29 +171,64 @@ impl Machine {
         told.filter(beyond).take(limit).collect()
     }
 
-    /// Sends a refused row again: its current version. False: there is no such letter.
-    pub fn retry(&mut self, sink: usize, lane: usize, key: &[u8]) -> bool {
+    /// Sends a refused row again: its current version; of an event its payload, the occurrence.
+    pub fn retry(
+        &mut self,
+        sink: usize,
+        lane: usize,
+        key: &[u8],
+        payload: Option<Payload>,
+    ) -> Again {
+        let is_event = self.is_event(sink, lane);
         let Sink { feed, letters, .. } = &mut self.sinks[sink];
-        if !letters.holds(lane, key) {
-            return false;
+        let Some(lsn) = letters.version(lane, key) else { return Again::NoLetter };
+        match (is_event, payload) {
+            (true, Some(Payload::Row(row))) => {
+                feed.release(lane, None);
+                feed.again_occurrence(lane, Entry::row(lsn, key, &row));
+            }
+            (true, _) => {
+                feed.release(lane, None);
+                return Again::Never;
+            }
+            (false, _) if feed.is_halted(lane) => feed.release(lane, letters.oldest(lane)),
+            (false, _) => feed.again(lane, key.to_vec()),
         }
-        match feed.is_halted(lane) {
-            true => feed.release(lane, letters.oldest(lane)),
-            false => feed.again(lane, key.to_vec()),
-        }
-        true
+        Again::Sent
+    }
+
+    /// What a letter keeps, as it is to be read today.
+    pub fn renewed(&self, sink: usize, lane: usize, key: &[u8], payload: Payload) -> Payload {
+        let Payload::Row(row) = &payload else { return payload };
+        let projection = self.sinks[sink].projections[lane];
+        let renewed = self.event_log(projection).and_then(|log| {
+            // Of its place only the key counts.
+            log.renewed(Entry::row(Lsn::ZERO, key, row)).ok()
+        });
+        let row = renewed.and_then(|entry| entry.value().map(<[u8]>::to_vec));
+        row.map_or(payload, Payload::Row)
+    }
+
+    /// `sink/projection`.
+    pub fn lane_name(&self, sink: usize, lane: usize) -> &str {
+        self.sinks[sink].letters.lane_name(lane)
+    }
+
+    /// Whether the lane is an event's: its entries are occurrences, which have no newer versions.
+    pub fn is_event(&self, sink: usize, lane: usize) -> bool {
+        self.projections[self.sinks[sink].projections[lane]].output.is_none()
     }
 
     /// Whether the sink refuses the row under this key.
     pub fn is_letter(&self, sink: usize, lane: usize, key: &[u8]) -> bool {
-        self.sinks[sink].letters.holds(lane, key)
+        self.sinks[sink].letters.version(lane, key).is_some()
     }
 
     /// Forgets a refused row: it stays out of the sink until it changes. A projection that it has halted
     /// goes on. False: there is no such letter.
     pub fn drop_letter(&mut self, sink: usize, lane: usize, key: &[u8]) -> bool {
-        let Sink { feed, letters, .. } = &mut self.sinks[sink];
-        let found = letters.remove(lane, key, &mut self.batch.facts);
+        let Sink { feed, letters, halts, .. } = &mut self.sinks[sink];
+        let found = letters.remove(lane, key, halts[lane], &mut self.batch.facts);
         if found && letters.oldest(lane).is_none() {
             feed.release(lane, None);
         }

@@ -106,6 +106,10 @@ fn data(bodies: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
+fn keepalive(wal_end: u64) -> Vec<u8> {
+    [&b"d\0\0\0\x16k"[..], &wal_end.to_be_bytes(), &[0; 9]].concat()
+}
+
 fn transaction(commit_lsn: u64, changes: &[Vec<u8>]) -> Vec<u8> {
     data(&[&[begin(commit_lsn)], changes, &[commit(commit_lsn)]].concat())
 }
@@ -243,6 +247,7 @@ impl World {
                 told: vec![kept.position.lsn; 3],
                 rebuilds: vec![false; 3],
                 letters: Vec::new(),
+                waived: Vec::new(),
             }],
             events: Vec::new(),
             histories: Vec::new(),
@@ -360,6 +365,38 @@ fn a_restart_inside_a_transaction_tells_the_sinks_of_its_first_changes_too() {
     assert_eq!(told[0], ["1 10 x", "2 20 y"]);
     assert_eq!(told[2], ["1 10 x", "2 20 y"], "what depends on them follows");
     assert_eq!(position, [Some(Lsn(65)); 3]);
+}
+
+/// What reads the log and what has to scan the rows: readers meet them at once.
+#[test]
+fn a_transaction_that_a_restart_has_cut_arrives_in_one_step() {
+    let mut world = World::at(10);
+    world.open_at(10);
+    world.gulp(&transaction(20, &[relation(A), insert(A, ["1", "10", "x"])]));
+    world.deliver();
+    // The store goes on to where the sink has not been told of yet.
+    world.gulp(&keepalive(40));
+    let (first, second) = (insert(A, ["2", "20", "y"]), update(A, ["1", "11", "z"]));
+    world.gulp(&data(&[begin(60), relation(A), first.clone()]));
+    world.checkpoint();
+
+    let mut world = world.restart(Start::default());
+    world.open_at(25);
+    world.deliver();
+    world.gulp(&transaction(60, &[relation(A), first, second]));
+    let mut shown = Vec::new();
+    while let Some(work) = world.machine.next_work(0, true) {
+        if let Work::Step(step) = &work {
+            let parts = step.lanes.iter().filter(|part| !part.entries.is_empty());
+            shown.extend(parts.map(|part| part.lane));
+            if step.settled {
+                break;
+            }
+        }
+        world.machine.done(0, &work, Vec::new());
+    }
+    shown.sort_unstable();
+    assert_eq!(shown, [0, 2], "before the first settled step");
 }
 
 #[test]

@@ -26,7 +26,7 @@
 pub mod audit;
 pub mod delivery;
 pub mod elasticsearch;
-mod event;
+pub mod event;
 mod origin;
 pub mod postgres;
 pub mod redis;

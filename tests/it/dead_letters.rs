@@ -105,6 +105,32 @@ async fn a_refused_row_halts_a_projection_that_says_so() {
     daemon.wait_ready().await;
 }
 
+/// A fill begins again when it goes on, and meets the row again.
+#[tokio::test]
+async fn a_dropped_row_halts_no_fill_again() {
+    let world = World::new(
+        "CREATE TABLE things (id text PRIMARY KEY);
+         INSERT INTO things VALUES ('a'), (repeat('long', 200)), (repeat('longer', 200)), ('z')",
+    )
+    .await;
+    let name = world.name("things");
+    let config = world.config(&format!(
+        "[projection.{name}]\ntable = 'things'\non_error = 'halt'\n\
+         to.search = {{ index = '{name}' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    until_logged(&daemon, "the sink refuses a row for good").await;
+    halted(&daemon).await;
+    let dropped = daemon.command(&["dead-letters", "drop", "--all"]).await;
+    assert!(dropped.status.success(), "{dropped:?}");
+    daemon.wait_ready().await;
+    let documents = world.indexed("things").await.unwrap();
+    assert_eq!(documents.keys().collect::<Vec<_>>(), ["a", "z"]);
+    // Another version halts it anew.
+    world.execute("UPDATE things SET id = id || 'er' WHERE id LIKE 'longer%'").await;
+    halted(&daemon).await;
+}
+
 async fn halted(daemon: &Daemon) {
     crate::harness::wait::until("readyz to name the halted projection", async || {
         let (status, text) = daemon.get("/readyz").await;

@@ -16,6 +16,7 @@ mod expressions;
 mod failover;
 mod generated_columns;
 mod harness_smoke;
+mod large_transactions;
 mod load;
 mod memory;
 mod monitoring;

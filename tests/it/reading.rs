@@ -88,6 +88,49 @@ async fn a_row_is_read_by_its_key() {
     }
 }
 
+#[tokio::test]
+async fn a_key_is_a_value_however_it_is_written() {
+    let world = World::new(
+        "CREATE TABLE rates (rate numeric, region text, n int, PRIMARY KEY (rate, region));
+         CREATE TABLE hours (at timestamptz PRIMARY KEY, open bool);
+         CREATE TABLE flags (flag bool PRIMARY KEY);
+         INSERT INTO rates VALUES (1.50, 'a', 1), (1.5, 'b', 2), (100, 'a', 3);
+         INSERT INTO hours VALUES ('2026-03-01 12:00+02', true);
+         INSERT INTO flags VALUES (true)",
+    )
+    .await;
+    let projections = "[projection.rates]\ntable = 'rates'\n\
+         [projection.hours]\ntable = 'hours'\n\
+         [projection.flags]\ntable = 'flags'\n";
+    let mut daemon = Daemon::start(&config(&world, projections));
+    daemon.wait_ready().await;
+    for (path, n) in [
+        ("/v1/read/rates?key=[1.5,%22a%22]", 1),
+        ("/v1/read/rates?key=[%2201.500%22,%22b%22]", 2),
+        ("/v1/read/rates?key=[1e2,%22a%22]", 3),
+    ] {
+        assert_eq!(row(&daemon, path).await["n"], n, "{path}");
+    }
+    for at in ["2026-03-01%2010:00:00%2B00", "2026-03-01T10:00:00%2B00:00", "2026-03-01T10:00:00Z"]
+    {
+        let path = format!("/v1/read/hours?key=[%22{at}%22]");
+        assert_eq!(row(&daemon, &path).await["open"], true, "{path}");
+    }
+    for flag in ["true", "%22true%22", "%22t%22"] {
+        let path = format!("/v1/read/flags?key=[{flag}]");
+        assert_eq!(row(&daemon, &path).await["flag"], true, "{path}");
+    }
+    // The newest way of writing counts, and what is gone is gone.
+    world.execute("UPDATE rates SET rate = 1.5000 WHERE region = 'a' AND n = 1").await;
+    world.execute("DELETE FROM rates WHERE region = 'b'").await;
+    let lsn = world.lsn().await;
+    let path = format!("/v1/read/rates?key=[1.50,%22a%22]&lsn={lsn}");
+    let (_, text) = daemon.get(&path).await;
+    assert!(text.contains("1.5000"), "{text}");
+    let (status, text) = daemon.get("/v1/read/rates?key=[1.50,%22b%22]").await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{text}");
+}
+
 /// A page that follows a projection.
 struct Page {
     rows: BTreeMap<String, Value>,

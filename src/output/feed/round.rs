@@ -16,9 +16,28 @@ pub(super) struct Round {
     pub(super) members: Vec<usize>,
     /// Lanes whose fill the round's last step finishes.
     pub(super) finishing: Vec<usize>,
+    /// A step of it had entries: from then on its members go together.
+    has_sent: bool,
 }
 
 impl Feed {
+    /// A round that can no longer end where it was to, and of which the sink has nothing yet, is given up:
+    /// lanes that can read again by now take part in the one that begins in its place, and readers meet
+    /// all that a transaction has changed at once.
+    pub(super) fn give_up_round(&mut self, engine: &Engine) {
+        let (whole_from, is_cut) = (self.whole_from(), self.is_cut(engine));
+        self.round.take_if(|round| !round.has_sent && (is_cut || round.until < whole_from));
+    }
+
+    /// The first position at which all lanes can be whole.
+    fn whole_from(&self) -> Lsn {
+        self.lanes.iter().map(Lane::whole_from).max().unwrap_or(Lsn::ZERO)
+    }
+
+    fn is_cut(&self, engine: &Engine) -> bool {
+        self.lanes.iter().any(|lane| lane.is_cut(engine))
+    }
+
     pub(super) fn next_step(
         &mut self,
         engine: &Engine,
@@ -29,8 +48,8 @@ impl Feed {
         if self.round.is_none() {
             self.round = self.begin_round(engine, progress, ready, idle);
         }
-        let whole_from = self.lanes.iter().map(Lane::whole_from).max().unwrap_or(Lsn::ZERO);
-        let cut = self.lanes.iter().any(|lane| lane.is_cut(engine));
+        let whole_from = self.whole_from();
+        let cut = self.is_cut(engine);
         if let Some(round) = self.round.as_mut() {
             // A scan shows what is current: no position before the present one can be whole.
             if cut || round.until < whole_from {
@@ -68,9 +87,13 @@ impl Feed {
         for (part, cursor) in lanes.iter().zip(cursors) {
             self.lanes[part.lane].stage = Stage::Live(cursor);
         }
+        self.add_occurred(&mut lanes);
         if through == Through::No {
             // A scan may have looked at many rows and found none that changed; the step is empty then.
             lanes.retain(|part| !part.entries.is_empty());
+            if let Some(round) = &mut self.round {
+                round.has_sent |= !lanes.is_empty();
+            }
             let position = lanes.first().map_or(until, |part| self.lanes[part.lane].delivered.lsn);
             return Taken::Step(Step {
                 lanes,
@@ -81,14 +104,28 @@ impl Feed {
             });
         }
         let round = self.round.take().expect("a round is under way");
-        self.add_again(&mut lanes, engine, until);
+        self.add_again(&mut lanes, engine, until, committed_at);
         lanes.extend(self.finish_fills(&round, engine));
         Taken::Step(Step { lanes, position: until, reaching: until, committed_at, settled: true })
     }
 
+    /// Occurrences that are to be sent again go first, with the next step.
+    fn add_occurred(&mut self, parts: &mut [StepLane]) {
+        for part in parts {
+            let again = std::mem::take(&mut self.lanes[part.lane].again_occurred);
+            part.entries.splice(..0, again);
+        }
+    }
+
     /// Rows that are to be sent again go with a settled step that has room for them. Of one that has
     /// changed since, the newer version comes by itself.
-    fn add_again(&mut self, parts: &mut [StepLane], engine: &Engine, until: Lsn) {
+    fn add_again(
+        &mut self,
+        parts: &mut [StepLane],
+        engine: &Engine,
+        until: Lsn,
+        committed_at: i64,
+    ) {
         let taken: usize = parts.iter().map(|part| part.entries.len()).sum();
         let mut room = self.step_rows.saturating_sub(taken);
         for part in parts {
@@ -99,12 +136,8 @@ impl Feed {
             let sent: BTreeSet<Vec<u8>> =
                 part.entries.iter().map(|entry| entry.key().to_vec()).collect();
             lane.again.retain(|key| !sent.contains(key));
-            let arrangement = &engine.arrangements()[lane.arrangement];
-            if arrangement.is_log() {
-                // An occurrence has no present version.
-                lane.again.clear();
-                continue;
-            }
+            let Some(rows) = lane.rows else { continue };
+            let arrangement = &engine.arrangements()[rows];
             while room > 0
                 && let Some(key) = lane.again.pop_first()
             {
@@ -114,6 +147,8 @@ impl Feed {
                 };
                 if entry.lsn() < until {
                     part.entries.push(entry);
+                    // A history shows it from now on: nobody could read it before.
+                    part.times.extend(lane.is_history().then_some(committed_at));
                     room -= 1;
                 }
             }
@@ -218,6 +253,7 @@ impl Feed {
                 Stage::Live(cursor) => {
                     worth |= !lane.delivered.settled
                         || !lane.again.is_empty()
+                        || !lane.again_occurred.is_empty()
                         || has_entries(cursor, arrangement, until)
                         || (idle && lane.delivered.lsn < until);
                 }
@@ -236,7 +272,8 @@ impl Feed {
         }
         let is_member = |&at: &usize| self.lanes[at].is_live() && ready(at);
         let members = (0..self.lanes.len()).filter(is_member).collect();
-        worth.then_some(Round { until, committed_at: progress.committed_at, members, finishing })
+        let committed_at = progress.committed_at;
+        worth.then_some(Round { until, committed_at, members, finishing, has_sent: false })
     }
 }
 

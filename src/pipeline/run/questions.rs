@@ -7,8 +7,11 @@ use tokio::sync::oneshot;
 use super::engine_thread::{End, EngineThread};
 use crate::engine::{Entry, EventPlace};
 use crate::output::{Reader, Reading, TooOld, Work};
-use crate::pipeline::{NotFollowed, Refused, Rows, StoredPart, Tailed, Withheld};
+use crate::pipeline::{
+    Again, Machine, NotFollowed, Payload, Refused, Rows, StoredPart, Tailed, Withheld, payload_fact,
+};
 use crate::sink::delivery::chain;
+use crate::state::Store;
 use crate::value::Column;
 
 const DEAD: &str = "dead/";
@@ -24,6 +27,8 @@ pub(super) enum Question {
         keys: Vec<Vec<u8>>,
         reply: oneshot::Sender<Result<Rows, NotFollowed>>,
     },
+    /// The row whose key equals this one.
+    Row { projection: String, key: Vec<u8>, reply: oneshot::Sender<Result<Rows, NotFollowed>> },
     /// A portion of what a reader has not read yet; it comes back with it. `columns`: as the reader knows
     /// the projection's.
     Changes {
@@ -53,6 +58,13 @@ pub(super) enum Question {
     Letters { after: String, limit: usize, reply: oneshot::Sender<Vec<(String, Vec<u8>)>> },
     /// Another try for a refused row; answered when its outcome is known. `None`: there is no such letter.
     Retry { sink: usize, projection: String, key: Vec<u8>, reply: oneshot::Sender<Tried> },
+    /// What the letter of an event keeps, as the store has it.
+    Payload {
+        sink: usize,
+        projection: String,
+        key: Vec<u8>,
+        reply: oneshot::Sender<Option<Payload>>,
+    },
     /// Whether the sink refuses this row.
     IsLetter { sink: usize, projection: String, key: Vec<u8>, reply: oneshot::Sender<bool> },
     /// Whether there was such a letter.
@@ -93,6 +105,7 @@ impl EngineThread {
             Question::Rows { projection, keys, reply } => {
                 tell(reply, machine.rows(&projection, &keys));
             }
+            Question::Row { projection, key, reply } => tell(reply, machine.row(&projection, &key)),
             Question::Changes { projection, columns, mut reader, room, reply } => {
                 let read = match machine.changes(&projection, &columns, &mut reader, room) {
                     Ok(Ok(reading)) => Ok((reader, reading)),
@@ -129,13 +142,24 @@ impl EngineThread {
                 }
             }
             Question::Retry { sink, projection, key, reply } => {
-                match machine.lane(sink, &projection) {
-                    Some(lane) if machine.retry(sink, lane, &key) => {
+                let Some(lane) = machine.lane(sink, &projection) else {
+                    return tell(reply, Tried::NoLetter);
+                };
+                let payload = payload(&self.reader, machine, (sink, lane), &key);
+                match machine.retry(sink, lane, &key, payload) {
+                    Again::Sent => {
                         self.tries.retain(|one| !one.reply.is_closed());
                         self.tries.push(Try { sink, lane, key, reply });
                     }
-                    _ => tell(reply, Tried::NoLetter),
+                    Again::Never => tell(reply, Tried::Refused("it cannot be computed".into())),
+                    Again::NoLetter => tell(reply, Tried::NoLetter),
                 }
+            }
+            Question::Payload { sink, projection, key, reply } => {
+                let lane = machine.lane(sink, &projection);
+                let found =
+                    lane.and_then(|lane| payload(&self.reader, machine, (sink, lane), &key));
+                tell(reply, found);
             }
             Question::IsLetter { sink, projection, key, reply } => {
                 let lane = machine.lane(sink, &projection);
@@ -182,6 +206,25 @@ impl EngineThread {
                 None => Tried::Accepted,
             };
             tell(one.reply, tried);
+        }
+    }
+}
+
+/// What the letter of an event keeps.
+fn payload(
+    store: &Store,
+    machine: &Machine,
+    (sink, lane): (usize, usize),
+    key: &[u8],
+) -> Option<Payload> {
+    if !machine.is_event(sink, lane) {
+        return None;
+    }
+    match store.fact(&payload_fact(machine.lane_name(sink, lane), key)) {
+        Ok(fact) => Some(machine.renewed(sink, lane, key, Payload::of_fact(&fact?)?)),
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "the state cannot be read");
+            None
         }
     }
 }

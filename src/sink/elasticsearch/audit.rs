@@ -50,6 +50,16 @@ pub struct Fix {
 enum FixMethod {
     Put,
     Delete,
+    /// No server takes the document.
+    None,
+}
+
+/// What should be there for a row.
+enum Expected {
+    Nothing,
+    Document(String, Vec<u8>),
+    /// A document that cannot be, and why.
+    Impossible(String),
 }
 
 /// A document as it was read.
@@ -231,7 +241,15 @@ impl Audit for ElasticsearchAudit {
             for (at, subject) in subjects.iter().enumerate() {
                 let expected = match &subject.row {
                     Some(row) => expected(target, row).map_err(unreadable)?,
-                    None => None,
+                    None => Expected::Nothing,
+                };
+                let expected = match expected {
+                    Expected::Document(id, document) => Some((id, document)),
+                    Expected::Nothing => None,
+                    Expected::Impossible(why) => {
+                        differences.push(impossible(target, at, &why));
+                        None
+                    }
                 };
                 for found in subject.found.iter().filter(|found| found.target == number) {
                     let id = String::from_utf8_lossy(&found.at).into_owned();
@@ -294,6 +312,7 @@ impl Audit for ElasticsearchAudit {
         let (method, content) = match fix.method {
             FixMethod::Put => (Method::Put, Content::Json(fix.document.clone().into())),
             FixMethod::Delete => (Method::Delete, Content::None),
+            FixMethod::None => return Ok(false),
         };
         let answer = self.client.send(method, &fix.path, content).await?;
         match answer.status {
@@ -305,17 +324,29 @@ impl Audit for ElasticsearchAudit {
     }
 }
 
-/// Of a row without a document, and of one that no server takes, nothing is expected.
-fn expected(target: &CompiledTarget, row: &Entry) -> Result<Option<(String, Vec<u8>)>, ValueError> {
+fn expected(target: &CompiledTarget, row: &Entry) -> Result<Expected, ValueError> {
     let mut id = Vec::new();
-    if target.ids.write(row, &mut id)? != Id::Some {
-        return Ok(None);
+    match target.ids.write(row, &mut id)? {
+        Id::Some => {}
+        Id::None => return Ok(Expected::Nothing),
+        Id::Invalid(why) => return Ok(Expected::Impossible(why)),
     }
     let mut document = Vec::new();
-    if target.documents.write(row.value().unwrap_or_default(), &mut document).is_err() {
-        return Ok(None);
+    if let Err(error) = target.documents.write(row.value().unwrap_or_default(), &mut document) {
+        return Ok(Expected::Impossible(error.to_string()));
     }
-    Ok(Some((String::from_utf8_lossy(&id).into_owned(), document)))
+    Ok(Expected::Document(String::from_utf8_lossy(&id).into_owned(), document))
+}
+
+/// The row is missing: it is a dead letter, or one that was dropped.
+fn impossible(target: &CompiledTarget, subject: usize, why: &str) -> Difference<Fix> {
+    Difference {
+        subject,
+        kind: Kind::Missing,
+        place: format!("document of {}, which cannot be: {why}", target.alias),
+        parts: Vec::new(),
+        fix: Fix { method: FixMethod::None, path: String::new(), document: Vec::new() },
+    }
 }
 
 /// The fields that differ.

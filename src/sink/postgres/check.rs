@@ -9,7 +9,7 @@ use super::target::{Table, quote, show};
 use super::watermark;
 use crate::config::{Diagnostic, Place, PostgresTarget, SinkConfig};
 use crate::pg;
-use crate::sink::SinkProjection;
+use crate::sink::{Role, SinkProjection};
 
 /// `owner` is what the watermarks will name; `None` while the source cannot be asked.
 pub async fn check(
@@ -102,7 +102,17 @@ async fn look(
         if let Some(found) = &found {
             privileges(connection, table, found, &role, &target.place, faults).await?;
         }
-        holder(connection, owner, name, table, found.as_ref(), &target.place, faults).await?;
+        let is_log = projections[table.projection].role == Role::Events;
+        let found = (found.as_ref(), is_log);
+        holder(connection, owner, name, table, found, &target.place, faults).await?;
+        if let Some(history) = &table.history {
+            let (table, place) = (&history.table, &target.place.entry("history"));
+            let found = prepare::find(connection, &table.schema, &table.name).await?;
+            if let Some(found) = &found {
+                privileges(connection, table, found, &role, place, faults).await?;
+            }
+            holder(connection, owner, name, table, (found.as_ref(), true), place, faults).await?;
+        }
         if writable && !target.indexes.is_empty() {
             indexes(connection, table, target, faults).await?;
         }
@@ -233,7 +243,7 @@ async fn holder(
     owner: Option<&str>,
     projection: &str,
     table: &Table,
-    found: Option<&Found>,
+    (found, only_grows): (Option<&Found>, bool),
     place: &Place,
     faults: &mut Faults<'_>,
 ) -> Result<(), Error> {
@@ -260,6 +270,10 @@ async fn holder(
         }
         (Holder::Nobody, Some(found)) => found.refusal(table),
         (Holder::Us, Some(found)) if !found.is_table() => found.refusal(table),
+        // No fill takes its place.
+        (Holder::Us, Some(found)) if only_grows && !found.can_grow_to(table) => {
+            found.refusal(table)
+        }
         (Holder::Us | Holder::Nobody, _) => None,
     };
     if let Some((what, hint)) = fault {

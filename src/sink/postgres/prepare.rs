@@ -278,6 +278,11 @@ impl Found {
         self.is_table() && self.has_key(table) && self.missing(table).iter().all(is_new)
     }
 
+    /// Columns may be added to it, and no more.
+    pub(super) fn can_grow_to(&self, table: &Table) -> bool {
+        self.serves(table) || self.would_serve_with_more(table)
+    }
+
     /// Is what `table` would be if we had created it, so that a difference can be applied.
     pub(super) fn is_same(&self, table: &Table) -> bool {
         self.serves(table) && self.surplus(table).is_empty()

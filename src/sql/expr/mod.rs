@@ -5,6 +5,7 @@
 //! ```
 //!
 //! * `parse`: the text in PostgreSQL's dialect, and where in it something stands.
+//! * `normal`: what sqlparser reads in another way than PostgreSQL.
 //! * `names`: what the query around tells of names; `ty`: what it is told of types.
 //! * `catalog`: Postgres' types, casts, operators and functions; `function`: what computes them.
 //! * `bind`: names to columns, operators and functions to the ones that Postgres would choose, every
@@ -22,6 +23,7 @@ mod fold;
 mod function;
 mod names;
 mod node;
+pub(super) mod normal;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -72,6 +74,12 @@ impl Fault {
     pub fn at(self, span: Range<usize>) -> Self {
         Self { span, ..self }
     }
+}
+
+/// Appends the datum of the value that a text means, in any of the forms that Postgres reads.
+pub fn read_value(ty: &Type, text: &str, out: &mut Vec<u8>) -> Result<(), EvalError> {
+    function::input(ty, text)?.encode(ty, out)?;
+    Ok(())
 }
 
 /// A name as Postgres reads it: in lower case unless it is quoted.

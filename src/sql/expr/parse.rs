@@ -35,13 +35,15 @@ pub(in crate::sql) struct Parsed<'t> {
 }
 
 pub(in crate::sql) fn parse(text: &str) -> Result<Parsed<'_>, Fault> {
-    let expr = read(text, |parser| parser.parse_expr())?;
+    let mut expr = read(text, |parser| parser.parse_expr())?;
+    super::normal::expr(&mut expr);
     Ok(Parsed { places: Places::new(text), expr })
 }
 
 /// What may stand behind SELECT.
 pub(in crate::sql) fn parse_list(text: &str) -> Result<(Vec<SelectItem>, Places<'_>), Fault> {
-    let items = read(text, |parser| parser.parse_projection())?;
+    let mut items = read(text, |parser| parser.parse_projection())?;
+    items.iter_mut().for_each(super::normal::item);
     Ok((items, Places::new(text)))
 }
 

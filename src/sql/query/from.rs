@@ -12,7 +12,7 @@ use super::Fault;
 use super::column::ColumnId;
 use super::condition::conjuncts;
 use super::generated::column_ty;
-use super::planner::{Commons, Planner, Result};
+use super::planner::{Commons, Instance, Planner, Result};
 use super::push::{Sieve, push};
 use super::relation::{Condition, Factor, Relation};
 use super::resolve::Clause;
@@ -53,6 +53,7 @@ pub(super) enum Kind {
     Inner,
     Left,
     Right,
+    Full,
 }
 
 impl Planner<'_> {
@@ -105,11 +106,9 @@ impl Planner<'_> {
             }
             JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => Ok((Kind::Left, on)),
             JoinOperator::Right(on) | JoinOperator::RightOuter(on) => Ok((Kind::Right, on)),
-            JoinOperator::FullOuter(_) => Err(Fault::new("FULL JOIN is not supported")
-                .hint("write a LEFT JOIN, and UNION ALL the rows of the other side that have no partner")
-                .at(self.text.words("FULL", before.end))),
+            JoinOperator::FullOuter(on) => Ok((Kind::Full, on)),
             _ => Err(Fault::new("this join is not PostgreSQL's")
-                .hint("write JOIN, LEFT JOIN, RIGHT JOIN or CROSS JOIN")
+                .hint("write JOIN, LEFT JOIN, RIGHT JOIN, FULL JOIN or CROSS JOIN")
                 .at(before.clone())),
         }
     }
@@ -178,12 +177,17 @@ impl Planner<'_> {
         let stored = stored.map(|(of, collation)| column(of, Ty::of_column(of, *collation)));
         let mut columns: Vec<(String, ColumnId)> = stored.collect();
         let key = table.primary_key.as_ref();
-        let key = key.map(|key| key.iter().map(|at| columns[*at].1).collect());
+        let key: Option<Vec<ColumnId>> =
+            key.map(|key| key.iter().map(|at| columns[*at].1).collect());
         for generated in &table.generated {
             columns.insert(generated.at, column(&generated.column, column_ty(generated)));
         }
         let ids: Vec<ColumnId> = columns.iter().map(|(_, id)| *id).collect();
         let relation = self.rows_of(number, &ids, &place);
+        if let Some(key) = key.clone() {
+            let instance = Instance { table: number, columns: ids, key };
+            self.instances.borrow_mut().push(instance);
+        }
         let named = Named {
             schema: alias_name.is_none().then(|| schema.to_owned()),
             name: alias_name.unwrap_or_else(|| name.clone()),
@@ -289,7 +293,7 @@ impl Planner<'_> {
         let missing_is_tied = match kind {
             Kind::Inner => false,
             Kind::Left => !outside.is_empty(),
-            Kind::Right => !outside.is_empty() || !left.correlated.is_empty(),
+            Kind::Right | Kind::Full => !outside.is_empty() || !left.correlated.is_empty(),
         };
         if missing_is_tied {
             return Err(Fault::new(
@@ -307,14 +311,14 @@ impl Planner<'_> {
             let from = From { relation, scope, correlated, place };
             return self.one_beside(from, kind, constraint, around);
         }
-        match constraint {
-            JoinConstraint::Using(names) => {
-                let sides = (&left.scope, &right.scope);
-                conditions.extend(self.using(names, sides, kind, &mut scope, &place)?);
-            }
-            JoinConstraint::Natural => return Err(self.natural(&left.scope, &right.scope, place)),
-            JoinConstraint::On(_) | JoinConstraint::None => {}
-        }
+        let sides = (&left.scope, &right.scope);
+        let names = match constraint {
+            JoinConstraint::Using(names) => names.clone(),
+            JoinConstraint::Natural => self.natural(&left.scope, &right.scope),
+            JoinConstraint::On(_) | JoinConstraint::None => Vec::new(),
+        };
+        let using = self.using(&names, sides, kind, &mut scope, &place)?;
+        conditions.extend(using.conditions);
         if let Some((_, scalar)) = deferred.iter().find(|(_, s)| !s.columns.is_subset(&both)) {
             return Err(outer_columns(scalar.place.clone()));
         }
@@ -353,6 +357,14 @@ impl Planner<'_> {
         let kind_of_join = if kind == Kind::Inner { JoinKind::Inner } else { JoinKind::Left };
         let (right_rows, deferred) = self.beside(right_rows, kind_of_join, deferred, &place)?;
         let (kept, missing) = match kind {
+            Kind::Full if !deferred.is_empty() => {
+                return Err(Fault::new("FULL JOIN with LATERAL is not possible").at(place));
+            }
+            Kind::Full => {
+                let relation =
+                    self.full_join(left_rows, right_rows, conditions, &using.pairs, &mut scope);
+                return Ok(From { relation, scope, correlated, place });
+            }
             Kind::Right => (right_rows, left_rows),
             Kind::Left | Kind::Inner => (left_rows, right_rows),
         };
@@ -374,7 +386,9 @@ impl Planner<'_> {
         around: Around<'_>,
     ) -> Result<From> {
         let fault = match kind {
-            Kind::Right => Fault::new("RIGHT JOIN with LATERAL is not possible"),
+            Kind::Right | Kind::Full => {
+                Fault::new("RIGHT and FULL JOIN with LATERAL are not possible")
+            }
             Kind::Left if !is_true(constraint) => {
                 Fault::new("LEFT JOIN LATERAL of one row is supported ON true")
                     .hint("write ON true, and the condition in WHERE")
@@ -450,7 +464,11 @@ impl Named {
 }
 
 /// The left join, with the conditions about the right side alone on that side.
-fn outer_join(left: Relation, mut right: Relation, conditions: Vec<Condition>) -> Relation {
+pub(super) fn outer_join(
+    left: Relation,
+    mut right: Relation,
+    conditions: Vec<Condition>,
+) -> Relation {
     let right_columns = right.columns();
     let mut kept = Vec::new();
     for condition in conditions {

@@ -63,7 +63,7 @@ impl Planner<'_> {
         };
         // With the column's type, into which PostgreSQL brings the value without a word.
         let text = format!("CAST(({expression}) AS {})", column.column.sql_type);
-        let scalar = parsed(&text).and_then(|mut ast| {
+        let scalar = without_places(&text).and_then(|mut ast| {
             let names: Vec<(&str, ColumnId)> =
                 table.columns.iter().map(|c| c.name.as_str()).zip(stored.iter().copied()).collect();
             // The visitor never breaks off.
@@ -89,7 +89,7 @@ pub(super) fn column_ty(column: &Generated) -> Ty {
 }
 
 /// Without places: it does not stand in the query.
-fn parsed(text: &str) -> Result<Expr> {
+pub(super) fn without_places(text: &str) -> Result<Expr> {
     let dialect = PostgreSqlDialect {};
     let tokens = Tokenizer::new(&dialect, text).tokenize();
     let tokens = tokens.map_err(|error| Fault::new(error.to_string()))?;

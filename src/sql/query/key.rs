@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sqlparser::ast::{BinaryOperator, Expr};
+use sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
 
+use super::aggregate::is_called;
 use super::column::{ColumnId, Scalar, bare, decisive, id_of};
 use super::order::joins;
 use super::planner::Planner;
@@ -106,6 +107,9 @@ pub(super) fn facts(planner: &Planner<'_>, relation: &Relation) -> Facts {
                     Some(other) => {
                         facts.add([other], BTreeSet::from([*id]));
                         facts.add([*id], BTreeSet::from([other]));
+                    }
+                    None if let Some((a, b)) = full_pair(planner, scalar) => {
+                        facts.add([*id], BTreeSet::from([a, b]));
                     }
                     // 1.0 and 1.00 are equal, and print differently.
                     None if scalar
@@ -216,8 +220,31 @@ fn of_left(
     facts
 }
 
+/// The columns of a FULL JOIN that this merges: `coalesce(a.id, b.id)`.
+fn full_pair(planner: &Planner<'_>, scalar: &Scalar) -> Option<(ColumnId, ColumnId)> {
+    let Expr::Function(call) = bare(&scalar.ast) else { return None };
+    let FunctionArguments::List(list) = &call.args else { return None };
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(a))),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(b))),
+    ] = list.args.as_slice()
+    else {
+        return None;
+    };
+    let (a, b) = (id_of(a)?, id_of(b)?);
+    let pairs = planner.full_pairs.borrow();
+    let is_merged = pairs.contains(&(a, b)) || pairs.contains(&(b, a));
+    (is_merged && is_called(&call.name, "coalesce")).then_some((a, b))
+}
+
 /// The column that the condition holds to one value.
 fn constant(condition: &Scalar) -> Option<ColumnId> {
+    if let Expr::IsNull(of) = bare(&condition.ast) {
+        return match bare(of) {
+            Expr::Identifier(name) => id_of(name),
+            _ => None,
+        };
+    }
     let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = bare(&condition.ast) else {
         return None;
     };

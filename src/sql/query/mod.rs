@@ -27,11 +27,13 @@
 //! which names and types it gives the result, is asked elsewhere: the planner's answer has to agree.
 
 mod aggregate;
+mod any;
 mod column;
 mod condition;
 mod explain;
 mod finish;
 mod from;
+mod full;
 mod generated;
 mod group;
 mod join;
@@ -50,12 +52,14 @@ mod scope;
 mod select;
 mod sound;
 mod subquery;
+mod symmetric;
 mod tables;
 mod types;
 mod union;
 mod using;
 mod values;
 mod whole;
+mod within;
 
 #[cfg(test)]
 mod tests;

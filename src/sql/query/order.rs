@@ -5,6 +5,7 @@ use super::column::ColumnId;
 use super::key;
 use super::planner::{Planner, Result};
 use super::relation::{Condition, Factor, Relation};
+use super::subquery::computed_alone;
 use crate::sql::plan::JoinKind;
 use std::collections::BTreeSet;
 
@@ -65,9 +66,20 @@ pub(super) fn joins(
     })
 }
 
-/// Without an equality there is one row at most on a side.
+/// The rows of VALUES: as many as somebody has written.
+fn is_written(relation: &Relation) -> bool {
+    match relation {
+        Relation::Union { inputs, .. } => inputs.iter().all(|(input, _)| computed_alone(input)),
+        Relation::Map { input, .. } | Relation::Filter { input, .. } => is_written(input),
+        _ => false,
+    }
+}
+
+/// Without an equality there is one row at most on a side, or few.
 fn one_row(planner: &Planner<'_>, joined: &Relation, rest: &[Factor]) -> Result<usize> {
-    let is_one = |relation: &Relation| key::facts(planner, relation).key == Some(Vec::new());
+    let is_one = |relation: &Relation| {
+        key::facts(planner, relation).key == Some(Vec::new()) || is_written(relation)
+    };
     if is_one(joined) {
         return Ok(0);
     }

@@ -7,8 +7,8 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
-use super::Fault;
-use crate::sql::expr::Places;
+use super::{Fault, symmetric};
+use crate::sql::expr::{Places, normal};
 
 /// More are refused: the tree is walked by recursion, and a read model is no program.
 const TOKENS_MAX: usize = 5_000;
@@ -97,12 +97,7 @@ pub(super) fn parse(text: &str) -> Result<(Query, Text<'_>), Fault> {
         return Err(fault.at(places.of(token)));
     }
     let words = words_of(&tokens, &places);
-    if let Some(two) = words.windows(2).find(|two| two[0].0 == "BETWEEN" && two[1].0 == "SYMMETRIC")
-    {
-        return Err(Fault::new("BETWEEN SYMMETRIC is not supported")
-            .hint("write BETWEEN least(a, b) AND greatest(a, b)")
-            .at(two[0].1.start..two[1].1.end));
-    }
+    let (tokens, symmetric) = symmetric::without(tokens, &places);
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let mut statements = parser.parse_statements().map_err(|error| match error {
         ParserError::TokenizerError(what) | ParserError::ParserError(what) => {
@@ -116,7 +111,11 @@ pub(super) fn parse(text: &str) -> Result<(Query, Text<'_>), Fault> {
     })?;
     let text = Text { text, places, words };
     match (statements.pop(), statements.is_empty()) {
-        (Some(Statement::Query(query)), true) => Ok((*query, text)),
+        (Some(Statement::Query(mut query)), true) => {
+            normal::query(&mut query);
+            symmetric::written_out(&mut query, &text, &symmetric)?;
+            Ok((*query, text))
+        }
         (None, _) => {
             Err(Fault::new("the query is empty").hint("write a SELECT").at(0..text.text.len()))
         }

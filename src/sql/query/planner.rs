@@ -24,6 +24,11 @@ pub(super) struct Planner<'a> {
     pub(super) common: RefCell<Vec<Common>>,
     /// Those that the query reads, in the order in which they stand there.
     pub(super) tables: RefCell<Vec<usize>>,
+    /// Of FULL JOINs that pair rows by a key of each side alone: both columns. What they are merged to by `coalesce`
+    /// tells the rows apart.
+    pub(super) full_pairs: RefCell<Vec<(ColumnId, ColumnId)>>,
+    /// The tables in all FROMs.
+    pub(super) instances: RefCell<Vec<Instance>>,
     pub(super) notes: RefCell<Vec<String>>,
     /// A surrounding query's column, and one of the subquery's own that is equal to it in each row that
     /// its WHERE lets through.
@@ -38,6 +43,14 @@ struct WholeRow {
     columns: Vec<(String, ColumnId)>,
     /// Where an outer join may leave the row out: a column that is NULL exactly then.
     guard: Option<ColumnId>,
+}
+
+/// A table in a FROM, with a primary key.
+#[derive(Clone, Debug)]
+pub(super) struct Instance {
+    pub(super) table: usize,
+    pub(super) columns: Vec<ColumnId>,
+    pub(super) key: Vec<ColumnId>,
 }
 
 /// A query of WITH.
@@ -76,6 +89,8 @@ impl<'a> Planner<'a> {
             rows: RefCell::default(),
             common: RefCell::default(),
             tables: RefCell::default(),
+            full_pairs: RefCell::default(),
+            instances: RefCell::default(),
             notes: RefCell::default(),
             same: RefCell::default(),
             refused: RefCell::default(),
@@ -183,7 +198,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The scalar over other columns.
-    fn replaced(
+    pub(super) fn replaced(
         &self,
         scalar: Scalar,
         other: &dyn Fn(ColumnId) -> Option<ColumnId>,

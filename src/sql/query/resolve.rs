@@ -269,17 +269,19 @@ impl Resolver<'_> {
             Expr::InSubquery { expr, subquery, negated } => {
                 clause.in_value(expr, subquery, *negated, place()).map(Some)
             }
-            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. }
-                if matches!(bare(right), Expr::Subquery(_)) =>
+            Expr::AnyOp { left, compare_op, right, .. }
+            | Expr::AllOp { left, compare_op, right }
+                if let Expr::Subquery(query) = bare(right) =>
             {
-                match as_in(expr) {
-                    Some(same) => self.replaced(&same),
-                    None => Err(Fault::new(
-                        "ANY and ALL over a subquery are supported as = ANY and <> ALL",
-                    )
-                    .hint("compare with (SELECT max(…) …) or (SELECT min(…) …), or write EXISTS")
-                    .at(place())),
+                if let Some(same) = as_in(expr) {
+                    return self.replaced(&same);
                 }
+                let all = matches!(expr, Expr::AllOp { .. });
+                let compared = clause.any_or_all(left, compare_op, query, all, place())?;
+                compared.map(Some).ok_or_else(|| {
+                    let what = format!("{compare_op} ANY and ALL over a subquery is not supported");
+                    Fault::new(what).hint("write EXISTS (SELECT … WHERE …)").at(place())
+                })
             }
             Expr::Function(function) => self.function(expr, function),
             Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {

@@ -378,6 +378,7 @@ impl Planner<'_> {
         what: &str,
         place: &Range<usize>,
     ) -> Result<(Vec<ColumnId>, Vec<Condition>)> {
+        let correlated = self.brought_within(relation, correlated, place)?;
         let own = relation.columns();
         let (mut keys, mut conditions, mut computed) = (Vec::new(), Vec::new(), Vec::new());
         for condition in correlated {

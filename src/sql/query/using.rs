@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use sqlparser::ast::{Expr, ObjectName, ObjectNamePart};
+use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart};
 
 use super::Fault;
 use super::column::ColumnId;
@@ -14,6 +14,14 @@ use super::relation::Condition;
 use super::scope::Scope;
 use crate::sql::expr::fold_case;
 
+/// What USING says.
+#[derive(Default)]
+pub(super) struct Using {
+    pub(super) conditions: Vec<Condition>,
+    /// The columns that are one.
+    pub(super) pairs: Vec<(ColumnId, ColumnId)>,
+}
+
 impl Planner<'_> {
     /// The columns of both sides become one: the left one's, or that which is there always.
     pub(super) fn using(
@@ -23,8 +31,8 @@ impl Planner<'_> {
         kind: Kind,
         scope: &mut Scope,
         place: &Range<usize>,
-    ) -> Result<Vec<Condition>> {
-        let mut conditions = Vec::new();
+    ) -> Result<Using> {
+        let mut using = Using::default();
         for name in names {
             let [ObjectNamePart::Identifier(name)] = name.0.as_slice() else {
                 return Err(Fault::new("USING names columns").at(place.clone()));
@@ -42,11 +50,12 @@ impl Planner<'_> {
                 let what = format!("USING: `{}` is of two types", fold_case(name));
                 return Err(Fault::new(what).hint("write ON with the two columns").at(at));
             }
-            conditions.push(equality(
+            using.conditions.push(equality(
                 self,
                 self.column_scalar(l, &at),
                 self.column_scalar(r, &at),
             )?);
+            using.pairs.push((l, r));
             let kept = if kind == Kind::Right { r } else { l };
             let name = fold_case(name);
             scope.merged.retain(|(known, _)| *known != name);
@@ -58,23 +67,16 @@ impl Planner<'_> {
                 named.hidden.extend(hidden);
             }
         }
-        Ok(conditions)
+        Ok(using)
     }
 
-    pub(super) fn natural(&self, left: &Scope, right: &Scope, place: Range<usize>) -> Fault {
+    /// The names that NATURAL JOIN joins by.
+    pub(super) fn natural(&self, left: &Scope, right: &Scope) -> Vec<ObjectName> {
         let of_right: BTreeSet<String> = right.star().into_iter().map(|(name, _)| name).collect();
-        let common: Vec<String> = left
-            .star()
-            .into_iter()
-            .map(|(name, _)| name)
-            .filter(|n| of_right.contains(n))
-            .collect();
-        let fault =
-            Fault::new("NATURAL JOIN is not supported: a new column would change what it joins");
-        let fault = match common.is_empty() {
-            true => fault,
-            false => fault.hint(format!("write USING ({})", common.join(", "))),
+        let names = left.star().into_iter().map(|(name, _)| name);
+        let name = |name: String| {
+            ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('"', name))])
         };
-        fault.at(place)
+        names.filter(|name| of_right.contains(name)).map(name).collect()
     }
 }

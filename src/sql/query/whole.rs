@@ -40,7 +40,12 @@ impl Planner<'_> {
     pub(super) fn top(&self, query: &Query) -> Result<Sub> {
         let tail = self.tail(query)?;
         if tail.is_limited() {
-            let at = self.text.words("LIMIT", self.end_of_body(query));
+            let word = match (&query.limit_clause, &query.fetch) {
+                (Some(LimitClause::LimitOffset { limit: None, .. }), _) => "OFFSET",
+                (None, Some(_)) => "FETCH",
+                _ => "LIMIT",
+            };
+            let at = self.text.words(word, self.end_of_body(query));
             return Err(Fault::new(
                 "LIMIT at the top is not supported: the reader of the read model chooses",
             )

@@ -3,6 +3,7 @@
 mod basics;
 mod faults;
 mod history;
+mod letters;
 mod outbox;
 mod tail;
 

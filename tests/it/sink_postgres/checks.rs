@@ -71,6 +71,37 @@ async fn every_fault_of_the_targets_is_told() {
 }
 
 #[tokio::test]
+async fn a_history_that_is_there_with_other_columns_is_refused() {
+    let world = World::start().await;
+    let reader = world.reader().await;
+    let mut kept = world.projection("kept", &["id"], "SELECT 1 AS id, 2 AS n").await;
+    for target in &mut kept.targets {
+        if let Target::Postgres(target) = target {
+            target.history = Some(("public".into(), "kept_history".into()));
+        }
+    }
+    let url = || world.server.url(&world.database);
+    let mut ours = PostgresSink::new(&world.config(), OWNER.into(), vec![kept.clone()]);
+    ours.open().await.unwrap();
+    fill(&mut ours, 0, &[], 1, 1).await.unwrap();
+    assert_eq!(faults(&world, url(), &[kept.clone()]).await, "");
+    // One column more is added to it, one of another type cannot be.
+    reader.batch_execute("ALTER TABLE kept_history DROP n").await.unwrap();
+    assert_eq!(faults(&world, url(), &[kept.clone()]).await, "");
+    reader.batch_execute("ALTER TABLE kept_history ADD n text").await.unwrap();
+    insta::assert_snapshot!(faults(&world, url(), &[kept.clone()]).await, @r"
+    sink reporting: public.kept_history exists with other columns: it lacks n integer; it also has n text
+      choose another name for the target, or drop or rename that table
+    ");
+    reader
+        .batch_execute("DROP TABLE kept_history; CREATE TABLE kept_history (x int)")
+        .await
+        .unwrap();
+    let found = faults(&world, url(), &[kept]).await;
+    assert!(found.contains("public.kept_history exists with other columns"), "{found}");
+}
+
+#[tokio::test]
 async fn missing_privileges_come_with_the_statements_to_type() {
     let world = World::start().await;
     let reader = world.reader().await;

@@ -13,7 +13,8 @@ use crate::http::{Letter, LetterShown, Letters, LettersAsked, Refusal, Retried, 
 use crate::lsn::Lsn;
 use crate::pipeline::run::facts;
 use crate::pipeline::run::questions::{Question, Tried};
-use crate::pipeline::{Withheld, key_hex, letter_key};
+use crate::pipeline::{Payload, Withheld, key_hex, letter_key};
+use crate::sink::event::EventWriter;
 use crate::value::{self, Column};
 
 /// How long a retry waits for the sink's answer.
@@ -156,7 +157,12 @@ impl Running {
     async fn described(&self, found: &Found) -> Result<Letter, Refusal> {
         let projection = found.projection.clone();
         let shape = self.ask(|reply| Question::Shape { projection, reply }).await?;
+        let is_event = self.is_event(&found.projection);
         let key = match &shape {
+            // As its id is written everywhere.
+            Some((columns, key)) if is_event => {
+                value::key_text(key.iter().map(|&at| &columns[at].ty), &found.key).replace('|', "/")
+            }
             Some((columns, key)) => {
                 value::key_text(key.iter().map(|&at| &columns[at].ty), &found.key)
             }
@@ -195,6 +201,11 @@ impl Running {
     pub(super) async fn letter(&self, wanted: &str) -> Result<LetterShown, Refusal> {
         let found = self.find(wanted).await?;
         let letter = self.described(&found).await?;
+        if let Some(sink) = found.sink.filter(|_| self.is_event(&found.projection)) {
+            let payload = self.occurrence(sink, &found).await?;
+            let payload_lsn = payload.as_ref().and(found.lsn);
+            return Ok(LetterShown { letter, payload, payload_lsn });
+        }
         let (projection, keys) = (found.projection.clone(), vec![found.key]);
         let rows = self.ask(|reply| Question::Rows { projection, keys, reply }).await?;
         // What is not followed has no row that could be shown.
@@ -204,6 +215,36 @@ impl Running {
         });
         let (payload, payload_lsn) = row.unzip();
         Ok(LetterShown { letter, payload, payload_lsn })
+    }
+
+    fn is_event(&self, projection: &str) -> bool {
+        let of = self.config.projections.iter().find(|known| known.name == projection);
+        of.is_some_and(|of| of.event().is_some())
+    }
+
+    /// The event's document; where it cannot be computed, the change of which it would be.
+    async fn occurrence(
+        &self,
+        sink: usize,
+        found: &Found,
+    ) -> Result<Option<Box<RawValue>>, Refusal> {
+        let (projection, key) = (found.projection.clone(), found.key.clone());
+        let kept = self.ask(|reply| Question::Payload { sink, projection, key, reply }).await?;
+        let json = match kept {
+            Some(Payload::Change(json)) => json.into_bytes(),
+            Some(Payload::Row(row)) => {
+                let projection = found.projection.clone();
+                let shape = self.ask(|reply| Question::Shape { projection, reply }).await?;
+                let Some((columns, _)) = shape else { return Ok(None) };
+                let mut document = Vec::new();
+                match EventWriter::new(&columns).write_document(&row, &mut document) {
+                    Ok(()) => document,
+                    Err(_) => return Ok(payload(&columns, &row)),
+                }
+            }
+            None => return Ok(None),
+        };
+        Ok(String::from_utf8(json).ok().and_then(|json| RawValue::from_string(json).ok()))
     }
 
     pub(super) async fn retry(&self, wanted: &str) -> Result<Retried, Refusal> {

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use super::{Running, not_followed};
 use crate::http::{ReadRow, Refusal, Why};
 use crate::pipeline::run::questions::Question;
+use crate::sql::expr::read_value;
 use crate::value::{self, Column};
 
 impl Running {
@@ -20,8 +21,9 @@ impl Running {
         let (columns, key_columns) = shape.ok_or_else(apart)?;
         let bytes = encoded(key, &columns, &key_columns)
             .map_err(|error| Refusal::new(Why::Bad, format!("key: {error}")))?;
-        let (named, keys) = (projection.to_owned(), vec![bytes]);
-        let asked = self.ask(|reply| Question::Rows { projection: named, keys, reply }).await?;
+        let (projection_of, key) = (projection.to_owned(), bytes);
+        let row = |reply| Question::Row { projection: projection_of, key, reply };
+        let asked = self.ask(row).await?;
         let rows = asked.map_err(|why| not_followed(projection, &why))?;
         let Some(row) = rows.rows.iter().flatten().next() else {
             let error = format!("projection {projection} has no row under this key");
@@ -34,8 +36,8 @@ impl Running {
     }
 }
 
-/// The key's bytes, from a JSON array with a value for each of its columns: a string as Postgres prints the
-/// value, or a number, a boolean or null.
+/// The key's bytes, from a JSON array with a value for each of its columns: a string as Postgres prints or
+/// reads the value (so what a document holds will do), or a number, a boolean or null.
 fn encoded(
     key: Option<&str>,
     columns: &[Column],
@@ -78,8 +80,9 @@ fn encoded(
             }
             _ => raw.get().to_owned(),
         };
-        value::encode(ty, text.as_bytes(), &mut bytes)
-            .map_err(|error| format!("{name}: {error} as Postgres prints it"))?;
+        if value::encode(ty, text.as_bytes(), &mut bytes).is_err() {
+            read_value(ty, &text, &mut bytes).map_err(|error| format!("{name}: {error}"))?;
+        }
     }
     Ok(bytes)
 }
@@ -103,6 +106,7 @@ mod tests {
             [column("x", Type::Text), column("id", Type::Int4), column("n", Type::Numeric)];
         let key = |text: &str| encoded(Some(text), &columns, &[1, 2]);
         assert_eq!(key(r#"["7", "1.50"]"#), key("[7, 1.50]"));
+        assert_eq!(key(r#"[" +7", "15e-1"]"#), key("[7, 1.5]"));
         assert_ne!(key("[7, null]"), key("[7, 0]"));
         assert_eq!(encoded(None, &columns, &[]), Ok(Vec::new()));
         for (text, words) in [

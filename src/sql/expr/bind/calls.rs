@@ -219,11 +219,6 @@ impl Binder<'_> {
                     arg: FunctionArgExpr::Expr(of),
                     operator: FunctionArgOperator::RightArrow | FunctionArgOperator::Assignment,
                 } => named.push((fold_case(name), self.expr(of)?)),
-                FunctionArg::ExprNamed {
-                    name: Expr::Identifier(name),
-                    arg: FunctionArgExpr::Expr(of),
-                    operator: FunctionArgOperator::RightArrow | FunctionArgOperator::Assignment,
-                } => named.push((fold_case(name), self.expr(of)?)),
                 _ => return self.unsupported(expr),
             }
         }

@@ -164,10 +164,10 @@ impl Binder<'_> {
             }
             Expr::InList { expr: of, list, negated } => self.is_in(expr, of, list, *negated),
             Expr::AnyOp { left, compare_op, right, .. } => {
-                self.any(expr, left, compare_op, right, false)
+                self.any(expr, left, &operators::name(compare_op), right, false)
             }
             Expr::AllOp { left, compare_op, right } => {
-                self.any(expr, left, compare_op, right, true)
+                self.any(expr, left, &operators::name(compare_op), right, true)
             }
             Expr::Like { negated, any: false, expr: of, pattern, escape_char } => {
                 let operator = if *negated { "!~~" } else { "~~" };
@@ -176,6 +176,14 @@ impl Binder<'_> {
             Expr::ILike { negated, any: false, expr: of, pattern, escape_char } => {
                 let operator = if *negated { "!~~*" } else { "~~*" };
                 self.like(expr, of, operator, pattern, escape_char.as_deref())
+            }
+            Expr::Like { negated, any: true, expr: of, pattern, escape_char: None } => {
+                let operator = if *negated { "!~~" } else { "~~" };
+                self.any(expr, of, operator, pattern, false)
+            }
+            Expr::ILike { negated, any: true, expr: of, pattern, escape_char: None } => {
+                let operator = if *negated { "!~~*" } else { "~~*" };
+                self.any(expr, of, operator, pattern, false)
             }
             Expr::Case { operand, conditions, else_result, .. } => {
                 self.case(expr, operand.as_deref(), conditions, else_result.as_deref())

@@ -174,8 +174,9 @@ impl Binder<'_> {
             let what = format!("{}({}) is not supported", signature.name, shown.join(", "));
             return self.refuse(at.clone(), what, "docs/sql.md lists what expressions may hold");
         };
+        let of_arguments = self.collation(&of);
         let mark = match self.known.is_text(result) {
-            true => self.collation(&of),
+            true => of_arguments,
             false => super::Mark::default(),
         };
         let mut nodes = Vec::with_capacity(of.len());
@@ -198,7 +199,7 @@ impl Binder<'_> {
             nodes.push(Node::Array { elements, types: of_array, nested: false });
         }
         let mut types = self.types(&types, result);
-        types.ctype = self.ctype(mark.collation);
+        types.ctype = self.ctype(of_arguments.collation);
         let node =
             call(signature.name, run, signature.strict, signature.volatility == b'i', nodes, types);
         Ok(Bound { mark, ..Bound::new(node, result) })
@@ -342,15 +343,11 @@ impl Binder<'_> {
         &self,
         expr: &Expr,
         left: &Expr,
-        op: &BinaryOperator,
+        name: &str,
         right: &Expr,
         all: bool,
     ) -> Result {
         let at = self.place(expr);
-        let name = match op {
-            BinaryOperator::NotEq => "<>".to_owned(),
-            op => op.to_string(),
-        };
         let left = self.expr(left)?;
         let mut array = self.expr(right)?;
         if array.is_unknown() {
@@ -365,7 +362,7 @@ impl Binder<'_> {
         // Stands for an element, to find the operator.
         let stand_in =
             Bound { node: Node::CaseOperand, mark: array.mark, ..Bound::new(Node::NULL, element) };
-        let (comparison, left, of_element) = self.comparison(&at, &name, left, stand_in)?;
+        let (comparison, left, of_element) = self.comparison(&at, name, left, stand_in)?;
         let (array, ty) = match of_element {
             Node::CaseOperand => (array.node, self.known.stored(element)),
             // The elements are converted first.
@@ -438,4 +435,12 @@ fn by_parts(left: &[Expr], name: &str, right: &[Expr]) -> Option<Expr> {
         let rest = Expr::Nested(Box::new(rest));
         both(&both(l, &strict, r), &BinaryOperator::Or, &rest)
     }))
+}
+
+/// As pg_operator names it.
+pub(super) fn name(op: &BinaryOperator) -> String {
+    match op {
+        BinaryOperator::NotEq => "<>".into(),
+        op => op.to_string(),
+    }
 }

@@ -136,12 +136,9 @@ fn what_is_not_maintained() {
         "SELECT order_id FROM orders ORDER BY order_id FETCH FIRST 3 ROWS ONLY",
         "SELECT order_id, row_number() OVER (ORDER BY order_id) FROM orders",
         "SELECT sum(total_cents) OVER w FROM orders WINDOW w AS (ORDER BY order_id)",
-        "SELECT o.order_id FROM orders o FULL JOIN order_items i ON i.order_id = \
-         o.order_id",
-        "SELECT o.order_id FROM orders o NATURAL JOIN order_items i",
         "SELECT status, count(*) FROM orders GROUP BY ROLLUP (status)",
         "SELECT status, count(*) FROM orders GROUP BY GROUPING SETS ((status), ())",
-        "SELECT order_id FROM orders EXCEPT SELECT order_id FROM order_items",
+        "SELECT order_id FROM orders EXCEPT ALL SELECT order_id FROM order_items",
         "SELECT order_id FROM orders INTERSECT ALL SELECT order_id FROM order_items",
         "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT n \
          FROM t",
@@ -163,7 +160,7 @@ fn what_is_not_maintained() {
     SELECT order_id FROM orders «LIMIT» 10
       LIMIT at the top is not supported: the reader of the read model chooses
       hint: leave it out and let readers write LIMIT; for the first of each group write DISTINCT ON, or LATERAL (SELECT … ORDER BY … LIMIT n)
-    «SELECT order_id FROM orders ORDER BY order_id FETCH FIRST 3 ROWS ONLY»
+    SELECT order_id FROM orders ORDER BY order_id «FETCH» FIRST 3 ROWS ONLY
       LIMIT at the top is not supported: the reader of the read model chooses
       hint: leave it out and let readers write LIMIT; for the first of each group write DISTINCT ON, or LATERAL (SELECT … ORDER BY … LIMIT n)
     SELECT order_id, «row_number»() OVER (ORDER BY order_id) FROM orders
@@ -172,24 +169,18 @@ fn what_is_not_maintained() {
     SELECT sum(total_cents) OVER w FROM orders «WINDOW» w AS (ORDER BY order_id)
       window functions are not supported
       hint: write an aggregate with GROUP BY, or LATERAL (SELECT … ORDER BY … LIMIT n)
-    SELECT o.order_id FROM orders o «FULL» JOIN order_items i ON i.order_id = o.order_id
-      FULL JOIN is not supported
-      hint: write a LEFT JOIN, and UNION ALL the rows of the other side that have no partner
-    SELECT o.order_id FROM orders o NATURAL JOIN «order_items i»
-      NATURAL JOIN is not supported: a new column would change what it joins
-      hint: write USING (order_id)
     SELECT status, count(*) FROM orders GROUP BY ROLLUP («status»)
       GROUPING SETS, CUBE and ROLLUP are not supported
       hint: make a projection of each grouping
     SELECT status, count(*) FROM orders GROUP BY GROUPING SETS ((«status»), ())
       GROUPING SETS, CUBE and ROLLUP are not supported
       hint: make a projection of each grouping
-    SELECT order_id FROM orders «EXCEPT» SELECT order_id FROM order_items
-      EXCEPT is not supported
-      hint: write NOT EXISTS (SELECT … WHERE …)
-    SELECT order_id FROM orders «INTERSECT» ALL SELECT order_id FROM order_items
-      INTERSECT is not supported
-      hint: write EXISTS (SELECT … WHERE …)
+    SELECT order_id FROM orders «EXCEPT ALL» SELECT order_id FROM order_items
+      EXCEPT ALL is not supported
+      hint: write EXCEPT, or NOT EXISTS (SELECT … WHERE …): rows that are there several times have no key
+    SELECT order_id FROM orders «INTERSECT ALL» SELECT order_id FROM order_items
+      INTERSECT ALL is not supported
+      hint: write INTERSECT, or EXISTS (SELECT … WHERE …): rows that are there several times have no key
     WITH «RECURSIVE» t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT n FROM t
       WITH RECURSIVE is not supported
       hint: write the levels as joins
@@ -328,8 +319,6 @@ fn subqueries() {
          p.price > o.total_cents) > 1",
         "SELECT order_id FROM orders o WHERE status = 'x' OR (parent_id, status) IN (SELECT \
          order_id, kind FROM events)",
-        "SELECT order_id FROM orders WHERE total_cents > ALL (SELECT total_cents FROM \
-         orders)",
         "SELECT order_id FROM orders WHERE order_id IN (SELECT order_id, kind FROM \
          events)",
         "SELECT order_id FROM orders o WHERE EXISTS (SELECT 1 FROM events e WHERE \
@@ -357,9 +346,6 @@ fn subqueries() {
     SELECT order_id FROM orders o WHERE status = 'x' OR («parent_id, status) IN (SELECT order_id, kind FROM events»)
       IN of several columns as a value is not supported where one of them may be NULL
       hint: write EXISTS (SELECT … WHERE …)
-    SELECT order_id FROM orders WHERE «total_cents > ALL (SELECT total_cents FROM orders)»
-      ANY and ALL over a subquery are supported as = ANY and <> ALL
-      hint: compare with (SELECT max(…) …) or (SELECT min(…) …), or write EXISTS
     SELECT order_id FROM orders WHERE «order_id IN (SELECT order_id, kind FROM events)»
       the subquery has 2 columns, and 1 are compared
     SELECT order_id FROM orders o WHERE EXISTS (SELECT 1 FROM events e WHERE «e.order_id > o.order_id»)
