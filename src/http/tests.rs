@@ -273,17 +273,15 @@ async fn who_waits_on_a_board_is_told_by_the_one_in_its_place() {
     let old = board(&[("a", "p"), ("a", "gone"), ("b", "p")]);
     old.set_delivered(2, Lsn(50), true);
     let waiter = Arc::clone(&old);
-    let waiting =
-        tokio::spawn(
-            async move { waiter.wait("p", None, position(9), Instant::now() + BOUND).await },
-        );
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move { waiter.wait("p", None, position(9), Instant::now() + BOUND).await });
     until("somebody waits", || old.waiting() == 1).await;
     let names = old.lanes().iter().filter(|name| name.projection == "p").rev().cloned();
     let new = old.replaced(names.collect(), ["p".to_owned()]);
     assert_eq!(new.delivered(0), (Lsn(50), true), "it stands where it stood");
     new.set_delivered(0, Lsn(80), true);
     new.set_delivered(1, Lsn(90), true);
-    let reached = waiting.await.unwrap().unwrap();
+    let reached = waiting.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(reached.standings, [standing("a", 90, true), standing("b", 80, true)]);
     // What is asked of one is answered by the other.
     new.ask_push(Lsn(500));

@@ -1,5 +1,7 @@
 //! A reload while something else is under way, or goes wrong.
 
+use tokio::task::JoinSet;
+
 use super::{SHOP, loaded, strings};
 use crate::harness::{Daemon, http, wait};
 use crate::world::{World, one, until_logged, until_metric};
@@ -89,7 +91,8 @@ async fn during_an_outage_of_a_sink() {
     let name = world.name("orders");
     let query = format!("projection={name}&sink=reporting&lsn={lsn}&timeout=5m");
     let url = format!("{}/v1/wait?{query}", daemon.url());
-    let waiter = tokio::spawn(async move { http().get(url).send().await.unwrap().status() });
+    let mut waiters = JoinSet::new();
+    waiters.spawn(async move { http().get(url).send().await.unwrap().status() });
 
     let reload = daemon.reload(&world.config(&format!("{orders}{event}{customers}"))).await;
     assert_eq!(reload["result"], "applied", "{reload}");
@@ -106,9 +109,9 @@ async fn during_an_outage_of_a_sink() {
             daemon.wait_for(&world.name(projection), sink, &lsn).await;
         }
     }
-    assert!(!waiter.is_finished());
+    assert!(waiters.try_join_next().is_none());
     world.reporting_net.heal();
-    assert_eq!(waiter.await.unwrap(), 200);
+    assert_eq!(waiters.join_next().await.unwrap().unwrap(), 200);
     world.same(&mut daemon, "orders", "orders", &["id"]).await;
     world.same(&mut daemon, "customers", "customers", &["id"]).await;
     daemon.wait_for(&world.name("raised"), "reporting", &lsn).await;
