@@ -21,6 +21,19 @@ pub struct Status {
     pub sinks: Vec<SinkStatus>,
     pub state: StateStatus,
     pub tables: Vec<TableStatus>,
+    /// The last attempt to apply another configuration without a restart.
+    pub reload: Option<ReloadStatus>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ReloadStatus {
+    pub at: Time,
+    /// `applied`, `unchanged`, `refused`, or `waiting` (for the source).
+    pub result: &'static str,
+    /// Such as `added projection orders`.
+    pub changes: Vec<String>,
+    /// As `check` prints them.
+    pub faults: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -146,6 +159,18 @@ pub struct StateStatus {
     pub dir: String,
     pub memory_bytes: u64,
     pub disk_bytes: u64,
+    /// In memory, beside the logs of recent changes.
+    pub kept: Vec<KeptStatus>,
+}
+
+/// Rows that are kept for projections.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeptStatus {
+    pub what: String,
+    pub rows: u64,
+    pub bytes: u64,
+    /// Those that need it.
+    pub projections: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -170,6 +195,7 @@ impl Status {
             sinks: Vec::new(),
             state: StateStatus::default(),
             tables: Vec::new(),
+            reload: None,
         }
     }
 }

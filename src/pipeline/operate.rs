@@ -155,7 +155,7 @@ impl Machine {
         let output = self.projection(projection).and_then(|at| self.projections[at].output);
         let Some(output) = output else { return Ok(Vec::new()) };
         let all = self.engine.withheld(output);
-        let told = all.map(|notice| {
+        let told = all.into_iter().map(|notice| {
             Ok(match notice? {
                 Notice::Refused { key, error } => Withheld { key, error },
                 Notice::Conflict { key, rows } => {

@@ -62,9 +62,9 @@ impl Daemon {
         let registry = Registry::new();
         let shared = Shared {
             registry: registry.clone(),
-            board: Arc::clone(&board),
+            board: watch::channel(Arc::clone(&board)).1,
             status,
-            token: options.token.map(Secret::new),
+            token: watch::channel(options.token.map(Secret::new)).1,
             refresh: options.refresh,
             tell: None,
             operator: None,
@@ -182,7 +182,12 @@ pub(crate) fn live() -> Status {
             sink("search", SinkKind::Elasticsearch),
             sink("archive", SinkKind::Postgres),
         ],
-        state: StateStatus { dir: "/state".to_owned(), memory_bytes: 1, disk_bytes: 2 },
+        state: StateStatus {
+            dir: "/state".to_owned(),
+            memory_bytes: 1,
+            disk_bytes: 2,
+            kept: Vec::new(),
+        },
         tables: vec![TableStatus {
             name: "public.orders".to_owned(),
             state: ProjectionState::Live,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::engine_thread::{Command, Commands};
-use super::shared::SinkShared;
+use super::laid::SinkShared;
 use crate::output::{Standing, Work};
 use crate::sink::delivery::{Upstream, chain};
 use crate::sink::{Outcome, SinkError};
