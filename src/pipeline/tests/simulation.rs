@@ -210,9 +210,8 @@ impl Simulation {
                 _ => {}
             }
         }
-        if !(self.kept.is_live(0) && self.kept.is_live(1))
-            && !self.kept.facts.contains_key(LOAD_FACT)
-        {
+        let loads = self.kept.facts.contains_key(LOAD_FACT);
+        if !loads && (0..2).any(|table| !self.kept.is_live(table)) {
             self.kept.load_anew(self.source.end());
         }
         self.machine = machine(&self.kept, &self.sinks, self.tombstone_bytes_max);
