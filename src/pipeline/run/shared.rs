@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::engine_thread::Command;
+use super::lead::Lead;
 use super::look::{self, Details};
 use super::operator::{ByHand, Running};
 use crate::config::{Config, SinkKind};
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     registry: Registry,
     pub(super) metrics: Metrics,
     pub(super) board: Arc<Board>,
+    pub(super) lead: Arc<Lead>,
     status: watch::Sender<Arc<Status>>,
     started_at: Time,
     pub(super) source: Mutex<SourceStatus>,
@@ -127,6 +129,7 @@ impl Shared {
             ..SourceStatus::default()
         };
         let this = Self {
+            lead: Arc::new(Lead::new(config.ha.as_ref(), &metrics)),
             board: Board::with_states(
                 names,
                 config.projections.iter().map(|projection| projection.name.clone()),
@@ -347,6 +350,15 @@ impl Shared {
         self.refresh();
     }
 
+    /// There is a load, of which nothing is known yet.
+    pub(super) fn load_to_come(&self) {
+        lock(&self.load).get_or_insert_default();
+    }
+
+    pub(super) fn is_loading(&self) -> bool {
+        lock(&self.load).is_some()
+    }
+
     pub(super) fn load_begins<'a>(
         &self,
         plan: &LoadPlan,
@@ -383,6 +395,7 @@ impl Shared {
         };
         let mut status = Status::new(self.started_at);
         status.source = lock(&self.source).clone();
+        status.ha = self.lead.status();
         status.load = lock(&self.load).clone();
         status.projections = projections;
         status.sinks = self.sinks.iter().map(|sink| sink.status()).collect();
@@ -396,8 +409,9 @@ impl Shared {
     }
 
     /// What is known of source and sinks, in the last document.
-    fn refresh(&self) {
+    pub(super) fn refresh(&self) {
         let mut status = Status::clone(&self.status.borrow());
+        status.ha = self.lead.status();
         status.source = lock(&self.source).clone();
         status.load = lock(&self.load).clone();
         status.sinks = self.sinks.iter().map(|sink| sink.status()).collect();
