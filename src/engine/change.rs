@@ -1,6 +1,6 @@
 //! Tables' rows change one by one; what depends on them is told at the commit.
 
-use super::graph::{Engine, Operator, TableId};
+use super::graph::{Engine, TableId};
 use super::{Entry, Leaf};
 use crate::lsn::Lsn;
 use crate::value::{Type, ValueError};
@@ -28,21 +28,21 @@ impl Engine {
     /// Inserts a row or replaces the one under the same identity.
     pub fn put(&mut self, table: TableId, entry: Entry) -> Result<(), ValueError> {
         let arrangement = self.tables[table].arrangement;
-        let Some(scan) = self.used_scan(table) else {
+        if !self.is_followed(table) {
             self.arrangements[arrangement].put(entry);
             return Ok(());
-        };
+        }
         let new = entry.clone();
         let old = self.arrangements[arrangement].put(entry);
-        self.changed(scan, new.lsn(), old, Some(new))
+        self.changed(table, new.lsn(), old, Some(new))
     }
 
     /// Deletes the row under a key of the table's identity; without one nothing happens.
     pub fn delete(&mut self, table: TableId, lsn: Lsn, key: &[u8]) -> Result<bool, ValueError> {
         let arrangement = self.tables[table].arrangement;
         let Some(old) = self.arrangements[arrangement].delete(lsn, key) else { return Ok(false) };
-        if let Some(scan) = self.used_scan(table) {
-            self.changed(scan, lsn, Some(old), None)?;
+        if self.is_followed(table) {
+            self.changed(table, lsn, Some(old), None)?;
         }
         Ok(true)
     }
@@ -69,50 +69,43 @@ impl Engine {
     /// Puts a row that a load read: nobody is told of it by the log of changes, who needs it scans.
     pub fn load(&mut self, table: TableId, entry: Entry) -> Result<(), ValueError> {
         let arrangement = self.tables[table].arrangement;
-        let Some(scan) = self.used_scan(table) else {
+        if !self.is_followed(table) {
             self.arrangements[arrangement].load(entry);
             return Ok(());
-        };
+        }
         let old = self.arrangements[arrangement].get(entry.key()).cloned();
         self.arrangements[arrangement].load(entry.clone());
-        self.changed(scan, entry.lsn(), old, Some(entry))
+        self.changed(table, entry.lsn(), old, Some(entry))
     }
 
-    /// The table's scan, where its deltas are wanted.
-    fn used_scan(&self, table: TableId) -> Option<usize> {
-        if self.tables[table].asleep {
-            return None;
-        }
-        self.tables[table].scan.filter(|&scan| !self.nodes[scan].users.is_empty())
+    /// Whether anything is made of the table's rows.
+    fn is_followed(&self, table: TableId) -> bool {
+        let table = &self.tables[table];
+        let users = table.scan.map_or(0, |scan| self.nodes[scan].users.len());
+        !table.asleep && users + table.indexes.len() > 0
     }
 
     /// Whether changes wait for their transaction's end.
     pub(super) fn has_pending(&self) -> bool {
-        let waits = |operator: &Operator| match operator {
-            Operator::Scan { pending, .. } => !pending.is_empty(),
-            _ => false,
-        };
-        self.nodes.iter().any(|node| waits(&node.operator))
+        self.tables.iter().any(|table| !table.pending.is_empty())
     }
 
     fn changed(
         &mut self,
-        scan: usize,
+        table: TableId,
         lsn: Lsn,
         old: Option<Entry>,
         new: Option<Entry>,
     ) -> Result<(), ValueError> {
-        let Operator::Scan { pending, pending_bytes, .. } = &mut self.nodes[scan].operator else {
-            unreachable!("found as a scan");
-        };
+        let of = &mut self.tables[table];
         for (entry, weight) in [(old, -1), (new, 1)] {
             if let Some(entry) = entry {
-                *pending_bytes += entry.bytes();
-                pending.push((entry, weight));
+                of.pending_bytes += entry.bytes();
+                of.pending.push((entry, weight));
             }
         }
-        if *pending_bytes > PENDING_BYTES_MAX {
-            self.follow(&[scan], lsn)?;
+        if of.pending_bytes > PENDING_BYTES_MAX {
+            self.follow(&[table], lsn)?;
         }
         Ok(())
     }

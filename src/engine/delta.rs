@@ -1,7 +1,9 @@
 //! Deltas: rows that come (+1) and go (-1), gathered until they are worked off.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
+use super::index::prefix;
 use super::row::{Key, RowLayout};
 use crate::value::ValueError;
 
@@ -28,6 +30,12 @@ impl Deltas {
     pub(in crate::engine) fn push_with(&mut self, weight: i64, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.bytes);
         self.rows.push((self.bytes.len(), weight));
+    }
+
+    pub(in crate::engine) fn append(&mut self, others: &Deltas) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&others.bytes);
+        self.rows.extend(others.rows.iter().map(|&(end, weight)| (start + end, weight)));
     }
 
     pub(in crate::engine) fn is_empty(&self) -> bool {
@@ -61,9 +69,31 @@ pub(in crate::engine) struct Sorted {
 }
 
 struct Item {
-    key: Range<usize>,
-    row: Range<usize>,
+    /// The key's first bytes, by which most items are told apart.
+    prefix: u64,
+    /// In `bytes` the key begins here, then the row, which ends there.
+    start: usize,
+    row: usize,
+    end: usize,
     weight: i64,
+}
+
+impl Item {
+    fn key<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[self.start..self.row]
+    }
+
+    fn row<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[self.row..self.end]
+    }
+
+    fn order(&self, other: &Self, bytes: &[u8]) -> Ordering {
+        let order = self.prefix.cmp(&other.prefix);
+        // Longer keys, and the rows behind them.
+        order.then_with(|| {
+            (self.key(bytes), self.row(bytes)).cmp(&(other.key(bytes), other.row(bytes)))
+        })
+    }
 }
 
 impl Sorted {
@@ -85,25 +115,20 @@ impl Sorted {
                 this.bytes.truncate(start);
                 continue;
             }
-            let key = start..this.bytes.len();
+            let key_end = this.bytes.len();
             this.bytes.extend_from_slice(row);
-            let row = key.end..this.bytes.len();
-            this.items.push(Item { key, row, weight });
+            let prefix = prefix(&this.bytes[start..key_end]);
+            this.items.push(Item { prefix, start, row: key_end, end: this.bytes.len(), weight });
         }
         this.consolidate();
         Ok(this)
     }
 
     fn consolidate(&mut self) {
-        if self.items.len() < 2 {
-            self.items.retain(|item| item.weight != 0);
-            return;
-        }
         let bytes = &self.bytes;
-        let at = |item: &Item| (&bytes[item.key.clone()], &bytes[item.row.clone()]);
-        self.items.sort_by(|a, b| at(a).cmp(&at(b)));
+        self.items.sort_by(|a, b| a.order(b, bytes));
         self.items.dedup_by(|next, kept| {
-            let same = at(next) == at(kept);
+            let same = next.order(kept, bytes) == Ordering::Equal;
             if same {
                 kept.weight += next.weight;
             }
@@ -117,12 +142,12 @@ impl Sorted {
     }
 
     pub(in crate::engine) fn key(&self, at: usize) -> &[u8] {
-        &self.bytes[self.items[at].key.clone()]
+        self.items[at].key(&self.bytes)
     }
 
     pub(in crate::engine) fn row(&self, at: usize) -> (&[u8], i64) {
         let item = &self.items[at];
-        (&self.bytes[item.row.clone()], item.weight)
+        (item.row(&self.bytes), item.weight)
     }
 
     pub(in crate::engine) fn rows(
@@ -140,15 +165,15 @@ impl Sorted {
 
     /// The items under a key, or under one that begins with it.
     pub(in crate::engine) fn under(&self, key: &[u8]) -> Range<usize> {
-        let start = self.items.partition_point(|item| &self.bytes[item.key.clone()] < key);
-        let below = |item: &Item| self.bytes[item.key.clone()].starts_with(key);
+        let start = self.items.partition_point(|item| item.key(&self.bytes) < key);
+        let below = |item: &Item| item.key(&self.bytes).starts_with(key);
         start..start + self.items[start..].partition_point(below)
     }
 
     /// The item with this row among those in `within`, which have one key.
     pub(in crate::engine) fn find(&self, within: &Range<usize>, row: &[u8]) -> Option<usize> {
         let items = &self.items[within.clone()];
-        let at = items.binary_search_by(|item| self.bytes[item.row.clone()].cmp(row)).ok()?;
+        let at = items.binary_search_by(|item| item.row(&self.bytes).cmp(row)).ok()?;
         Some(within.start + at)
     }
 }

@@ -3,7 +3,9 @@
 
 use super::Entry;
 use super::delta::See;
-use super::graph::{Arranged, Engine, Operator, OutputId, TableId, Told};
+use super::graph::{Arranged, Engine, Operator, OutputId, State, TableId, Told};
+use super::index::{Held as _, Slot};
+use super::look::{Go, Pairing, When};
 use super::passing::Passing;
 use crate::lsn::Lsn;
 use crate::value::ValueError;
@@ -60,78 +62,86 @@ impl Engine {
     }
 
     fn fill(&mut self, at: usize, lsn: Lsn) -> Result<(), ValueError> {
-        let mut operator = std::mem::replace(&mut self.nodes[at].operator, Operator::Busy);
+        // Nobody else looks at it, nor at an output's rows.
+        let mut state = std::mem::replace(self.nodes[at].state.get_mut(), State::Nothing);
         let mut refused = Vec::new();
         let refuse = &mut |error: &[u8], _: i64| refused.push(error.to_vec());
         let input = self.nodes[at].inputs.first().copied().unwrap_or_default();
-        match &mut operator {
-            Operator::Arrange(arranged) => self.fill_index(input, arranged)?,
-            Operator::Join(join) => {
-                let [left, right] = self.sides(at);
-                join.fill(left, right)?;
+        match (&self.nodes[at].operator, &mut state) {
+            (_, State::Arranged(arranged)) => self.fill_index(at, arranged)?,
+            (Operator::Join(join), State::Join(state)) => {
+                if let Some(matches) = &mut state.matches {
+                    join.count(self, input, matches)?;
+                }
             }
-            Operator::Aggregate(aggregate) => {
-                self.each(input, &mut |row, weight| aggregate.absorb(row, weight, refuse))?
+            (_, State::Aggregate(aggregate)) => {
+                self.each(input, &mut |row, weight| aggregate.absorb(row, weight, refuse))?;
             }
-            Operator::TopN(top_n) => {
+            (_, State::TopN(top_n)) => {
                 self.each(input, &mut |row, weight| top_n.absorb(row, weight, refuse))?;
             }
-            Operator::Output { output, arrangement, operator } => {
-                // Nothing that is computed reads an output's rows.
-                let mut into = std::mem::take(&mut self.arrangements[*arrangement]);
+            (Operator::Output(output), State::Output { operator, arrangement, .. }) => {
+                let (output, arrangement) = (*output, *arrangement);
+                let mut into = std::mem::take(&mut self.arrangements[arrangement]);
                 operator.begin(&into);
                 self.each(input, &mut |row, weight| operator.gather(row, weight, lsn, &mut into))?;
                 operator.finish(lsn, &mut into)?;
-                let output = *output;
-                let mut tell = |notice| Self::tell(&mut self.told, Told { output, lsn, notice });
+                let mut tell = |notice| self.tell(Told { output, lsn, notice });
                 operator.settle(lsn, &mut into, &mut tell)?;
-                self.arrangements[*arrangement] = into;
+                self.arrangements[arrangement] = into;
             }
             _ => {}
         }
-        self.nodes[at].operator = operator;
+        *self.nodes[at].state.get_mut() = state;
         self.tell_refused(at, lsn, refused);
         Ok(())
     }
 
-    fn fill_index(&self, input: usize, arranged: &mut Arranged) -> Result<(), ValueError> {
-        let layout = &self.nodes[input].layout;
+    fn fill_index(&self, at: usize, arranged: &mut Arranged) -> Result<(), ValueError> {
+        let layout = &self.nodes[at].layout;
         let (mut ranges, mut bytes) = (Vec::new(), Vec::new());
         match arranged {
-            Arranged::Table(_) => Ok(()),
-            Arranged::Shared { key, index } => {
-                let Operator::Scan { table, .. } = self.nodes[input].operator else {
-                    unreachable!("only a table's rows are shared");
-                };
-                let rows = self.arrangements[self.tables[table].arrangement].scan_after(None);
+            Arranged::Table { .. } => Ok(()),
+            Arranged::Shared { table, filter, key, index, .. } => {
+                let filter = filter.map(|filter| &self.nodes[filter].operator);
+                let (mut passing, mut slots) = (Passing::default(), Vec::new());
+                let rows = self.arrangements[self.tables[*table].arrangement].scan_after(None);
                 for entry in rows.filter(|entry| !entry.is_tombstone()) {
                     let row = entry.value().unwrap_or_default();
+                    if let Some(filter) = filter
+                        && !passing.pass(filter, layout, row)?
+                    {
+                        continue;
+                    }
                     layout.split(row, &mut ranges)?;
                     bytes.clear();
                     key.write(row, &ranges, &mut bytes)?;
-                    index.put(&bytes, entry.clone());
+                    slots.push(Slot::new(&bytes, entry.clone()));
                 }
+                index.fill(slots);
                 Ok(())
             }
-            Arranged::Own { key, index } => self.each(input, &mut |row, weight| {
-                layout.split(row, &mut ranges)?;
-                bytes.clear();
-                key.write(row, &ranges, &mut bytes)?;
-                index.add(&bytes, row, weight);
-                Ok(())
-            }),
+            Arranged::Own { key, index } => {
+                self.each(self.nodes[at].inputs[0], &mut |row, weight| {
+                    layout.split(row, &mut ranges)?;
+                    bytes.clear();
+                    key.write(row, &ranges, &mut bytes)?;
+                    index.add(&bytes, row, weight);
+                    Ok(())
+                })
+            }
         }
     }
 
     /// All rows of a node, from what is kept nearest to it.
-    fn each(&self, at: usize, see: &mut See<'_>) -> Result<(), ValueError> {
+    pub(super) fn each(&self, at: usize, see: &mut See<'_>) -> Result<(), ValueError> {
         let node = &self.nodes[at];
-        match &node.operator {
-            Operator::Scan { table, .. } => {
+        match (&node.operator, &*node.state.borrow()) {
+            (Operator::Scan(table), _) => {
                 let rows = self.arrangements[self.tables[*table].arrangement].scan_after(None);
                 rows.filter_map(Entry::value).try_for_each(|row| see(row, 1))
             }
-            Operator::Filter(_) | Operator::Map(_) => {
+            (Operator::Filter(_) | Operator::Map(_), _) => {
                 let (input, mut passing) = (node.inputs[0], Passing::default());
                 let layout = &self.nodes[input].layout;
                 self.each(input, &mut |row, weight| match passing.pass(
@@ -143,27 +153,32 @@ impl Engine {
                     false => Ok(()),
                 })
             }
-            Operator::Union => node.inputs.iter().try_for_each(|&input| self.each(input, see)),
-            Operator::Arrange(_) => {
-                let mut seen = Ok(());
-                self.view(at).each(&[], &mut |row, weight| {
-                    if seen.is_ok() {
-                        seen = see(row, weight);
-                    }
-                });
-                seen
+            (Operator::Union, _) => node.inputs.iter().try_for_each(|&input| self.each(input, see)),
+            (_, State::Arranged(Arranged::Own { index, .. })) => index
+                .under(&[], None)
+                .try_for_each(|slot| see(slot.row.content(), slot.row.weight())),
+            (Operator::Join(join), _) => {
+                let mut buffer = Pairing::default();
+                self.each(node.inputs[0], &mut |row, weight| {
+                    let see = &mut |row: &[u8], weight: i64| see(row, weight).map(|()| Go::On);
+                    self.look_from_left(join, row, weight, When::New, &mut buffer, see)?;
+                    Ok(())
+                })
             }
-            Operator::Join(join) => {
-                let [left, right] = self.sides(at);
-                join.each(left, right, see)
+            (Operator::NotIn(join), _) => {
+                let is_shown = join.look_from_left(self)?;
+                self.each(node.inputs[0], &mut |row, weight| match is_shown(row)? {
+                    true => see(row, weight),
+                    false => Ok(()),
+                })
             }
-            Operator::NotIn(join) => {
-                let [left, right] = self.sides(at);
-                join.each(left, right, see)
+            (_, State::Aggregate(aggregate)) => {
+                let see = &mut |row: &[u8], weight: i64| see(row, weight).map(|()| Go::On);
+                aggregate.look(self, &[], see)?;
+                Ok(())
             }
-            Operator::Aggregate(aggregate) => aggregate.each(see),
-            Operator::TopN(top_n) => top_n.each(see),
-            Operator::Output { .. } | Operator::Busy => unreachable!("no input of another node"),
+            (_, State::TopN(top_n)) => top_n.each(see),
+            _ => unreachable!("no input of another node"),
         }
     }
 }

@@ -1,15 +1,22 @@
 //! The graph of all plans: tables' arrangements at the bottom, projections' outputs at the top, equal
 //! nodes shared. Here it is built; `follow` sends changes through it, `fill` computes what it keeps from
-//! the tables' rows.
+//! the tables' rows, `access` says how its rows are found.
 
+use std::cell::{Cell, RefCell};
+
+use super::access::is_whole;
+use super::changes::{Changes, Gone};
 use super::delta::Deltas;
 use super::index::{Index, Packed};
-use super::operator::{Aggregate, Join, NotIn, Notice, Output, TopN};
+use super::look::Pairing;
+use super::operator::{Aggregate, Join, JoinState, NotIn, Notice, Output, TopN};
+use super::passing::Passing;
+use super::pool::Pool;
 use super::row::{Key, RowLayout};
 use super::{Arrangement, Entry, TableLayout};
 use crate::lsn::Lsn;
-use crate::sql::plan::{self, Expr, JoinKind, Plan};
-use crate::value::{Column, Type};
+use crate::sql::plan::{self, Expr, Plan};
+use crate::value::Column;
 
 /// A source table in the engine's list.
 pub type TableId = usize;
@@ -28,38 +35,62 @@ pub struct Engine {
     pub(super) arrangements: Vec<Arrangement>,
     pub(super) tables: Vec<Table>,
     pub(super) nodes: Vec<Node>,
+    /// The nodes in the order in which they work off what is pending: behind their inputs, and behind what
+    /// joins have to be sent before it.
+    pub(super) order: Vec<usize>,
+    /// What is to be before what else in that order.
+    pub(super) precedences: Vec<(usize, usize)>,
     outputs: Vec<ProjectionOutput>,
     /// For whoever watches; what is withheld is known by `withheld` too.
-    pub(super) told: Vec<Told>,
+    pub(super) told: RefCell<Vec<Told>>,
     pub(super) chunk_rows: usize,
+    /// By table: what is being followed, or waits.
+    pub(super) changes: Vec<Changes>,
+    /// Counts what was followed.
+    pub(super) epoch: u64,
+    /// How far `order` has been gone through.
+    pub(super) place: Cell<usize>,
+    pub(super) pairings: Pool<Pairing>,
+    pub(super) passings: Pool<Passing>,
     /// The most that was ever on its way to one node.
     #[cfg(test)]
-    pub(super) pending_rows_max: usize,
+    pub(super) pending_rows_max: Cell<usize>,
 }
 
 pub(super) struct Table {
-    layout: TableLayout,
+    pub(super) layout: TableLayout,
     pub(super) arrangement: ArrangementId,
     pub(super) scan: Option<usize>,
+    /// Rows under other columns.
+    pub(super) indexes: Vec<usize>,
     /// Its rows are not yet those of one position: nothing is made of them.
     pub(super) asleep: bool,
+    /// What came and went, one after the other, and is to be followed.
+    pub(super) pending: Vec<(Entry, i64)>,
+    pub(super) pending_bytes: usize,
 }
 
 pub(super) struct Node {
     /// What tells equal nodes.
-    spec: Spec,
+    pub(super) spec: Spec,
     pub(super) layout: RowLayout,
+    /// Who sends it rows.
     pub(super) inputs: Vec<usize>,
+    /// Whose rows it looks into.
+    pub(super) reads: Vec<usize>,
     pub(super) users: Vec<User>,
     /// What the inputs sent and was not worked off yet; by port.
-    pub(super) pending: [Deltas; 2],
+    pub(super) pending: RefCell<[Deltas; 2]>,
     pub(super) operator: Operator,
+    pub(super) state: RefCell<State>,
     /// What it keeps is what its inputs' rows say; before, it takes no changes.
     pub(super) filled: bool,
+    /// A join's first side is all there once `order` has been gone through so far.
+    pub(super) first_until: usize,
 }
 
 #[derive(Clone, PartialEq)]
-enum Spec {
+pub(super) enum Spec {
     /// Inputs are positions in `Engine::nodes`.
     Plan(plan::Node),
     Arrange {
@@ -76,36 +107,48 @@ pub(super) struct User {
 }
 
 pub(super) enum Operator {
-    Scan {
-        table: TableId,
-        pending: Vec<(Entry, i64)>,
-        pending_bytes: usize,
-    },
+    Scan(TableId),
     Filter(Expr),
     Map(Vec<Expr>),
     Union,
-    Arrange(Arranged),
+    Arrange,
     Join(Box<Join>),
     NotIn(Box<NotIn>),
+    Aggregate,
+    TopN,
+    Output(OutputId),
+}
+
+/// What an operator keeps. It is borrowed while what hangs on it runs: that only looks at what is above.
+pub(super) enum State {
+    Nothing,
+    Arranged(Arranged),
+    Join(JoinState),
     Aggregate(Box<Aggregate>),
     TopN(Box<TopN>),
     Output {
-        output: OutputId,
-        arrangement: ArrangementId,
         operator: Box<Output>,
+        arrangement: ArrangementId,
+        /// Here while changes are followed.
+        rows: Arrangement,
     },
-    /// It is being run.
-    Busy,
 }
 
 /// Rows under a key, for joins.
 pub(super) enum Arranged {
-    /// The table's own arrangement serves.
-    Table(TableId),
-    /// A table's rows, shared with it.
+    /// The table's own arrangement serves. The key is the whole identity, or the beginning of it.
+    Table {
+        table: TableId,
+        whole: bool,
+    },
+    /// A table's rows, shared with it: those that a filter lets pass, where there is one.
     Shared {
+        table: TableId,
+        filter: Option<usize>,
         key: Key,
         index: Index<Entry>,
+        /// What is followed now has taken from it.
+        gone: Gone,
     },
     Own {
         key: Key,
@@ -136,11 +179,18 @@ impl Default for Engine {
             arrangements: Vec::new(),
             tables: Vec::new(),
             nodes: Vec::new(),
+            order: Vec::new(),
+            precedences: Vec::new(),
             outputs: Vec::new(),
-            told: Vec::new(),
+            told: RefCell::default(),
             chunk_rows: CHUNK_ROWS,
+            changes: Vec::new(),
+            epoch: 0,
+            place: Cell::new(0),
+            pairings: Pool::default(),
+            passings: Pool::default(),
             #[cfg(test)]
-            pending_rows_max: 0,
+            pending_rows_max: Cell::new(0),
         }
     }
 }
@@ -148,7 +198,16 @@ impl Default for Engine {
 impl Engine {
     pub fn add_table(&mut self, layout: TableLayout) -> TableId {
         let arrangement = self.add_arrangement();
-        self.tables.push(Table { layout, arrangement, scan: None, asleep: false });
+        self.tables.push(Table {
+            layout,
+            arrangement,
+            scan: None,
+            indexes: Vec::new(),
+            asleep: false,
+            pending: Vec::new(),
+            pending_bytes: 0,
+        });
+        self.changes.push(Changes::default());
         self.tables.len() - 1
     }
 
@@ -183,15 +242,15 @@ impl Engine {
                     self.scan(*table)
                 }
                 plan::Node::Join { left, right, kind, on, residual } => {
-                    let on = self.in_identity_order(place[*right], on);
-                    let (left_on, right_on): (Vec<_>, Vec<_>) = on.iter().copied().unzip();
-                    let left = self.arrange(place[*left], &left_on);
-                    let right = self.arrange(place[*right], &right_on);
+                    let (left, right) = (place[*left], place[*right]);
+                    let on = self.in_order_of_keys(left, right, on);
                     let (kind, residual) = (*kind, residual.clone());
                     self.shared(plan::Node::Join { left, right, kind, on, residual })
                 }
                 plan::Node::Output { input, key } => {
-                    return self.output(place[*input], key, tables);
+                    let output = self.output(place[*input], key, tables);
+                    self.put_in_order();
+                    return output;
                 }
                 node => self.shared(node.clone().over(|input| place[input])),
             };
@@ -205,8 +264,8 @@ impl Engine {
             return node;
         }
         let layout = RowLayout::new(self.tables[table].layout.columns.clone());
-        let operator = Operator::Scan { table, pending: Vec::new(), pending_bytes: 0 };
-        let node = self.add_node(Spec::Plan(plan::Node::Scan { table }), layout, &[], operator);
+        let spec = Spec::Plan(plan::Node::Scan { table });
+        let node = self.add_node(spec, layout, &[], Operator::Scan(table), State::Nothing);
         self.nodes[node].filled = true;
         self.tables[table].scan = Some(node);
         node
@@ -219,81 +278,118 @@ impl Engine {
             return at;
         }
         let Spec::Plan(node) = &spec else { unreachable!("as made above") };
-        let inputs = node.inputs();
+        let mut inputs = node.inputs();
         let columns: Vec<&[Column]> =
             inputs.iter().map(|&input| self.nodes[input].layout.columns.as_slice()).collect();
         let layout = RowLayout::new(node.columns(&columns));
-        let of = |input: usize| self.nodes[input].layout.clone();
-        let operator = match node {
-            plan::Node::Filter { condition, .. } => Operator::Filter(condition.clone()),
-            plan::Node::Map { exprs, .. } => Operator::Map(exprs.clone()),
-            plan::Node::Union { .. } => Operator::Union,
+        let mut reads = Vec::new();
+        let (operator, state) = match node {
+            plan::Node::Filter { condition, .. } => {
+                (Operator::Filter(condition.clone()), State::Nothing)
+            }
+            plan::Node::Map { exprs, .. } => (Operator::Map(exprs.clone()), State::Nothing),
+            plan::Node::Union { .. } => (Operator::Union, State::Nothing),
             plan::Node::Join { left, right, kind, on, residual } => {
-                let (left_on, right_on): (Vec<_>, Vec<_>) = on.iter().copied().unzip();
-                let (left, right) = ((of(*left), &left_on[..]), (of(*right), &right_on[..]));
-                match kind {
-                    JoinKind::AntiNull => Operator::NotIn(Box::new(NotIn::new(left, right))),
-                    kind => {
-                        Operator::Join(Box::new(Join::new(*kind, left, right, residual.clone())))
-                    }
-                }
+                let joined = self.join((*left, *right), *kind, on, residual.as_ref());
+                inputs = joined.inputs.into();
+                reads = joined.reads;
+                (joined.operator, joined.state)
             }
             plan::Node::Aggregate { input, group, aggregates, scalar } => {
-                let aggregate = Aggregate::new(of(*input), group, aggregates, *scalar);
-                Operator::Aggregate(Box::new(aggregate))
+                let lists = Aggregate::lists(aggregates).then(|| self.lists(*input, group));
+                let lists = lists.flatten();
+                lists.iter().for_each(|access| access.reads(&mut reads));
+                let layout = self.nodes[*input].layout.clone();
+                let aggregate = Aggregate::new(layout, group, aggregates, *scalar, lists);
+                (Operator::Aggregate, State::Aggregate(Box::new(aggregate)))
             }
             plan::Node::TopN { input, partition, order, limit, offset } => {
-                let top_n = TopN::new(of(*input), partition, order, *limit, *offset);
-                Operator::TopN(Box::new(top_n))
+                let layout = self.nodes[*input].layout.clone();
+                let top_n = TopN::new(layout, partition, order, *limit, *offset);
+                (Operator::TopN, State::TopN(Box::new(top_n)))
             }
             plan::Node::Scan { .. } | plan::Node::Output { .. } => {
                 unreachable!("a plan's ends are made apart")
             }
         };
-        self.add_node(spec, layout, &inputs, operator)
+        let at = self.add_node(spec, layout, &inputs, operator, state);
+        self.nodes[at].reads = reads;
+        at
     }
 
-    /// A table that is looked up by columns that its identity begins with needs no index, so equalities
-    /// are put in the identity's order where they can be.
-    fn in_identity_order(&self, right: usize, on: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    /// A table that is looked up by columns that its identity begins with needs no index, nor do groups by
+    /// the first of theirs; so equalities are put in that order where they can be.
+    fn in_order_of_keys(
+        &self,
+        left: usize,
+        right: usize,
+        on: &[(usize, usize)],
+    ) -> Vec<(usize, usize)> {
         let mut ordered = on.to_vec();
-        if let Operator::Scan { table, .. } = self.nodes[right].operator {
-            let identity = &self.tables[table].layout.identity;
-            let place = |column| identity.iter().position(|&at| at == column);
-            ordered.sort_by_key(|&(_, column)| place(column).unwrap_or(identity.len()));
+        for (node, side) in [(left, 0), (right, 1)] {
+            let key: Vec<usize> = match &self.nodes[node].spec {
+                Spec::Plan(plan::Node::Scan { table }) => {
+                    self.tables[*table].layout.identity.clone()
+                }
+                Spec::Plan(plan::Node::Aggregate { group, .. }) => (0..group.len()).collect(),
+                _ => continue,
+            };
+            let of = |&(left, right): &(usize, usize)| if side == 0 { left } else { right };
+            let place = |pair: &(usize, usize)| key.iter().position(|&at| at == of(pair));
+            ordered.sort_by_key(|pair| place(pair).unwrap_or(key.len()));
         }
         ordered
     }
 
-    fn arrange(&mut self, input: usize, key: &[usize]) -> usize {
+    pub(super) fn arrange(&mut self, input: usize, key: &[usize]) -> usize {
         let spec = Spec::Arrange { input, key: key.to_vec() };
         if let Some(at) = self.nodes.iter().position(|node| node.spec == spec) {
             return at;
         }
         let layout = self.nodes[input].layout.clone();
         let by = Key::new(&layout, key);
-        let arranged = match self.nodes[input].operator {
-            Operator::Scan { table, .. } if self.identity_begins_with(table, key) => {
-                Arranged::Table(table)
+        let arranged = match self.table_of(input) {
+            Some((table, None)) if self.identity_begins_with(table, key) => {
+                let whole = self.tables[table].layout.identity == key;
+                Arranged::Table { table, whole }
             }
-            Operator::Scan { .. } => Arranged::Shared { key: by, index: Index::default() },
-            _ => Arranged::Own { key: by, index: Index::default() },
+            Some((table, filter)) => {
+                let (index, gone) = Default::default();
+                Arranged::Shared { table, filter, key: by, index, gone }
+            }
+            None => Arranged::Own { key: by, index: Index::default() },
         };
-        self.add_node(spec, layout, &[input], Operator::Arrange(arranged))
+        let table = match arranged {
+            Arranged::Table { table, .. } | Arranged::Shared { table, .. } => Some(table),
+            Arranged::Own { .. } => None,
+        };
+        // An index of a table is brought to its changes with it; others are sent their rows.
+        let inputs = if table.is_some() { &[][..] } else { &[input] };
+        let state = State::Arranged(arranged);
+        let at = self.add_node(spec, layout, inputs, Operator::Arrange, state);
+        if let Some(table) = table {
+            self.nodes[at].reads.push(input);
+            self.tables[table].indexes.push(at);
+        }
+        at
+    }
+
+    /// The table whose rows these are, and what filters them.
+    pub(super) fn table_of(&self, at: usize) -> Option<(TableId, Option<usize>)> {
+        match self.nodes[at].operator {
+            Operator::Scan(table) => Some((table, None)),
+            Operator::Filter(_) => match self.nodes[self.nodes[at].inputs[0]].operator {
+                Operator::Scan(table) => Some((table, Some(at))),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Whether rows lie side by side in the table's own arrangement when they are equal in these columns.
-    fn identity_begins_with(&self, table: TableId, key: &[usize]) -> bool {
+    pub(super) fn identity_begins_with(&self, table: TableId, key: &[usize]) -> bool {
         let TableLayout { columns, identity } = &self.tables[table].layout;
-        // Of these, equal values may differ in their bytes.
-        let is_whole = |&column: &usize| {
-            let ty = &columns[column].ty;
-            !matches!(
-                ty,
-                Type::Numeric | Type::Float4 | Type::Float8 | Type::Bpchar | Type::Interval
-            )
-        };
-        !key.is_empty() && identity.starts_with(key) && key.iter().all(is_whole)
+        identity.starts_with(key) && key.iter().all(|&column| is_whole(&columns[column].ty))
     }
 
     /// A table's own arrangement is the output where the projection is the table under its identity.
@@ -302,9 +398,7 @@ impl Engine {
         let columns = layout.columns.clone();
         let output = self.outputs.len();
         let own_table = match self.nodes[input].operator {
-            Operator::Scan { table, .. } if self.tables[table].layout.identity == key => {
-                Some(table)
-            }
+            Operator::Scan(table) if self.tables[table].layout.identity == key => Some(table),
             _ => None,
         };
         let (arrangement, node) = match own_table {
@@ -312,9 +406,10 @@ impl Engine {
             None => {
                 let arrangement = self.add_arrangement();
                 let operator = Box::new(Output::new(layout.clone(), key.to_vec()));
-                let operator = Operator::Output { output, arrangement, operator };
+                let state = State::Output { operator, arrangement, rows: Arrangement::default() };
                 let spec = Spec::Plan(plan::Node::Output { input, key: key.to_vec() });
-                (arrangement, Some(self.add_node(spec, layout, &[input], operator)))
+                let operator = Operator::Output(output);
+                (arrangement, Some(self.add_node(spec, layout, &[input], operator, state)))
             }
         };
         let key = key.to_vec();
@@ -328,6 +423,7 @@ impl Engine {
         layout: RowLayout,
         inputs: &[usize],
         operator: Operator,
+        state: State,
     ) -> usize {
         let node = self.nodes.len();
         for (at, &input) in inputs.iter().enumerate() {
@@ -342,10 +438,13 @@ impl Engine {
             spec,
             layout,
             inputs: inputs.to_vec(),
+            reads: Vec::new(),
             users: Vec::new(),
-            pending: Default::default(),
+            pending: RefCell::default(),
             operator,
+            state: RefCell::new(state),
             filled: false,
+            first_until: 0,
         });
         node
     }
@@ -393,10 +492,11 @@ impl Engine {
 
     /// What became known of the projections' rows since it was asked last, the first of it.
     pub fn take_told(&mut self) -> Vec<Told> {
-        std::mem::take(&mut self.told)
+        self.told.take()
     }
 
-    pub(super) fn tell(told: &mut Vec<Told>, notice: Told) {
+    pub(super) fn tell(&self, notice: Told) {
+        let mut told = self.told.borrow_mut();
         if told.len() < TOLD_MAX {
             told.push(notice);
         }
@@ -408,7 +508,8 @@ impl Engine {
         is_part[node] = true;
         for at in (0..=node).rev() {
             if is_part[at] {
-                self.nodes[at].inputs.iter().for_each(|&input| is_part[input] = true);
+                let Node { inputs, reads, .. } = &self.nodes[at];
+                inputs.iter().chain(reads).for_each(|&input| is_part[input] = true);
             }
         }
         (0..=node).filter(|&at| is_part[at]).collect()

@@ -150,6 +150,20 @@ impl Index<Entry> {
         debug_assert!(old.is_none(), "a table's row is there once");
     }
 
+    /// All rows at once, into an index that has none.
+    pub(in crate::engine) fn fill(&mut self, slots: Vec<Slot<Entry>>) {
+        debug_assert!(self.slots.is_empty());
+        self.bytes = slots.iter().map(Slot::cost).sum();
+        // Built bottom-up, with full nodes.
+        self.slots = slots.into_iter().collect();
+    }
+
+    /// A newer version of a row, under the same key.
+    pub(in crate::engine) fn replace(&mut self, key: &[u8], entry: Entry) {
+        let old = self.insert(Slot::new(key, entry));
+        debug_assert!(old.is_some(), "what changes was there");
+    }
+
     pub(in crate::engine) fn remove(&mut self, key: &[u8], entry: &Entry) {
         let old = self.take(key, entry.key());
         debug_assert!(old.is_some(), "what goes was there");
@@ -167,7 +181,7 @@ pub(in crate::engine) struct Slot<R> {
 const PREFIX: usize = size_of::<u64>();
 
 impl<R: Held> Slot<R> {
-    fn new(key: &[u8], row: R) -> Self {
+    pub(in crate::engine) fn new(key: &[u8], row: R) -> Self {
         let rest = key.get(PREFIX..).filter(|rest| !rest.is_empty());
         let rest = rest.map(|rest| ThinArc::from_header_and_slice((), rest));
         Self { prefix: prefix(key), rest, row }
@@ -193,7 +207,7 @@ impl<R: Held> Slot<R> {
 
 /// The first bytes, zeros behind a shorter key: orders like the bytes wherever it differs, and where it
 /// does not the keys are equal that far, since none is the beginning of another.
-fn prefix(key: &[u8]) -> u64 {
+pub(in crate::engine) fn prefix(key: &[u8]) -> u64 {
     match key.first_chunk() {
         Some(first) => u64::from_be_bytes(*first),
         None => {

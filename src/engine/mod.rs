@@ -2,21 +2,27 @@
 //!
 //! Sans-I/O: rows in, changed rows out; no task, no clock, no client.
 
+mod access;
 mod arrangement;
 mod arrivals;
 mod batch;
 mod change;
+mod changes;
 mod delta;
 mod entry;
 mod equal;
+mod estimate;
 mod event;
 mod fill;
 mod follow;
 mod graph;
 mod history;
 mod index;
+mod joining;
+mod look;
 mod operator;
 mod passing;
+mod pool;
 mod row;
 mod size;
 mod table;
@@ -24,7 +30,6 @@ mod table;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod view;
 
 pub use arrangement::{Arrangement, Forgotten};
 pub use arrivals::Arrivals;
@@ -37,5 +42,5 @@ pub use event::{
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};
 pub use history::{pack_version, unpack_version};
 pub use operator::Notice;
-pub use size::OperatorSize;
+pub use size::{Kept, KeptOf};
 pub use table::{Cell, RowBuffer, RowError, TableLayout};

@@ -43,6 +43,22 @@ impl RowLayout {
         Ok(end)
     }
 
+    /// The first error of a row: of a column, or its own.
+    pub(in crate::engine) fn error<'r>(
+        &self,
+        row: &'r [u8],
+    ) -> Result<Option<&'r [u8]>, ValueError> {
+        let mut rest = row;
+        for column in &self.columns {
+            let (datum, behind) = rest.split_at(value::datum_len(&column.ty, rest)?);
+            if value::is_error(datum) {
+                return Ok(Some(datum));
+            }
+            rest = behind;
+        }
+        Ok(Some(rest).filter(|rest| value::is_error(rest)))
+    }
+
     /// Where the columns end.
     pub(in crate::engine) fn end(&self, row: &[u8]) -> Result<usize, ValueError> {
         let mut end = 0;

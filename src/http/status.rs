@@ -163,6 +163,18 @@ pub struct StateStatus {
     pub dir: String,
     pub memory_bytes: u64,
     pub disk_bytes: u64,
+    /// In memory, beside the logs of recent changes.
+    pub kept: Vec<KeptStatus>,
+}
+
+/// Rows that are kept for projections.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeptStatus {
+    pub what: String,
+    pub rows: u64,
+    pub bytes: u64,
+    /// Those that need it.
+    pub projections: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]

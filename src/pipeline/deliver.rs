@@ -1,12 +1,13 @@
 //! The machine's part in delivery: which sink is told what.
 
 use super::letters::{Payload, Refused};
-use super::machine::{Machine, Sink};
+use super::machine::{Fault, Machine, Sink};
 use super::operate::rebuild_fact;
 use super::table::Stage;
 use crate::engine::{Entry, Notice, RowsOf, Told};
 use crate::lsn::Lsn;
 use crate::output::{Delivered, LaneState, Rows, Standing, Step, WantedPage, Work};
+use crate::value::ValueError;
 
 /// What became of a key that the engine itself cannot show.
 #[derive(Debug)]
@@ -84,8 +85,20 @@ impl Machine {
     }
 
     /// What was read for `wanted_page`.
-    pub fn give_page(&mut self, sink: usize, lane: usize, entries: Vec<Entry>, is_last: bool) {
+    pub fn give_page(
+        &mut self,
+        sink: usize,
+        lane: usize,
+        mut entries: Vec<Entry>,
+        is_last: bool,
+    ) -> Result<(), Fault> {
+        if let Some(log) = self.event_log(self.sinks[sink].projections[lane]) {
+            let renewed: Result<Vec<Entry>, ValueError> =
+                entries.into_iter().map(|entry| log.renewed(entry)).collect();
+            entries = renewed.map_err(Fault::from)?;
+        }
         self.sinks[sink].feed.give_page(lane, entries, is_last);
+        Ok(())
     }
 
     /// The sink has done what it was told, but for the rows that it refuses.

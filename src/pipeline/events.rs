@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use super::layouts::{Layout, renewed};
 use super::letters::{Payload, Refused, key_hex};
 use super::log::KeptLog;
 use super::machine::{Fault, Machine};
@@ -16,7 +17,7 @@ use crate::engine::{
     Batch, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf, Version,
 };
 use crate::lsn::Lsn;
-use crate::value::Column;
+use crate::value::{Column, ValueError};
 
 /// Of a change: how much of its versions is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(super) struct EventLog {
     stored_pending: usize,
     /// As it was when it was stored last.
     stored_gone: Option<Vec<u8>>,
+    older: Vec<Layout>,
 }
 
 /// A change that waits to become an occurrence.
@@ -51,7 +53,7 @@ struct Pending {
 impl EventLog {
     pub(super) fn new(init: EventInit, engine: &mut Engine, projection: usize) -> (Self, RowsOf) {
         let EventInit { maker, table, prefix, rows_of, last, stored_from, .. } = init;
-        let EventInit { gone_to, pending, .. } = init;
+        let EventInit { gone_to, pending, older, .. } = init;
         let pending: VecDeque<Pending> = pending.iter().filter_map(Pending::read).collect();
         let mut lookups: Vec<usize> = maker.lookups().collect();
         lookups.sort_unstable();
@@ -66,12 +68,18 @@ impl EventLog {
             stored_pending: pending.len(),
             pending,
             stored_gone: None,
+            older,
         };
         (log, rows_of)
     }
 
     pub(super) fn columns(&self) -> &[Column] {
         self.maker.columns()
+    }
+
+    /// An occurrence from the store, with the columns that the data has now.
+    pub(super) fn renewed(&self, entry: Entry) -> Result<Entry, ValueError> {
+        renewed(&self.older, self.columns(), entry)
     }
 
     /// The tables that have to be there before it goes anywhere.
@@ -99,9 +107,12 @@ impl Pending {
 }
 
 impl Machine {
+    pub(super) fn event_log(&self, projection: usize) -> Option<&EventLog> {
+        self.events.iter().find(|log| log.projection == projection)
+    }
+
     pub(super) fn event_columns(&self, projection: usize) -> &[Column] {
-        let log = self.events.iter().find(|log| log.projection == projection);
-        log.map_or(&[], EventLog::columns)
+        self.event_log(projection).map_or(&[], EventLog::columns)
     }
 
     pub(super) fn has_events(&self, table: usize) -> bool {

@@ -2,6 +2,7 @@
 
 use super::machine::{Counts, Machine};
 use super::table::{Stage, Table};
+use crate::engine::{KeptOf, TableId};
 use crate::lsn::Lsn;
 use crate::value::{DocumentWriter, ValueError};
 
@@ -83,13 +84,76 @@ impl Machine {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// Bytes of all rows, and of the logs of recent changes.
+    /// Bytes of all rows, of the logs of recent changes, and of what operators keep.
     pub fn memory_bytes(&self) -> usize {
-        self.engine.arrangements().iter().map(|a| a.bytes() + a.recent_bytes()).sum()
+        let rows = self.engine.arrangements().iter().map(|a| a.bytes() + a.recent_bytes());
+        rows.sum::<usize>() + self.engine.operators_bytes()
+    }
+
+    /// Everything that is kept for projections, and for which.
+    pub fn kept(&self) -> Vec<KeptRows> {
+        let table = |id| self.tables.iter().find(|table| table.id == id).map(|t| t.name.clone());
+        let projection = |output| {
+            let projections = self.projections.iter().filter(move |p| p.output == Some(output));
+            projections.map(|projection| projection.name.clone())
+        };
+        let kept = self.engine.kept().into_iter();
+        kept.map(|kept| KeptRows {
+            what: in_words(&kept.what, |id| table(id).unwrap_or_default()),
+            rows: kept.rows,
+            bytes: kept.bytes,
+            projections: kept.outputs.into_iter().flat_map(projection).collect(),
+        })
+        .collect()
     }
 
     pub fn lanes(&self, sink: usize) -> &[usize] {
         &self.sinks[sink].projections
+    }
+}
+
+/// One of the things that are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRows {
+    pub what: String,
+    pub rows: usize,
+    pub bytes: usize,
+    pub projections: Vec<String>,
+}
+
+/// A line of what is kept for a projection, and for which others as well.
+pub(crate) fn kept_line(
+    what: &str,
+    rows: usize,
+    bytes: usize,
+    projections: &[&str],
+    asked: &str,
+) -> String {
+    let others: Vec<&str> = projections.iter().copied().filter(|name| *name != asked).collect();
+    let shared = match others.is_empty() {
+        true => String::new(),
+        false => format!("; also for {}", others.join(", ")),
+    };
+    let mib = bytes as f64 / f64::from(1 << 20);
+    format!("  {what}: {rows} rows, {mib:.1} MiB{shared}\n")
+}
+
+/// What is kept, as people are told of it.
+pub(super) fn in_words(what: &KeptOf, table: impl Fn(TableId) -> String) -> String {
+    match what {
+        KeptOf::Table(id) => format!("rows of {}", table(*id)),
+        KeptOf::Index { table: id, columns, filtered } => {
+            let some = if *filtered { ", where its condition holds" } else { "" };
+            format!("index of {} by {}{some}", table(*id), columns.join(", "))
+        }
+        KeptOf::Rows(columns) if columns.is_empty() => "computed rows".into(),
+        KeptOf::Rows(columns) => format!("computed rows by {}", columns.join(", ")),
+        KeptOf::Partners => "how many partners each row has".into(),
+        KeptOf::Groups(columns) if columns.is_empty() => "one group of all rows".into(),
+        KeptOf::Groups(columns) => format!("groups by {}", columns.join(", ")),
+        KeptOf::Partitions(columns) if columns.is_empty() => "all rows in order".into(),
+        KeptOf::Partitions(columns) => format!("rows in order, by {}", columns.join(", ")),
+        KeptOf::Output(_) => "the projection's rows".into(),
     }
 }
 

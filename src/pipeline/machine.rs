@@ -16,6 +16,7 @@ use super::deliver::News;
 use super::doubt::RowKey;
 use super::events::{EventLog, Known};
 use super::history::{History, HistoryInit};
+use super::layouts::Layout;
 use super::letters::Letters;
 use super::load::{LOAD_FACT, Load};
 use super::log::Notes;
@@ -97,6 +98,8 @@ pub struct EventInit {
     pub gone_to: Option<Vec<u8>>,
     /// What waits for the end of its transaction.
     pub pending: Vec<Entry>,
+    /// What its data was before, in order.
+    pub older: Vec<Layout>,
 }
 
 pub struct SinkInit {

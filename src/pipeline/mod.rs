@@ -7,6 +7,7 @@ mod doubt;
 mod events;
 mod history;
 mod inspect;
+mod layouts;
 mod letters;
 mod load;
 mod log;
@@ -22,6 +23,8 @@ pub use checkpoint::{Checkpoint, told_fact};
 pub use deliver::News;
 pub use events::{gone_fact, pending_fact};
 pub use history::HistoryInit;
+pub(crate) use inspect::kept_line;
+pub use layouts::Layout;
 pub use letters::{Payload, Refused, key_hex, letter_key, payload_fact};
 pub use load::{LOAD_FACT, Replayed, rows_lsn};
 pub use machine::{

@@ -155,7 +155,7 @@ impl Machine {
         let output = self.projection(projection).and_then(|at| self.projections[at].output);
         let Some(output) = output else { return Ok(Vec::new()) };
         let all = self.engine.withheld(output);
-        let told = all.map(|notice| {
+        let told = all.into_iter().map(|notice| {
             Ok(match notice? {
                 Notice::Refused { key, error } => Withheld { key, error },
                 Notice::Conflict { key, rows } => {
@@ -195,6 +195,18 @@ impl Machine {
             (false, _) => feed.again(lane, key.to_vec()),
         }
         Again::Sent
+    }
+
+    /// What a letter keeps, as it is to be read today.
+    pub fn renewed(&self, sink: usize, lane: usize, key: &[u8], payload: Payload) -> Payload {
+        let Payload::Row(row) = &payload else { return payload };
+        let projection = self.sinks[sink].projections[lane];
+        let renewed = self.event_log(projection).and_then(|log| {
+            // Of its place only the key counts.
+            log.renewed(Entry::row(Lsn::ZERO, key, row)).ok()
+        });
+        let row = renewed.and_then(|entry| entry.value().map(<[u8]>::to_vec));
+        row.map_or(payload, Payload::Row)
     }
 
     /// `sink/projection`.

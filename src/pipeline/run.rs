@@ -15,6 +15,7 @@ mod apart;
 mod bind;
 pub(crate) mod check;
 mod engine_thread;
+mod estimate;
 mod events;
 pub(crate) mod explain;
 mod facts;

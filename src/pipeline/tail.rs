@@ -64,7 +64,9 @@ impl Machine {
                 let rows_of = self.rows_of[log.log.arrangement];
                 let (page, is_last) = stored(StoredPart { rows_of, after: &key, to })?;
                 let last = page.last().map(|entry| [entry.key(), &[0]].concat());
-                entries.extend(page.into_iter().map(|entry| (at, entry)));
+                for entry in page {
+                    entries.push((at, log.renewed(entry).map_err(Fault::from)?));
+                }
                 if !is_last {
                     until = until.min(last.unwrap_or_else(|| key.clone()));
                     continue;

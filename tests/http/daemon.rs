@@ -182,7 +182,12 @@ pub(crate) fn live() -> Status {
             sink("search", SinkKind::Elasticsearch),
             sink("archive", SinkKind::Postgres),
         ],
-        state: StateStatus { dir: "/state".to_owned(), memory_bytes: 1, disk_bytes: 2 },
+        state: StateStatus {
+            dir: "/state".to_owned(),
+            memory_bytes: 1,
+            disk_bytes: 2,
+            kept: Vec::new(),
+        },
         tables: vec![TableStatus {
             name: "public.orders".to_owned(),
             state: ProjectionState::Live,

@@ -224,7 +224,7 @@ async fn status_is_the_whole_document() {
                     "since": "2000-01-01T00:00:01.000000Z",
                 },
             ],
-            "state": { "dir": "/state", "memory_bytes": 1, "disk_bytes": 2 },
+            "state": { "dir": "/state", "memory_bytes": 1, "disk_bytes": 2, "kept": [] },
             "tables": [
                 { "name": "public.orders", "state": "live", "reason": null, "rows": 1000 },
             ],

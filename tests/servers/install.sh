@@ -25,7 +25,7 @@ if [ "${1:-}" != demo ]; then
   has chromedriver || packages+=(chromium chromium-driver)
   has promtool || packages+=(prometheus)
 fi
-for package in $(./search.sh missing); do
+for package in $(./search.sh missing) $(./postgres.sh missing); do
   packages+=("$package")
 done
 

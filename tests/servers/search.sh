@@ -6,11 +6,11 @@
 #   search.sh missing         names the Debian packages that it still needs (nothing when none)
 #
 # SEARCH=os2 (OpenSearch 2.19, the default) or es8 (Elasticsearch 8.19). Needs mvn and Java 17.
-# SEARCH_HEAP (512m) is the size of the heap, READSIDE_SEARCH_CACHE the place of the cache.
+# SEARCH_HEAP (512m) is the size of the heap, READSIDE_SERVER_CACHE the place of the cache.
 set -euo pipefail
 
 kind=${SEARCH:-os2}
-plugin=org.apache.maven.plugins:maven-dependency-plugin:3.6.1
+. "$(dirname "$0")/cache.sh"
 
 # What is published for integration tests holds the bare server. Each `module` line adds one that an
 # ordinary installation has: its name, its class, the artifacts it is made of.
@@ -34,14 +34,6 @@ es8)
   ;;
 esac
 
-# As root the server runs as nobody, who has to be able to read the cache: root's home will not do.
-if [ -n "${READSIDE_SEARCH_CACHE:-}" ]; then
-  cache=$READSIDE_SEARCH_CACHE
-elif [ "$(id -u)" = 0 ]; then
-  cache=/var/tmp/readside
-else
-  cache=${XDG_CACHE_HOME:-$HOME/.cache}/readside
-fi
 home=$cache/$kind-$version
 
 java_home() {
@@ -49,44 +41,22 @@ java_home() {
 }
 
 missing() {
-  command -v mvn >/dev/null || echo maven
-  local major=0
-  if command -v java >/dev/null; then
-    major=$(java -XshowSettings:properties -version 2>&1 | sed -n 's/.*java.specification.version = //p')
-  fi
-  [ "${major%%.*}" -ge 17 ] || echo default-jre-headless
-}
-
-require() {
-  local packages
-  packages=$(missing | tr '\n' ' ')
-  [ -z "$packages" ] || {
-    echo "search.sh: not installed; run: apt-get install $packages" >&2
-    exit 2
-  }
-}
-
-maven() {
-  mvn -q -B -Dstyle.color=never "$@"
+  maven_missing
 }
 
 install() {
-  [ ! -e "$home" ] || return 0
-  require
-  mkdir -p "$cache"
-  # Two runs at once: the second waits and finds it there.
-  exec 9>"$cache/.lock"
-  flock 9
-  [ ! -e "$home" ] || return 0
-  echo "search.sh: fetching $name $version from Maven Central into $cache" >&2
-  local work=$home.partial
+  once "$kind-$version" "$name $version" fetch
+}
+
+fetch() { # HOME
+  local work=$1.partial
   rm -rf "$work"
   maven "$plugin:unpack" -Dartifact="$artifact" -DoutputDirectory="$work" \
     -Dmdep.unpack.includes="$name-$version/**" -Dproject.basedir="$cache"
   [ -z "$modules" ] || add_modules "$work" "$work/$name-$version/modules"
   chmod -R a+rX "$work"
   chmod a+x "$work/$name-$version/bin/"*
-  mv "$work/$name-$version" "$home"
+  mv "$work/$name-$version" "$1"
   rm -rf "$work"
 }
 

@@ -1,297 +1,247 @@
-//! Joins. For each key that changes, deltas of the right side meet the left rows as they were, then deltas
-//! of the left side the right rows as they are:
+//! Joins. What changes on one side, the first, meets the rows of the other as they were; then what changes
+//! there, the first side's rows as they are:
 //!
 //! ```text
-//! Δ(L ⋈ R) = L_old ⋈ ΔR  +  ΔL ⋈ R_new
+//! Δ(L ⋈ R) = ΔL ⋈ R_old  +  L_new ⋈ ΔR
 //! ```
 //!
-//! The sides' rows may be ahead of what the join has processed; what is pending is taken off them. So the
-//! order and the cutting of deltas do not matter, and no row is ever there less than zero times.
+//! So the second side must be one that can be seen as it was: tables' rows. Nothing is kept for either. Where
+//! both sides change by operators that only have their rows as they are, these are kept, and what is
+//! pending is taken off them.
+//!
+//! In that order no row is ever there less than zero times, however the deltas are cut.
 
 use std::ops::Range;
 
-use super::super::delta::{Deltas, Refuse, See};
-use super::super::row::RowLayout;
-use super::super::view::{Go, Scan, View};
+use hashbrown::HashSet;
+
+use super::super::access::{Access, Port};
+use super::super::delta::Sorted;
+use super::super::follow::Emit;
+use super::super::graph::Engine;
+use super::super::look::{Go, Look, Seen, When};
+use super::super::row::{Key, RowLayout, Verdict, judge};
 use super::matches::{Matches, Shown, Standing};
-use super::pairs::Pairs;
-use super::sides::{Arriving, Input, Pending};
 use crate::sql::plan::{Expr, JoinKind};
 use crate::value::{self, ValueError};
 
-/// Rows that are gathered before they are shown.
-const EACH_ROWS_MAX: usize = 1024;
-
 pub(in crate::engine) struct Join {
-    kind: JoinKind,
-    left: Input,
-    right: Input,
-    pairs: Pairs,
+    pub(in crate::engine) kind: JoinKind,
+    pub(in crate::engine) left: Input,
+    pub(in crate::engine) right: Input,
+    residual: Option<Expr>,
+    sides: [Access; 2],
+    /// The right rows can be seen as they were.
+    sees_old_right: bool,
+    pub(in crate::engine) mode: Mode,
+    nulls: Vec<u8>,
+}
+
+/// A side's rows and the columns by which they find partners.
+pub(in crate::engine) struct Input {
+    pub(in crate::engine) layout: RowLayout,
+    pub(in crate::engine) key: Key,
+}
+
+/// How the sides' changes meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Mode {
+    /// All of one side's before any of the other's.
+    First(Port),
+    /// As they come.
+    Both,
+}
+
+/// What a join keeps.
+#[derive(Default)]
+pub(in crate::engine) struct JoinState {
     /// Where a residual decides row by row whether a left row has partners.
-    matches: Option<Matches>,
-    work: Option<Work>,
+    pub(in crate::engine) matches: Option<Matches>,
+    /// Keys that got their first right row, or lost their last, in what is being followed.
+    turned: HashSet<Vec<u8>, foldhash::fast::RandomState>,
+    epoch: u64,
 }
 
-struct Work {
-    left: Pending,
-    right: Pending,
-    at_left: usize,
-    at_right: usize,
-    step: Option<Step>,
+/// Whether two rows belong together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::engine) enum Partners {
+    Yes,
+    No,
+    /// The residual fails.
+    Unknown,
 }
 
-/// One key's part of the work.
-struct Step {
-    key: Vec<u8>,
-    /// NULL equals nothing.
-    null: bool,
-    left: Range<usize>,
-    right: Range<usize>,
-    /// Whether the key has right rows, before and now.
-    had: bool,
-    has: bool,
-    stage: Stage,
-    scan: Scan,
-    /// Of the left side's deltas, so far.
-    standings: Vec<Standing>,
+/// A pair, and what was needed to judge it.
+#[derive(Default)]
+pub(in crate::engine) struct PairBuffer {
+    pub(in crate::engine) pair: Vec<u8>,
+    ranges: Vec<Range<usize>>,
+    right_ranges: Vec<Range<usize>>,
+    verdict: Vec<u8>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Left rows as they were meet what changes on the right.
-    Right,
-    /// What changes on the left meets right rows as they are.
-    Left,
+impl Input {
+    pub(in crate::engine) fn new(layout: RowLayout, columns: &[usize]) -> Self {
+        Self { key: Key::new(&layout, columns), layout }
+    }
 }
 
 impl Join {
     pub(in crate::engine) fn new(
         kind: JoinKind,
-        (left, left_on): (RowLayout, &[usize]),
-        (right, right_on): (RowLayout, &[usize]),
+        left: Input,
+        right: Input,
         residual: Option<Expr>,
+        (sides, mode): ([Access; 2], Mode),
+        engine: &Engine,
     ) -> Self {
-        debug_assert!(kind != JoinKind::AntiNull, "NOT IN is an operator of its own");
-        let matches = (residual.is_some() && kind != JoinKind::Inner).then(Matches::default);
-        Self {
-            kind,
-            pairs: Pairs::new(left.clone(), right.clone(), residual),
-            left: Input::new(left, left_on),
-            right: Input::new(right, right_on),
-            matches,
-            work: None,
-        }
+        let nulls = vec![value::NULL; right.layout.columns.len()];
+        let sees_old_right = mode != Mode::Both && engine.is_of_tables(&sides[1]);
+        Self { kind, left, right, residual, sides, sees_old_right, mode, nulls }
     }
 
-    pub(in crate::engine) fn rows(&self) -> usize {
-        self.matches.as_ref().map_or(0, Matches::rows)
+    /// Whether its left rows' partners have to be counted one by one.
+    pub(in crate::engine) fn counts(kind: JoinKind, residual: Option<&Expr>) -> bool {
+        residual.is_some() && kind != JoinKind::Inner
     }
 
-    pub(in crate::engine) fn bytes(&self) -> usize {
-        self.matches.as_ref().map_or(0, Matches::bytes)
+    pub(in crate::engine) fn state(&self) -> JoinState {
+        let counts = Self::counts(self.kind, self.residual.as_ref());
+        JoinState { matches: counts.then(Matches::default), ..JoinState::default() }
     }
 
-    /// Takes on deltas of both sides; `refuse` is told of those whose key is an error.
-    pub(in crate::engine) fn begin(
-        &mut self,
-        left: &Arriving<'_>,
-        right: &Arriving<'_>,
-        refuse: &mut Refuse<'_>,
-    ) -> Result<(), ValueError> {
-        debug_assert!(self.work.is_none(), "the last ones are worked off");
-        self.work = Some(Work {
-            left: Pending::new(left, &self.left, refuse)?,
-            right: Pending::new(right, &self.right, refuse)?,
-            at_left: 0,
-            at_right: 0,
-            step: None,
-        });
-        Ok(())
+    pub(in crate::engine) fn side(&self, port: Port) -> &Access {
+        &self.sides[port as usize]
     }
 
-    /// Works on until `out` has `rows_max` rows; whether there is more to do.
-    pub(in crate::engine) fn run(
-        &mut self,
-        left: View<'_>,
-        right: View<'_>,
-        rows_max: usize,
-        out: &mut Deltas,
-    ) -> Result<bool, ValueError> {
-        let Some(mut work) = self.work.take() else { return Ok(false) };
-        loop {
-            let mut step = match work.step.take() {
-                Some(step) => step,
-                None => match self.next_step(&mut work, right)? {
-                    Some(step) => step,
-                    None => return Ok(false),
-                },
-            };
-            let whole = match step.stage {
-                Stage::Right => self.meet_left(&mut step, &work, left, rows_max, out)?,
-                Stage::Left => self.meet_right(&mut step, &work, right, rows_max, out)?,
-            };
-            if !whole {
-                work.step = Some(step);
-                self.work = Some(work);
-                return Ok(true);
-            }
-            if step.stage == Stage::Right {
-                step.stage = Stage::Left;
-                step.scan = Scan::default();
-                work.step = Some(step);
-            }
-        }
+    pub(in crate::engine) fn has_pairs(&self) -> bool {
+        matches!(self.kind, JoinKind::Inner | JoinKind::Left)
     }
 
     /// Counts the partners of the left rows that there are.
-    pub(in crate::engine) fn fill(
-        &mut self,
-        left: View<'_>,
-        right: View<'_>,
-    ) -> Result<(), ValueError> {
-        let Some(mut matches) = self.matches.take() else { return Ok(()) };
-        let mut count = |row: &[u8], weight: i64, standing: Standing| {
-            matches.set(row, weight, standing);
-        };
-        self.each_left(left, right, &mut count, &mut |_, _| Ok(()))?;
-        self.matches = Some(matches);
-        Ok(())
-    }
-
-    /// All rows.
-    pub(in crate::engine) fn each(
+    pub(in crate::engine) fn count(
         &self,
-        left: View<'_>,
-        right: View<'_>,
-        see: &mut See<'_>,
+        engine: &Engine,
+        left: usize,
+        matches: &mut Matches,
     ) -> Result<(), ValueError> {
-        self.each_left(left, right, &mut |_, _, _| (), see)
-    }
-
-    /// Shows each left row with how often it is there and its partners, and all rows of the join.
-    fn each_left(
-        &self,
-        left: View<'_>,
-        right: View<'_>,
-        count: &mut dyn FnMut(&[u8], i64, Standing),
-        see: &mut See<'_>,
-    ) -> Result<(), ValueError> {
-        let has_pairs = matches!(self.kind, JoinKind::Inner | JoinKind::Left);
-        let (mut pairs, mut out) = (self.pairs.fresh(), Deltas::default());
-        let (mut ranges, mut key) = (Vec::new(), Vec::new());
-        let mut show = |row: &[u8], weight: i64| {
+        let (mut ranges, mut key, mut pair) = (Vec::new(), Vec::new(), PairBuffer::default());
+        engine.each(left, &mut |row, weight| {
             self.left.layout.split(row, &mut ranges)?;
-            if self.left.key.error(row, &ranges).is_some() {
+            let by = &self.left.key;
+            if by.error(row, &ranges).is_some() || by.has_null(row, &ranges) {
                 return Ok(());
             }
+            key.clear();
+            by.write(row, &ranges, &mut key)?;
             let mut standing = Standing::default();
-            let mut failed = Ok(());
-            let mut flush = |out: &mut Deltas| {
-                let done = out.iter().try_for_each(|(row, weight)| see(row, weight));
-                out.clear();
-                done
-            };
-            let null = self.left.key.has_null(row, &ranges);
-            if !null {
-                key.clear();
-                self.left.key.write(row, &ranges, &mut key)?;
-                right.each(&key, &mut |partner, times| {
-                    if failed.is_err() {
-                        return;
-                    }
-                    let partners = match has_pairs {
-                        true => pairs.push(row, partner, weight * times, &mut out),
-                        false => pairs.judge(row, partner),
-                    };
-                    failed = partners.and_then(|partners| {
-                        standing.add(partners, times);
-                        if out.len() >= EACH_ROWS_MAX { flush(&mut out) } else { Ok(()) }
-                    });
-                });
-                failed?;
-                count(row, weight, standing);
-            }
-            self.show(row, standing.shown(self.kind), weight, &mut out)?;
-            flush(&mut out)
-        };
-        let mut failed = Ok(());
-        left.each(&[], &mut |row, weight| {
-            if failed.is_ok() {
-                failed = show(row, weight);
-            }
-        });
-        failed
+            engine.look(self.side(Port::Right), &key, When::New, &mut |partner, times| {
+                standing.add(self.judge(row, partner, &mut pair)?, times);
+                Ok(Go::On)
+            })?;
+            matches.set(row, weight, standing);
+            Ok(())
+        })
     }
 
-    fn next_step(&self, work: &mut Work, right: View<'_>) -> Result<Option<Step>, ValueError> {
-        let Work { left, right: of_right, at_left, at_right, .. } = work;
-        let key_at =
-            |of: &Pending, at: usize| (at < of.delta.len()).then(|| of.delta.key(at).to_vec());
-        let (key, input, row) = match (key_at(left, *at_left), key_at(of_right, *at_right)) {
-            (None, None) => return Ok(None),
-            (Some(key), None) => (key, &self.left, left.delta.row(*at_left).0),
-            (Some(key), Some(other)) if key <= other => {
-                (key, &self.left, left.delta.row(*at_left).0)
-            }
-            (_, Some(key)) => (key, &self.right, of_right.delta.row(*at_right).0),
-        };
-        let mut ranges = Vec::new();
-        input.layout.split(row, &mut ranges)?;
-        let null = input.key.has_null(row, &ranges);
-        let range = |of: &Pending, at: &mut usize| {
-            let start = *at;
-            if start < of.delta.len() && of.delta.key(start) == key {
-                *at = of.delta.end_of_key(start);
-            }
-            start..*at
-        };
-        let (left, changes) = (range(left, at_left), range(of_right, at_right));
-        let asks = self.kind != JoinKind::Inner && self.matches.is_none() && !null;
-        let has = asks && of_right.now(right).has(&key);
-        // Without a change there it is as it was.
-        let had = if changes.is_empty() { has } else { asks && of_right.old(right).has(&key) };
-        let standings = vec![Standing::default(); left.len()];
-        let (stage, scan) = (Stage::Right, Scan::default());
-        Ok(Some(Step { key, null, left, right: changes, had, has, stage, scan, standings }))
-    }
-
-    fn meet_left(
-        &mut self,
-        step: &mut Step,
-        work: &Work,
-        left: View<'_>,
-        rows_max: usize,
-        out: &mut Deltas,
-    ) -> Result<bool, ValueError> {
-        // Pairs come and go with right rows; a left row alone when the first comes or the last goes.
-        let has_pairs = matches!(self.kind, JoinKind::Inner | JoinKind::Left);
-        let turns = self.matches.is_none() && step.had != step.has;
-        if step.null || step.right.is_empty() || !(has_pairs || turns || self.matches.is_some()) {
-            return Ok(true);
+    /// Works off deltas of both sides, each by the join's key.
+    pub(in crate::engine) fn run(
+        &self,
+        state: &mut JoinState,
+        [left, right]: [&Sorted; 2],
+        emit: &mut Emit<'_>,
+    ) -> Result<(), ValueError> {
+        if state.epoch != emit.engine.epoch {
+            state.epoch = emit.engine.epoch;
+            state.turned.clear();
         }
-        let mut failed = None;
-        let right = step.right.clone();
-        let (had, has) = (step.had, step.has);
-        let whole = work.left.old(left).scan(&step.key, &mut step.scan, &mut |row, weight| {
-            let done = match &self.matches {
-                Some(_) => self.recount(row, weight, work.right.delta.rows(right.clone()), out),
-                None => (|| {
-                    if has_pairs {
-                        for (partner, change) in work.right.delta.rows(right.clone()) {
-                            self.pairs.push(row, partner, weight * change, out)?;
+        match self.mode {
+            Mode::First(Port::Left) => {
+                self.left_changes(state, left, When::Old, emit)?;
+                self.right_changes(state, right, left, emit)
+            }
+            Mode::First(Port::Right) | Mode::Both => {
+                self.right_changes(state, right, left, emit)?;
+                self.left_changes(state, left, When::New, emit)
+            }
+        }
+    }
+
+    /// Left rows as they are to be met by what changes on the right.
+    fn look_left(&self, engine: &Engine, key: &[u8], left: &Sorted, see: &mut Look<'_>) -> Seen {
+        let side = self.side(Port::Left);
+        match self.mode {
+            Mode::First(Port::Left) => engine.look(side, key, When::New, see),
+            Mode::First(Port::Right) => engine.look(side, key, When::Old, see),
+            Mode::Both => engine.look_before(side, key, left, see),
+        }
+    }
+
+    /// Whether the key had right rows, and whether it has any; differs once for each key that turns.
+    fn turn(
+        &self,
+        state: &mut JoinState,
+        engine: &Engine,
+        key: &[u8],
+        right: &Sorted,
+    ) -> Result<Option<(bool, bool)>, ValueError> {
+        let side = self.side(Port::Right);
+        let has = engine.has(side, key, When::New)?;
+        if self.sees_old_right {
+            let had = engine.has(side, key, When::Old)?;
+            return Ok((had != has && state.turned.insert(key.to_vec())).then_some((had, has)));
+        }
+        let had = engine.look_before(side, key, right, &mut |_, _| Ok(Go::Rest))? == Go::Rest;
+        Ok((had != has).then_some((had, has)))
+    }
+
+    fn right_changes(
+        &self,
+        state: &mut JoinState,
+        right: &Sorted,
+        left: &Sorted,
+        emit: &mut Emit<'_>,
+    ) -> Result<(), ValueError> {
+        let (mut at, mut ranges, mut pair) = (0, Vec::new(), PairBuffer::default());
+        let engine = emit.engine;
+        while at < right.len() {
+            let (key, changes) = (right.key(at), at..right.end_of_key(at));
+            at = changes.end;
+            let (row, _) = right.row(changes.start);
+            self.right.layout.split(row, &mut ranges)?;
+            // NULL equals nothing.
+            if self.right.key.has_null(row, &ranges) {
+                continue;
+            }
+            let turned = match self.kind == JoinKind::Inner || state.matches.is_some() {
+                true => None,
+                false => self.turn(state, engine, key, right)?,
+            };
+            // Pairs come and go with right rows; a left row alone when the first comes or the last goes.
+            if !self.has_pairs() && turned.is_none() && state.matches.is_none() {
+                continue;
+            }
+            let matches = &mut state.matches;
+            self.look_left(engine, key, left, &mut |row, weight| {
+                if let Some(matches) = matches {
+                    let changes = right.rows(changes.clone());
+                    self.recount(matches, row, weight, changes, &mut pair, emit)?;
+                } else {
+                    if self.has_pairs() {
+                        for (partner, change) in right.rows(changes.clone()) {
+                            self.pair(row, partner, weight * change, &mut pair, emit)?;
                         }
                     }
-                    if turns {
-                        self.show(row, self.without_residual(had), -weight, out)?;
-                        self.show(row, self.without_residual(has), weight, out)?;
+                    if let Some((had, has)) = turned {
+                        self.show(row, self.without_residual(had), -weight, &mut pair, emit)?;
+                        self.show(row, self.without_residual(has), weight, &mut pair, emit)?;
                     }
-                    Ok(())
-                })(),
-            };
-            failed = done.err();
-            rest(failed.is_some() || out.len() >= rows_max)
-        });
-        failed.map_or(Ok(whole), Err)
+                }
+                emit.flush_when_full()?;
+                Ok(Go::On)
+            })?;
+        }
+        Ok(())
     }
 
     fn without_residual(&self, has: bool) -> Shown {
@@ -300,80 +250,91 @@ impl Join {
 
     /// A left row's partners come and go.
     fn recount<'d>(
-        &mut self,
+        &self,
+        matches: &mut Matches,
         row: &[u8],
         weight: i64,
         changes: impl Iterator<Item = (&'d [u8], i64)>,
-        out: &mut Deltas,
+        pair: &mut PairBuffer,
+        emit: &mut Emit<'_>,
     ) -> Result<(), ValueError> {
-        let Some(matches) = &mut self.matches else { return Ok(()) };
         let before = matches.standing(row);
         let mut after = before;
         for (partner, change) in changes {
             let partners = match self.kind {
-                JoinKind::Left => self.pairs.push(row, partner, weight * change, out)?,
-                _ => self.pairs.judge(row, partner)?,
+                JoinKind::Left => self.pair(row, partner, weight * change, pair, emit)?,
+                _ => self.judge(row, partner, pair)?,
             };
             after.add(partners, change);
         }
         matches.set(row, 0, after);
         let (before, after) = (before.shown(self.kind), after.shown(self.kind));
         if before != after {
-            self.show(row, before, -weight, out)?;
-            self.show(row, after, weight, out)?;
+            self.show(row, before, -weight, pair, emit)?;
+            self.show(row, after, weight, pair, emit)?;
         }
         Ok(())
     }
 
-    fn meet_right(
-        &mut self,
-        step: &mut Step,
-        work: &Work,
-        right: View<'_>,
-        rows_max: usize,
-        out: &mut Deltas,
-    ) -> Result<bool, ValueError> {
-        if step.left.is_empty() {
-            return Ok(true);
-        }
-        let has_pairs = matches!(self.kind, JoinKind::Inner | JoinKind::Left);
-        let rows = &work.left.delta;
-        if !step.null && (has_pairs || self.matches.is_some()) {
-            let mut failed = None;
-            let (standings, range) = (&mut step.standings, step.left.clone());
-            let side = work.right.now(right);
-            let whole = side.scan(&step.key, &mut step.scan, &mut |partner, weight| {
-                for (standing, (row, change)) in standings.iter_mut().zip(rows.rows(range.clone()))
-                {
-                    let partners = match has_pairs {
-                        true => self.pairs.push(row, partner, weight * change, out),
-                        false => self.pairs.judge(row, partner),
-                    };
-                    match partners {
-                        Ok(partners) => standing.add(partners, weight),
-                        Err(error) => failed = Some(error),
+    fn left_changes(
+        &self,
+        state: &mut JoinState,
+        left: &Sorted,
+        when: When,
+        emit: &mut Emit<'_>,
+    ) -> Result<(), ValueError> {
+        let (mut at, mut ranges, mut pair) = (0, Vec::new(), PairBuffer::default());
+        let mut standings: Vec<Standing> = Vec::new();
+        let (engine, side) = (emit.engine, self.side(Port::Right));
+        while at < left.len() {
+            let (key, changes) = (left.key(at), at..left.end_of_key(at));
+            at = changes.end;
+            let (row, _) = left.row(changes.start);
+            self.left.layout.split(row, &mut ranges)?;
+            let null = self.left.key.has_null(row, &ranges);
+            standings.clear();
+            standings.resize(changes.len(), Standing::default());
+            if !null && (self.has_pairs() || state.matches.is_some()) {
+                engine.look(side, key, when, &mut |partner, weight| {
+                    let rows = left.rows(changes.clone());
+                    for (standing, (row, change)) in standings.iter_mut().zip(rows) {
+                        let partners = match self.has_pairs() {
+                            true => self.pair(row, partner, weight * change, &mut pair, emit)?,
+                            false => self.judge(row, partner, &mut pair)?,
+                        };
+                        standing.add(partners, weight);
                     }
-                }
-                rest(failed.is_some() || out.len() >= rows_max)
-            });
-            if let Some(error) = failed {
-                return Err(error);
+                    emit.flush_when_full()?;
+                    Ok(Go::On)
+                })?;
+            } else if !null && engine.has(side, key, when)? {
+                standings.fill(Standing { partners: 1, unknown: 0 });
             }
-            if !whole {
-                return Ok(false);
-            }
-        }
-        for (standing, (row, change)) in step.standings.iter().zip(rows.rows(step.left.clone())) {
-            let shown = match &mut self.matches {
-                Some(matches) if !step.null => {
+            for (standing, (row, change)) in standings.iter().zip(left.rows(changes)) {
+                if let Some(matches) = state.matches.as_mut().filter(|_| !null) {
                     matches.set(row, change, *standing);
-                    standing.shown(self.kind)
                 }
-                _ => self.without_residual(step.has),
-            };
-            self.show(row, shown, change, out)?;
+                self.show(row, standing.shown(self.kind), change, &mut pair, emit)?;
+            }
+            emit.flush_when_full()?;
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Appends the pair where the residual is true or fails; then the pair has that error.
+    fn pair(
+        &self,
+        left: &[u8],
+        right: &[u8],
+        weight: i64,
+        buffer: &mut PairBuffer,
+        emit: &mut Emit<'_>,
+    ) -> Result<Partners, ValueError> {
+        let partners = self.judge(left, right, buffer)?;
+        if partners != Partners::No {
+            emit.out.push(&buffer.pair, weight);
+        }
+        Ok(partners)
     }
 
     fn show(
@@ -381,24 +342,68 @@ impl Join {
         row: &[u8],
         shown: Shown,
         weight: i64,
-        out: &mut Deltas,
+        buffer: &mut PairBuffer,
+        emit: &mut Emit<'_>,
     ) -> Result<(), ValueError> {
-        match shown {
-            Shown::No => {}
-            Shown::Yes if self.kind == JoinKind::Left => self.pairs.push_alone(row, weight, out)?,
-            Shown::Yes => out.push(row, weight),
-            Shown::Refused => {
-                let end = self.left.layout.end(row)?;
-                out.push_with(weight, |bytes| {
-                    bytes.extend_from_slice(&row[..end]);
-                    value::encode_error("the condition cannot be evaluated", bytes);
-                });
-            }
+        if shown != Shown::No {
+            self.alone(row, shown, buffer)?;
+            emit.out.push(&buffer.pair, weight);
         }
         Ok(())
     }
-}
 
-pub(super) fn rest(rests: bool) -> Go {
-    if rests { Go::Rest } else { Go::On }
+    /// Puts into `buffer` how the left row is shown beside, or instead of, its pairs.
+    pub(in crate::engine) fn alone(
+        &self,
+        row: &[u8],
+        shown: Shown,
+        buffer: &mut PairBuffer,
+    ) -> Result<(), ValueError> {
+        let pair = &mut buffer.pair;
+        pair.clear();
+        if shown == Shown::Yes && self.kind != JoinKind::Left {
+            pair.extend_from_slice(row);
+            return Ok(());
+        }
+        let (columns, error) = row.split_at(self.left.layout.end(row)?);
+        pair.extend_from_slice(columns);
+        match shown {
+            Shown::Refused => value::encode_error("the condition cannot be evaluated", pair),
+            _ => [&self.nulls, error].iter().for_each(|part| pair.extend_from_slice(part)),
+        }
+        Ok(())
+    }
+
+    /// Puts the pair together in `buffer`, its error included, and says what the residual says of it.
+    pub(in crate::engine) fn judge(
+        &self,
+        left: &[u8],
+        right: &[u8],
+        buffer: &mut PairBuffer,
+    ) -> Result<Partners, ValueError> {
+        let PairBuffer { pair, ranges, right_ranges, verdict } = buffer;
+        pair.clear();
+        let Some(residual) = &self.residual else {
+            let (left, left_error) = left.split_at(self.left.layout.end(left)?);
+            let (right, right_error) = right.split_at(self.right.layout.end(right)?);
+            let error = if left_error.is_empty() { right_error } else { left_error };
+            [left, right, error].iter().for_each(|part| pair.extend_from_slice(part));
+            return Ok(Partners::Yes);
+        };
+        let left_end = self.left.layout.split(left, ranges)?;
+        let right_end = self.right.layout.split(right, right_ranges)?;
+        let moved = |range: &Range<usize>| range.start + left_end..range.end + left_end;
+        ranges.extend(right_ranges.iter().map(moved));
+        pair.extend_from_slice(&left[..left_end]);
+        pair.extend_from_slice(&right[..right_end]);
+        let (partners, error) = match judge(residual, pair, ranges, verdict) {
+            Verdict::False => return Ok(Partners::No),
+            Verdict::True => (Partners::Yes, &[][..]),
+            Verdict::Error(error) => (Partners::Unknown, error),
+        };
+        let errors = [&left[left_end..], &right[right_end..], error];
+        let first = errors.into_iter().find(|error| !error.is_empty());
+        pair.extend_from_slice(first.unwrap_or_default());
+        Ok(partners)
+    }
 }

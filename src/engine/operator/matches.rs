@@ -3,11 +3,11 @@
 
 use hashbrown::HashMap;
 
-use super::pairs::Partners;
+use super::join::Partners;
 use crate::sql::plan::JoinKind;
 
 #[derive(Default)]
-pub(super) struct Matches {
+pub(in crate::engine) struct Matches {
     rows: HashMap<Box<[u8]>, Matched>,
     bytes: usize,
 }
@@ -21,15 +21,15 @@ struct Matched {
 
 /// A left row's partners.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(super) struct Standing {
-    pub(super) partners: i64,
+pub(in crate::engine) struct Standing {
+    pub(in crate::engine) partners: i64,
     /// Right rows for which the residual fails.
-    pub(super) unknown: i64,
+    pub(in crate::engine) unknown: i64,
 }
 
 /// How a left row is shown beside, or instead of, its pairs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Shown {
+pub(in crate::engine) enum Shown {
     No,
     Yes,
     /// It cannot be told whether it is to be shown.
@@ -37,7 +37,7 @@ pub(super) enum Shown {
 }
 
 impl Standing {
-    pub(super) fn add(&mut self, partners: Partners, weight: i64) {
+    pub(in crate::engine) fn add(&mut self, partners: Partners, weight: i64) {
         match partners {
             Partners::Yes => self.partners += weight,
             Partners::Unknown => self.unknown += weight,
@@ -45,7 +45,7 @@ impl Standing {
         }
     }
 
-    pub(super) fn shown(self, kind: JoinKind) -> Shown {
+    pub(in crate::engine) fn shown(self, kind: JoinKind) -> Shown {
         let found = self.partners > 0;
         match kind {
             JoinKind::Inner => Shown::No,
@@ -62,12 +62,12 @@ impl Standing {
 }
 
 impl Matches {
-    pub(super) fn standing(&self, row: &[u8]) -> Standing {
+    pub(in crate::engine) fn standing(&self, row: &[u8]) -> Standing {
         self.rows.get(row).map_or(Standing::default(), |matched| matched.standing)
     }
 
     /// The row came or went, so and so often; its partners are these.
-    pub(super) fn set(&mut self, row: &[u8], weight: i64, standing: Standing) {
+    pub(in crate::engine) fn set(&mut self, row: &[u8], weight: i64, standing: Standing) {
         let cost = size_of::<(Box<[u8]>, Matched)>() + row.len();
         let matched = match self.rows.get_mut(row) {
             Some(matched) => matched,
@@ -84,11 +84,11 @@ impl Matches {
         }
     }
 
-    pub(super) fn rows(&self) -> usize {
+    pub(in crate::engine) fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::engine) fn bytes(&self) -> usize {
         self.bytes
     }
 }

@@ -1,30 +1,21 @@
 //! NOT IN (a query), with what SQL says of NULLs: where a right row is NULL nothing is shown, and a left
 //! row that is NULL is shown only where there are no right rows at all.
 
-use super::super::delta::{Deltas, Refuse, See, Sorted};
-use super::super::row::RowLayout;
-use super::super::view::{Scan, Side, View};
-use super::join::rest;
-use super::sides::{Arriving, Input, Pending};
+use super::super::access::Access;
+use super::super::delta::{Deltas, Refuse, Sorted};
+use super::super::follow::Emit;
+use super::super::graph::Engine;
+use super::super::look::{Go, Look, Seen, When};
+use super::super::row::{Key, RowLayout};
+use super::join::Input;
 use crate::value::{NULL, ValueError};
 
 pub(in crate::engine) struct NotIn {
     left: Input,
     right: Input,
-    /// The sides as wholes.
-    all_left: Input,
-    all_right: Input,
-    work: Option<Work>,
-}
-
-struct Work {
-    left: Pending,
-    all_left: Pending,
-    right: Pending,
-    before: Mode,
-    now: Mode,
-    stage: Stage,
-    scan: Scan,
+    sides: [Access; 2],
+    /// Of all rows.
+    nothing: [Key; 2],
 }
 
 /// What the right rows as a whole say.
@@ -35,138 +26,111 @@ enum Mode {
     Values,
 }
 
-enum Stage {
-    /// Left rows as they were, all of them, since the mode turns.
-    Turn,
-    /// Left rows as they were, under the keys that change on the right, from this item on.
-    Right(usize),
-    /// What changes on the left.
-    Left,
+/// Changes of the right side; without them its rows are seen as they are.
+#[derive(Clone, Copy)]
+struct Unseen<'a> {
+    by_key: &'a Sorted,
+    all: &'a Sorted,
 }
 
 impl NotIn {
     pub(in crate::engine) fn new(
         (left, left_on): (RowLayout, &[usize]),
         (right, right_on): (RowLayout, &[usize]),
+        sides: [Access; 2],
     ) -> Self {
         debug_assert!(left_on.len() == 1 && right_on.len() == 1, "NOT IN compares one column");
-        Self {
-            all_left: Input::new(left.clone(), &[]),
-            all_right: Input::new(right.clone(), &[]),
-            left: Input::new(left, left_on),
-            right: Input::new(right, right_on),
-            work: None,
-        }
+        let nothing = [Key::new(&left, &[]), Key::new(&right, &[])];
+        Self { left: Input::new(left, left_on), right: Input::new(right, right_on), sides, nothing }
     }
 
-    /// Takes on deltas of both sides; `refuse` is told of those whose key is an error.
-    pub(in crate::engine) fn begin(
-        &mut self,
-        left: &Arriving<'_>,
-        right: &Arriving<'_>,
-        of_right: View<'_>,
+    /// Works off deltas of both sides; `refuse` is told of those whose key is an error.
+    pub(in crate::engine) fn run(
+        &self,
+        left: &Deltas,
+        right: &Deltas,
         refuse: &mut Refuse<'_>,
+        emit: &mut Emit<'_>,
     ) -> Result<(), ValueError> {
-        let all_right = Pending::new(right, &self.all_right, refuse)?;
-        let right = Pending::new(right, &self.right, refuse)?;
-        let before = mode(all_right.old(of_right), right.old(of_right));
-        let now = mode(all_right.now(of_right), right.now(of_right));
-        let stage = if before == now { Stage::Right(0) } else { Stage::Turn };
-        self.work = Some(Work {
-            left: Pending::new(left, &self.left, refuse)?,
-            all_left: Pending::new(left, &self.all_left, refuse)?,
-            right,
-            before,
-            now,
-            stage,
-            scan: Scan::default(),
-        });
+        let engine = emit.engine;
+        let sorted = |deltas: &Deltas, layout: &RowLayout, key: &Key, refuse: &mut Refuse<'_>| {
+            Sorted::new(deltas.iter(), layout, key, refuse)
+        };
+        let ignore = &mut |_: &[u8], _: i64| ();
+        let all_left = sorted(left, &self.left.layout, &self.nothing[0], ignore)?;
+        let all_right = sorted(right, &self.right.layout, &self.nothing[1], ignore)?;
+        let left = sorted(left, &self.left.layout, &self.left.key, refuse)?;
+        let right = sorted(right, &self.right.layout, &self.right.key, refuse)?;
+        let unseen = Some(Unseen { by_key: &right, all: &all_right });
+        let (before, now) = (self.mode(engine, unseen)?, self.mode(engine, None)?);
+        let mut turn = |row: &[u8], weight: i64| {
+            let was_shown = self.is_shown(engine, row, before, unseen)?;
+            let is_shown = self.is_shown(engine, row, now, None)?;
+            let change = i64::from(is_shown) - i64::from(was_shown);
+            if change != 0 {
+                emit.out.push(row, change * weight);
+                emit.flush_when_full()?;
+            }
+            Ok(Go::On)
+        };
+        // Left rows as they were: all of them where what the right side says as a whole turns.
+        if before != now {
+            engine.look_before(&self.sides[0], &[], &all_left, &mut turn)?;
+        } else if now == Mode::Values {
+            let mut at = 0;
+            while at < right.len() {
+                engine.look_before(&self.sides[0], right.key(at), &left, &mut turn)?;
+                at = right.end_of_key(at);
+            }
+        }
+        for (row, weight) in left.rows(0..left.len()) {
+            if self.is_shown(engine, row, now, None)? {
+                emit.out.push(row, weight);
+                emit.flush_when_full()?;
+            }
+        }
         Ok(())
     }
 
-    /// Works on until `out` has `rows_max` rows; whether there is more to do.
-    pub(in crate::engine) fn run(
-        &mut self,
-        left: View<'_>,
-        right: View<'_>,
-        rows_max: usize,
-        out: &mut Deltas,
-    ) -> Result<bool, ValueError> {
-        let Some(mut work) = self.work.take() else { return Ok(false) };
-        loop {
-            let mut scan = std::mem::take(&mut work.scan);
-            let Work { left: of_left, right: of_right, before, now, .. } = &work;
-            let is_shown_before = |row: &[u8]| self.is_shown(row, *before, of_right.old(right));
-            let is_shown_now = |row: &[u8]| self.is_shown(row, *now, of_right.now(right));
-            let next = match work.stage {
-                Stage::Turn => Stage::Left,
-                Stage::Right(at) if *now == Mode::Values && at < of_right.delta.len() => {
-                    Stage::Right(of_right.delta.end_of_key(at))
-                }
-                Stage::Right(_) => Stage::Left,
-                Stage::Left => {
-                    for (row, weight) in of_left.delta.rows(0..of_left.delta.len()) {
-                        if is_shown_now(row)? {
-                            out.push(row, weight);
-                        }
-                    }
-                    return Ok(false);
-                }
-            };
-            let mut failed = None;
-            let mut turn = |row: &[u8], weight: i64| {
-                let mut change = 0;
-                match (is_shown_before(row), is_shown_now(row)) {
-                    (Ok(before), Ok(now)) => change = i64::from(now) - i64::from(before),
-                    (Err(error), _) | (_, Err(error)) => failed = Some(error),
-                }
-                if change != 0 {
-                    out.push(row, change * weight);
-                }
-                rest(failed.is_some() || out.len() >= rows_max)
-            };
-            let whole = match (&work.stage, &next) {
-                (Stage::Turn, _) => work.all_left.old(left).scan(&[], &mut scan, &mut turn),
-                (Stage::Right(at), Stage::Right(_)) => {
-                    of_left.old(left).scan(of_right.delta.key(*at), &mut scan, &mut turn)
-                }
-                _ => true,
-            };
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            if !whole {
-                work.scan = scan;
-                self.work = Some(work);
-                return Ok(true);
-            }
-            work.stage = next;
-        }
-    }
-
-    /// All rows.
-    pub(in crate::engine) fn each(
+    /// What becomes of one of the left rows there are.
+    pub(in crate::engine) fn look_from_left(
         &self,
-        left: View<'_>,
-        right: View<'_>,
-        see: &mut See<'_>,
-    ) -> Result<(), ValueError> {
-        let nothing = Sorted::default();
-        let right = Side { view: right, unseen: &nothing };
-        let mode = mode(right, right);
-        let mut failed = Ok(());
-        left.each(&[], &mut |row, weight| {
-            if failed.is_ok() {
-                failed = self.is_shown(row, mode, right).and_then(|is_shown| match is_shown {
-                    true => see(row, weight),
-                    false => Ok(()),
-                });
-            }
-        });
-        failed
+        engine: &Engine,
+    ) -> Result<impl Fn(&[u8]) -> Result<bool, ValueError>, ValueError> {
+        let mode = self.mode(engine, None)?;
+        Ok(move |row: &[u8]| self.is_shown(engine, row, mode, None))
     }
 
-    fn is_shown(&self, row: &[u8], mode: Mode, right: Side<'_>) -> Result<bool, ValueError> {
+    fn mode(&self, engine: &Engine, unseen: Option<Unseen<'_>>) -> Result<Mode, ValueError> {
+        let (all, by_key) = (unseen.map(|unseen| unseen.all), unseen.map(|unseen| unseen.by_key));
+        Ok(match self.has_right(engine, &[], all)? {
+            false => Mode::Empty,
+            true if self.has_right(engine, &[NULL], by_key)? => Mode::HasNull,
+            true => Mode::Values,
+        })
+    }
+
+    fn has_right(
+        &self,
+        engine: &Engine,
+        key: &[u8],
+        unseen: Option<&Sorted>,
+    ) -> Result<bool, ValueError> {
+        let first: &mut Look<'_> = &mut |_, _| -> Seen { Ok(Go::Rest) };
+        let found = match unseen {
+            Some(unseen) => engine.look_before(&self.sides[1], key, unseen, first)?,
+            None => engine.look(&self.sides[1], key, When::New, first)?,
+        };
+        Ok(found == Go::Rest)
+    }
+
+    fn is_shown(
+        &self,
+        engine: &Engine,
+        row: &[u8],
+        mode: Mode,
+        unseen: Option<Unseen<'_>>,
+    ) -> Result<bool, ValueError> {
         let mut ranges = Vec::new();
         self.left.layout.split(row, &mut ranges)?;
         let key = &self.left.key;
@@ -180,16 +144,8 @@ impl NotIn {
             Mode::Values => {
                 let mut bytes = Vec::new();
                 key.write(row, &ranges, &mut bytes)?;
-                !right.has(&bytes)
+                !self.has_right(engine, &bytes, unseen.map(|unseen| unseen.by_key))?
             }
         })
-    }
-}
-
-fn mode(all: Side<'_>, by_key: Side<'_>) -> Mode {
-    match all.has(&[]) {
-        false => Mode::Empty,
-        true if by_key.has(&[NULL]) => Mode::HasNull,
-        true => Mode::Values,
     }
 }

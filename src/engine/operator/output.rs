@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::super::delta::Deltas;
-use super::super::row::{RowLayout, first_error};
+use super::super::row::RowLayout;
 use super::super::{Arrangement, Entry};
 use crate::lsn::Lsn;
 use crate::value::{self, ValueError};
@@ -69,11 +69,42 @@ impl Output {
         }
         // One key's deltas together, in the order in which they came.
         order.sort_by(|(a, i), (b, j)| keys[a.clone()].cmp(&keys[b.clone()]).then(i.cmp(j)));
+        let mut deltas = Vec::new();
         for same in order.chunk_by(|(a, _), (b, _)| keys[a.clone()] == keys[b.clone()]) {
-            let deltas = same.iter().map(|(_, at)| rows[*at]);
-            self.apply_key(&keys[same[0].0.clone()], deltas, lsn, into)?;
+            let key = &keys[same[0].0.clone()];
+            deltas.clear();
+            deltas.extend(same.iter().map(|(_, at)| rows[*at]));
+            if !self.replace(key, &deltas, lsn, into)? {
+                self.apply_key(key, deltas.iter().copied(), lsn, into)?;
+            }
         }
         Ok(())
+    }
+
+    /// The plain case: the row that is shown goes, or another comes, or both. Whether it was that.
+    fn replace(
+        &mut self,
+        key: &[u8],
+        deltas: &[(&[u8], i64)],
+        lsn: Lsn,
+        into: &mut Arrangement,
+    ) -> Result<bool, ValueError> {
+        if !self.withheld.is_empty() && self.withheld.contains_key(key) {
+            return Ok(false);
+        }
+        let shown = into.get(key).and_then(Entry::value);
+        let new = match deltas {
+            [(row, 1)] if shown.is_none() => Some(*row),
+            [(row, -1)] if shown == Some(row) => None,
+            [(old, -1), (new, 1)] | [(new, 1), (old, -1)] if shown == Some(old) => Some(*new),
+            _ => return Ok(false),
+        };
+        match new {
+            Some(row) if self.error_of(row)?.is_some() => return Ok(false),
+            Some(row) => drop(into.put(Entry::row(lsn, key, row))),
+            None => drop(into.delete(lsn, key)),
+        }
+        Ok(true)
     }
 
     fn write_key(
@@ -136,11 +167,8 @@ impl Output {
     }
 
     fn error_of(&self, row: &[u8]) -> Result<Option<String>, ValueError> {
-        let mut ranges = Vec::new();
-        self.layout.split(row, &mut ranges)?;
-        let error =
-            first_error(row, &ranges).map(|error| value::error_text(error).unwrap_or_default());
-        Ok(error.map(str::to_owned))
+        let error = self.layout.error(row)?;
+        Ok(error.map(|error| value::error_text(error).unwrap_or_default().to_owned()))
     }
 
     /// All deltas of what was committed are there: what cannot be shown now is taken away, and told.

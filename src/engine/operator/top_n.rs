@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::delta::{Deltas, Refuse, See, Sorted};
 use super::super::index::{Held as _, Index, Packed};
+use super::super::look::{Go, Look, Seen};
 use super::super::row::{Key, RowLayout};
 use crate::sql::plan::Order;
 use crate::value::ValueError;
@@ -16,7 +17,12 @@ pub(in crate::engine) struct TopN {
     limit: Option<u64>,
     offset: u64,
     index: Index<Packed>,
-    work: Option<(Sorted, usize)>,
+}
+
+/// Deltas by partition, and how far they are worked off.
+pub(in crate::engine) struct Work {
+    deltas: Sorted,
+    at: usize,
 }
 
 impl TopN {
@@ -29,48 +35,52 @@ impl TopN {
     ) -> Self {
         let (partition, order) =
             (Key::new(&input, partition), Key::ordered(&input, order.iter().copied()));
-        Self { input, partition, order, limit, offset, index: Index::default(), work: None }
+        Self { input, partition, order, limit, offset, index: Index::default() }
     }
 
     pub(in crate::engine) fn begin(
-        &mut self,
+        &self,
         deltas: &Deltas,
         refuse: &mut Refuse<'_>,
-    ) -> Result<(), ValueError> {
-        debug_assert!(self.work.is_none(), "the last ones are worked off");
-        self.work = Some((Sorted::new(deltas.iter(), &self.input, &self.partition, refuse)?, 0));
-        Ok(())
+    ) -> Result<Work, ValueError> {
+        let deltas = Sorted::new(deltas.iter(), &self.input, &self.partition, refuse)?;
+        Ok(Work { deltas, at: 0 })
     }
 
     /// Works on until `out` has `rows_max` rows; whether there is more to do.
     pub(in crate::engine) fn run(
         &mut self,
+        Work { deltas: work, at }: &mut Work,
         rows_max: usize,
         out: &mut Deltas,
     ) -> Result<bool, ValueError> {
-        let Some((work, mut at)) = self.work.take() else { return Ok(false) };
-        while at < work.len() {
+        while *at < work.len() {
             if out.len() >= rows_max {
-                self.work = Some((work, at));
                 return Ok(true);
             }
-            let (partition, end) = (work.key(at), work.end_of_key(at));
+            let (partition, end) = (work.key(*at), work.end_of_key(*at));
             let mut changes: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
             let mut count = |row: &[u8], weight: i64| match changes.get_mut(row) {
                 Some(sum) => *sum += weight,
                 None => drop(changes.insert(row.to_vec(), weight)),
             };
-            self.window(partition, &mut |row, weight| count(row, -weight));
-            for (row, weight) in work.rows(at..end) {
+            self.look(partition, &mut |row, weight| {
+                count(row, -weight);
+                Ok(Go::On)
+            })?;
+            for (row, weight) in work.rows(*at..end) {
                 self.add(partition, row, weight)?;
             }
-            self.window(partition, &mut count);
+            self.look(partition, &mut |row, weight| {
+                count(row, weight);
+                Ok(Go::On)
+            })?;
             // What goes makes room for what comes.
             for goes in [true, false] {
                 let changes = changes.iter().filter(|(_, w)| **w != 0 && (**w < 0) == goes);
                 changes.for_each(|(row, weight)| out.push(row, *weight));
             }
-            at = end;
+            *at = end;
         }
         Ok(false)
     }
@@ -85,22 +95,23 @@ impl TopN {
     }
 
     /// The rows that are shown of a partition.
-    fn window(&self, partition: &[u8], see: &mut dyn FnMut(&[u8], i64)) {
+    pub(in crate::engine) fn look(&self, partition: &[u8], see: &mut Look<'_>) -> Seen {
         let mut skip = i64::try_from(self.offset).unwrap_or(i64::MAX);
         let mut take =
             self.limit.map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
         for slot in self.index.under(partition, None) {
             if take == 0 {
-                return;
+                break;
             }
             let weight = slot.row.weight();
             let shown = (weight - skip).clamp(0, take);
             skip = (skip - weight).max(0);
             take -= shown;
-            if shown > 0 {
-                see(slot.row.content(), shown);
+            if shown > 0 && see(slot.row.content(), shown)? == Go::Rest {
+                return Ok(Go::Rest);
             }
         }
+        Ok(Go::On)
     }
 
     /// Takes a row in without telling what becomes of its partition.
@@ -130,13 +141,10 @@ impl TopN {
             self.input.split(row, &mut ranges)?;
             let mut partition = Vec::new();
             self.partition.write(row, &ranges, &mut partition)?;
-            let mut seen = Ok(());
-            self.window(&partition, &mut |row, weight| {
-                if seen.is_ok() {
-                    seen = see(row, weight);
-                }
-            });
-            seen?;
+            self.look(&partition, &mut |row, weight| {
+                see(row, weight)?;
+                Ok(Go::On)
+            })?;
             next = self.index.first_behind(&partition);
         }
         Ok(())

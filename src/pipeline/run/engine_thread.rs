@@ -418,7 +418,7 @@ impl EngineThread {
                 PageFrom::At(key) => Bound::Included(key.as_slice()),
             };
             let (entries, is_last) = self.reader.page(rows_of, from, &wanted.to)?;
-            self.machine.give_page(sink, wanted.lane, entries, is_last);
+            self.machine.give_page(sink, wanted.lane, entries, is_last)?;
         }
         Ok(())
     }

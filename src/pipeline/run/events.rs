@@ -16,7 +16,7 @@ use crate::engine::{
     Batch, EVENT_COLUMNS, EVENT_KEY, Entry, EventMaker, KindPart, RowsOf, event_columns, gap_entry,
 };
 use crate::lsn::Lsn;
-use crate::pipeline::{EventInit, gone_fact, pending_fact, told_fact};
+use crate::pipeline::{EventInit, Layout, gone_fact, pending_fact, told_fact};
 use crate::source::catalog::{Catalog, Kind, TableName};
 use crate::sql::event::{self, Event, Of, Part, Texts};
 use crate::sql::query;
@@ -162,12 +162,20 @@ impl Question {
     }
 }
 
+/// How often an event's data may change before what was made with the first is forgotten.
+const LAYOUTS_MAX: usize = 64;
+
 /// Where an event's log lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct EventFact {
     rows_of: RowsOf,
-    /// Of the data: entries of another are of another event.
+    /// Of the data, by which the states of older versions tell whether it has changed.
     shape: String,
+    /// The same, so that what was made with it can be read when it has changed.
+    layout: Option<Layout>,
+    /// What it was before, in order.
+    #[serde(default)]
+    older: Vec<Layout>,
     /// It was not followed for a while.
     missed: bool,
 }
@@ -209,22 +217,41 @@ pub(super) fn inits(
         let fact: Option<EventFact> = facts::read(store, &facts::event(&name))?;
         let known = fact.is_some();
         let missed = fact.as_ref().is_some_and(|fact| fact.missed);
+        let layout = Layout::of(&event.columns);
+        let (mut older, mut was) = (Vec::new(), None);
         let (same, other) = match fact {
-            Some(fact) if fact.shape == shape && !since.other_history => (Some(fact.rows_of), None),
+            Some(fact) if fact.shape == shape && !since.other_history => {
+                older = fact.older;
+                (Some(fact.rows_of), None)
+            }
+            Some(EventFact { rows_of, layout: Some(before), older: before_that, .. })
+                if !since.other_history =>
+            {
+                (older, was) = (before_that, Some(before));
+                (Some(rows_of), None)
+            }
             fact => (None, fact),
         };
-        let dropped = match &other {
+        let mut dropped = match &other {
             Some(fact) => drop_log(bound, fact.rows_of, store, batch)?,
             None => false,
         };
         let rows_of = same.unwrap_or_else(|| kept.new_rows_of());
-        facts::set(batch, facts::event(&name), &EventFact { rows_of, shape, missed: false });
+        let mut log = Stored::read(store, &name, rows_of)?;
+        if let Some(before) = was {
+            // What they are made of may be read in another way now.
+            dropped |= !log.pending.is_empty();
+            older.extend(log.last.as_ref().map(|last| before.ended(last.key())));
+            older.drain(..older.len().saturating_sub(LAYOUTS_MAX));
+        }
+        let fact =
+            EventFact { rows_of, shape, layout: Some(layout), older: older.clone(), missed: false };
+        facts::set(batch, facts::event(&name), &fact);
         let (table, prefix) = match (event.of, &definition.of) {
             (Of::Message, EventSource::Message { prefix }) => (None, Some(prefix.clone())),
             (Of::Table(table), _) => (Some(table), None),
             (Of::Message, EventSource::Table { .. }) => continue,
         };
-        let mut log = Stored::read(store, &name, rows_of)?;
         let is_unknown = match table {
             Some(table) => since.loaded.contains(&table_names[table]),
             None => since.is_state_new,
@@ -248,12 +275,13 @@ pub(super) fn inits(
             stored_from: first,
             gone_to,
             pending,
+            older,
         });
     }
     Ok(inits)
 }
 
-/// The log of an event whose data has changed goes; whether it had what not every sink has.
+/// The log of an event goes that means nothing any more; whether it had what not every sink has.
 fn drop_log(
     bound: &Bound<'_>,
     rows_of: RowsOf,
@@ -271,7 +299,7 @@ fn drop_log(
             tracing::warn!(
                 event = name,
                 sink,
-                "the event's data has changed: what the sink lacks is dropped"
+                "positions of before mean nothing: what the sink lacks is dropped"
             );
             return Ok(true);
         }

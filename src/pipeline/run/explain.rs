@@ -3,15 +3,22 @@
 use std::fmt::Write as _;
 
 use super::bind::{self, Binding, Bound, Rows};
-use super::{check, queries, schema};
+use super::{check, estimate, queries, schema};
 use crate::config::{Config, Diagnostic, suggest};
 use crate::source;
 use crate::source::catalog::{Catalog, Identity, TableName};
 use crate::sql::event::Of;
 use crate::sql::query;
 
+/// How a projection is maintained.
+pub(crate) struct Explained {
+    pub(crate) plan: String,
+    /// What will be kept for it.
+    pub(crate) estimate: String,
+}
+
 /// The plan in words, or the faults for which there is none.
-pub(crate) async fn explain(config: &Config, name: &str) -> Result<String, Vec<Diagnostic>> {
+pub(crate) async fn explain(config: &Config, name: &str) -> Result<Explained, Vec<Diagnostic>> {
     if config.projections.iter().all(|projection| projection.name != name) {
         let known = config.projections.iter().map(|projection| projection.name.as_str());
         let hint = suggest::hint(name, "projection", known);
@@ -20,11 +27,14 @@ pub(crate) async fn explain(config: &Config, name: &str) -> Result<String, Vec<D
     let params = check::params(config).map_err(|fault| vec![fault])?;
     let source = source::check::check(config, &params).await;
     let Some(catalog) = source.catalog else { return Err(source.faults) };
-    let Binding { mut bound, unbound, .. } = bind::bind(config, &catalog);
+    let Binding { mut bound, unbound, uses } = bind::bind(config, &catalog);
     let mut faults: Vec<Diagnostic> = unbound.into_iter().map(|unbound| unbound.fault).collect();
     faults.extend(queries::checked(config, &params, &catalog, &mut bound).await);
     match bound.iter().find(|bound| bound.projection.name == name) {
-        Some(bound) => Ok(in_words(config, &catalog, bound)),
+        Some(one) => Ok(Explained {
+            plan: in_words(config, &catalog, one),
+            estimate: estimate::estimate(config, &catalog, &bound, &uses, name),
+        }),
         // Of this projection or of its tables.
         None => Err(if faults.is_empty() { source.faults } else { faults }),
     }
@@ -50,7 +60,7 @@ pub(super) fn in_words(config: &Config, catalog: &Catalog, bound: &Bound<'_>) ->
             vec![table.clone()]
         }
         Rows::Query { planned, .. } => {
-            text.push_str(&query::explain(planned, &schema));
+            text.push_str(&query::explain(planned));
             let used = planned.used.iter().zip(&schema.tables).filter(|(used, _)| used.is_some());
             used.map(|(_, table)| TableName::new(&table.schema, &table.name)).collect()
         }

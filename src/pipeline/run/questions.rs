@@ -8,7 +8,7 @@ use super::engine_thread::{End, EngineThread};
 use crate::engine::{Entry, EventPlace};
 use crate::output::{Reader, Reading, TooOld, Work};
 use crate::pipeline::{
-    Again, NotFollowed, Payload, Refused, Rows, StoredPart, Tailed, Withheld, payload_fact,
+    Again, Machine, NotFollowed, Payload, Refused, Rows, StoredPart, Tailed, Withheld, payload_fact,
 };
 use crate::sink::delivery::chain;
 use crate::state::Store;
@@ -145,10 +145,8 @@ impl EngineThread {
                 let Some(lane) = machine.lane(sink, &projection) else {
                     return tell(reply, Tried::NoLetter);
                 };
-                let payload = machine
-                    .is_event(sink, lane)
-                    .then(|| payload(&self.reader, machine.lane_name(sink, lane), &key));
-                match machine.retry(sink, lane, &key, payload.flatten()) {
+                let payload = payload(&self.reader, machine, (sink, lane), &key);
+                match machine.retry(sink, lane, &key, payload) {
                     Again::Sent => {
                         self.tries.retain(|one| !one.reply.is_closed());
                         self.tries.push(Try { sink, lane, key, reply });
@@ -159,8 +157,8 @@ impl EngineThread {
             }
             Question::Payload { sink, projection, key, reply } => {
                 let lane = machine.lane(sink, &projection);
-                let found = lane
-                    .and_then(|lane| payload(&self.reader, machine.lane_name(sink, lane), &key));
+                let found =
+                    lane.and_then(|lane| payload(&self.reader, machine, (sink, lane), &key));
                 tell(reply, found);
             }
             Question::IsLetter { sink, projection, key, reply } => {
@@ -212,9 +210,18 @@ impl EngineThread {
     }
 }
 
-fn payload(store: &Store, lane: &str, key: &[u8]) -> Option<Payload> {
-    match store.fact(&payload_fact(lane, key)) {
-        Ok(fact) => Payload::of_fact(&fact?),
+/// What the letter of an event keeps.
+fn payload(
+    store: &Store,
+    machine: &Machine,
+    (sink, lane): (usize, usize),
+    key: &[u8],
+) -> Option<Payload> {
+    if !machine.is_event(sink, lane) {
+        return None;
+    }
+    match store.fact(&payload_fact(machine.lane_name(sink, lane), key)) {
+        Ok(fact) => Some(machine.renewed(sink, lane, key, Payload::of_fact(&fact?)?)),
         Err(error) => {
             tracing::error!(error = %chain(&error), "the state cannot be read");
             None

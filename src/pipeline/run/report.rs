@@ -14,7 +14,7 @@ use super::apart::Apart;
 use super::shared::{Shared, lock};
 use super::start;
 use crate::config::Config;
-use crate::http::{StateStatus, Time};
+use crate::http::{KeptStatus, StateStatus, Time};
 use crate::lsn::Lsn;
 use crate::memory;
 use crate::metrics::TableMetrics;
@@ -223,8 +223,18 @@ impl Report {
         self.fallen.send_replace(fallen.map(|(at, _)| at).collect());
         let projections = self.projections(machine);
         let tables = self.tables(machine);
-        let state =
-            StateStatus { dir: String::new(), memory_bytes: rows, disk_bytes: self.disk_bytes };
+        let kept = machine.kept().into_iter().map(|kept| KeptStatus {
+            what: kept.what,
+            rows: kept.rows as u64,
+            bytes: kept.bytes as u64,
+            projections: kept.projections,
+        });
+        let state = StateStatus {
+            dir: String::new(),
+            memory_bytes: rows,
+            disk_bytes: self.disk_bytes,
+            kept: kept.collect(),
+        };
         let status = self.shared.document(&self.config, projections, tables, state);
         self.shared.publish(status);
     }

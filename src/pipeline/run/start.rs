@@ -293,17 +293,11 @@ fn used_tables<'a>(
         // Others stand apart.
         let Some(table) = catalog.table(&name) else { continue };
         let missing = || StartError::Table(name.to_string());
-        let kept: Vec<&TableColumn> =
-            table.stored().filter(|column| uses.keep(table, &column.column.name)).collect();
-        let columns: Vec<Column> = kept.iter().map(|c| c.column.clone()).collect();
-        let key = table.row_key().ok_or_else(missing)?;
-        let place = |key: &String| columns.iter().position(|column| column.name == *key);
-        let identity: Option<Vec<usize>> = key.iter().map(place).collect();
-        let layout = TableLayout { identity: identity.ok_or_else(missing)?, columns };
+        let layout = layout(table, uses).ok_or_else(missing)?;
         let leaves = table.leaves.iter().zip(0..);
         let leaves = leaves.map(|(leaf, number)| facts::leaf_shape(leaf, number));
         let enums: BTreeSet<u32> =
-            kept.iter().flat_map(|column| column.enums.iter().copied()).collect();
+            kept(table, uses).flat_map(|column| column.enums.iter().copied()).collect();
         let labels = enums.iter().filter_map(|oid| catalog.enums.get(oid));
         let publication = catalog.publication.as_ref();
         let shape = TableShape {
@@ -316,6 +310,19 @@ fn used_tables<'a>(
         used.push(Used { name: facts::table_name(&name), table, layout, shape });
     }
     Ok(used)
+}
+
+fn kept<'t>(table: &'t Table, uses: &Uses) -> impl Iterator<Item = &'t TableColumn> {
+    table.stored().filter(|column| uses.keep(table, &column.column.name))
+}
+
+/// What is kept of a table's rows, and by what they are known; `None`: nothing tells them apart.
+pub(super) fn layout(table: &Table, uses: &Uses) -> Option<TableLayout> {
+    let columns: Vec<Column> = kept(table, uses).map(|column| column.column.clone()).collect();
+    let key = table.row_key()?;
+    let place = |key: &String| columns.iter().position(|column| column.name == *key);
+    let identity: Option<Vec<usize>> = key.iter().map(place).collect();
+    Some(TableLayout { identity: identity?, columns })
 }
 
 /// What no projection follows is not kept up, so it must not be found when one does again.

@@ -1,13 +1,13 @@
-//! The plan in words.
+//! The plan in words; what is kept for it is the engine's to say.
 
 use std::fmt::Write as _;
 
-use super::{Planned, Schema};
+use super::Planned;
 use crate::sql::plan::{Node, NodeId};
 
-/// The plan as a tree, what is kept for it, and what it is kept by.
-pub fn explain(planned: &Planned, schema: &Schema) -> String {
-    let explainer = Explainer { planned, schema, users: users(&planned.plan.nodes) };
+/// The plan as a tree, and how far changes reach.
+pub fn explain(planned: &Planned) -> String {
+    let explainer = Explainer { planned, users: users(&planned.plan.nodes) };
     let mut text = String::new();
     let last = planned.plan.nodes.len().saturating_sub(1);
     explainer.node(last, 0, &mut Vec::new(), &mut text);
@@ -31,7 +31,6 @@ fn users(nodes: &[Node]) -> Vec<usize> {
 
 struct Explainer<'e> {
     planned: &'e Planned,
-    schema: &'e Schema,
     users: Vec<usize>,
 }
 
@@ -48,9 +47,6 @@ impl Explainer<'_> {
         told.push(at);
         let number = if shared { format!("[{at}] ") } else { String::new() };
         let _ = writeln!(text, "{indent}{number}{label}{}", self.key(node));
-        if let Some(kept) = self.kept(node) {
-            let _ = writeln!(text, "{indent}  keeps {kept}");
-        }
         if let Some(fan_out) = self.planned.fan_outs[at] {
             let _ = writeln!(text, "{indent}  {fan_out}");
         }
@@ -67,55 +63,6 @@ impl Explainer<'_> {
             (_, None) => ", which show no key of their own".into(),
             (true, _) => ": one row".into(),
             (false, _) => format!(" by {}", names.join(", ")),
-        }
-    }
-
-    /// What the engine has to keep for an operator.
-    fn kept(&self, node: &Node) -> Option<String> {
-        match node {
-            Node::Join { left, right, on, .. } => {
-                let (l, r): (Vec<usize>, Vec<usize>) = on.iter().copied().unzip();
-                Some(format!("{}; {}", self.arranged(*left, &l), self.arranged(*right, &r)))
-            }
-            Node::Aggregate { aggregates, .. } if aggregates.is_empty() => {
-                Some("how often each occurs".into())
-            }
-            Node::Aggregate { aggregates, .. } => {
-                Some(match aggregates.iter().any(|aggregate| !aggregate.order.is_empty()) {
-                    true => "each group's rows in order, and its answer".into(),
-                    false => "each group's answer".into(),
-                })
-            }
-            Node::TopN { .. } => Some("each partition's rows in order".into()),
-            Node::Scan { .. }
-            | Node::Filter { .. }
-            | Node::Map { .. }
-            | Node::Union { .. }
-            | Node::Output { .. } => None,
-        }
-    }
-
-    /// One side of a join: a table under its own primary key needs nothing more.
-    fn arranged(&self, at: NodeId, key: &[usize]) -> String {
-        let names: Vec<&str> =
-            key.iter().map(|column| self.planned.names[at][*column].as_str()).collect();
-        let by = match names.is_empty() {
-            true => "as a whole".to_owned(),
-            false => format!("by {}", names.join(", ")),
-        };
-        let Node::Scan { table } = &self.planned.plan.nodes[at] else {
-            return format!("({}) {by}", self.planned.labels[at]);
-        };
-        let table = &self.schema.tables[*table];
-        let primary = table.primary_key.iter().flatten().map(|at| table.columns[*at].name.as_str());
-        let own = table.primary_key.is_some() && primary.eq(names.iter().copied());
-        match own {
-            true => {
-                format!("{}.{} by its primary key, as it is kept anyway", table.schema, table.name)
-            }
-            false => {
-                format!("{}.{} {by}, its rows shared", table.schema, table.name)
-            }
         }
     }
 }

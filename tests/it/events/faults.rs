@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Value, json};
+
 use super::{ids, stream};
 use crate::harness::{Daemon, wait};
 use crate::world::{World, one, until_logged, until_metric};
@@ -172,4 +174,42 @@ async fn a_transaction_that_a_kill_cuts_is_told_whole_and_once() {
         daemon.wait_ready().await;
     }
     whole(&world, &mut daemon).await;
+}
+
+/// What was made before is not lost when somebody wants more of it, or less.
+#[tokio::test]
+async fn what_a_sink_lacks_outlives_a_change_of_the_data() {
+    let world = World::new("CREATE TABLE t (id int PRIMARY KEY, v text, w int)").await;
+    let name = world.name("made");
+    let config = |data: &str| {
+        world.config(&format!(
+            "[event.{name}]\ntable = 't'\nwhen = 'old IS NULL'\ndata = '{data}'\n\
+             to.reporting = {{ table = 'made' }}\nto.cache = {{ stream = 'made' }}\n"
+        ))
+    };
+    let mut daemon = Daemon::start(&config("new.id, new.v"));
+    daemon.wait_ready().await;
+    world.cache_net.cut();
+    until_metric(&daemon, "readside_sink_up", &[("sink", "cache")], |up| up == 0.0).await;
+    for (id, data) in
+        [(1, "new.id::text AS id, new.w, new.v"), (2, "new.w, new.id::bigint AS id"), (3, "")]
+    {
+        world.execute(&format!("INSERT INTO t VALUES ({id}, 'v{id}', {id}0)")).await;
+        let lsn = world.lsn().await;
+        daemon.wait_for(&name, "reporting", &lsn).await;
+        if !data.is_empty() {
+            // A column of another type takes another table.
+            world.reporting.batch_execute("DROP TABLE made").await.unwrap();
+            daemon.set_config(&config(data));
+            daemon.restart();
+        }
+    }
+    world.cache_net.heal();
+    let lsn = world.lsn().await;
+    daemon.wait_for(&name, "cache", &lsn).await;
+    let sent: Vec<Value> =
+        stream(&world, "made").await.iter().map(|entry| entry["data"].clone()).collect();
+    let as_now = |id: i64, w: Value| json!({ "id": id, "w": w });
+    assert_eq!(sent, [as_now(1, Value::Null), as_now(2, json!(20)), as_now(3, json!(30))]);
+    assert!(!daemon.log().contains("occurrences may be missing"), "{}", daemon.log());
 }

@@ -149,12 +149,15 @@ fn arguments(dir: &Path, port: &Port, options: &RedisOptions<'_>) -> Vec<String>
     arguments
 }
 
+/// `READSIDE_TEST_REDIS` is the program of another version, or of Valkey.
 fn launch(scratch: &Scratch, arguments: &[String]) -> Process {
-    let program = Path::new("redis-server");
+    let program = std::env::var_os("READSIDE_TEST_REDIS").unwrap_or_else(|| "redis-server".into());
+    let program = Path::new(&program);
     // Asked first, since setpriv's own error would be all there is.
     assert!(
         Command::new(program).arg("--version").output().is_ok(),
-        "Redis is not installed (no redis-server in the PATH); run: apt-get install redis-server"
+        "Redis is not installed (no {}); run: apt-get install redis-server",
+        program.display()
     );
     let mut command = RunAs::Ourselves.command(program);
     command.args(arguments).current_dir(scratch.path());

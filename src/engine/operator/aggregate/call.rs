@@ -40,6 +40,7 @@ impl Call {
         input: &RowLayout,
         kept: &mut Vec<Kept>,
         totals: &mut usize,
+        looks_up: bool,
     ) -> Self {
         let Aggregate { function, arguments, distinct, order, filter, column } = aggregate;
         let types: Vec<Type> = arguments.iter().map(|&at| input.ty(at).clone()).collect();
@@ -47,7 +48,7 @@ impl Call {
         let mut keep = |spec: KeptSpec| {
             let at = kept.iter().position(|kept| kept.spec == spec);
             at.unwrap_or_else(|| {
-                kept.push(Kept::new(spec, input));
+                kept.push(Kept::new(spec, input, false));
                 kept.len() - 1
             })
         };
@@ -64,15 +65,13 @@ impl Call {
         let source = match function {
             Function::Min => Source::First(keep(by_argument(true))),
             Function::Max => Source::Last(keep(by_argument(true))),
-            function if Self::total_of(*function, &types).is_some() => {
-                match *distinct && !arguments.is_empty() {
-                    false => Source::Total(total()),
-                    true => {
-                        let kept = keep(by_argument(true));
-                        Source::DistinctTotal { total: total(), kept }
-                    }
+            function if !Self::lists(*function) => match *distinct && !arguments.is_empty() {
+                false => Source::Total(total()),
+                true => {
+                    let kept = keep(by_argument(true));
+                    Source::DistinctTotal { total: total(), kept }
                 }
-            }
+            },
             _ => {
                 let mut by = order.clone();
                 if *distinct {
@@ -89,7 +88,7 @@ impl Call {
                     }
                     None => {
                         let spec = KeptSpec { order: by, columns, filter: None, not_null: false };
-                        kept.push(Kept::new(spec, input));
+                        kept.push(Kept::new(spec, input, looks_up));
                         Source::List(kept.len() - 1)
                     }
                 }
@@ -104,6 +103,20 @@ impl Call {
             result: column.clone(),
             source,
         }
+    }
+
+    /// Whether its answer is written out from the group's rows.
+    pub(super) fn lists(function: Function) -> bool {
+        !matches!(
+            function,
+            Function::Count
+                | Function::Sum
+                | Function::Avg
+                | Function::Min
+                | Function::Max
+                | Function::BoolAnd
+                | Function::BoolOr
+        )
     }
 
     pub(super) fn total_of(function: Function, types: &[Type]) -> Option<Running> {

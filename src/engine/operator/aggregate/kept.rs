@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::engine::index::{Index, Packed};
+use crate::engine::index::{Held as _, Index, Packed};
 use crate::engine::row::{Key, RowLayout};
 use crate::sql::plan::Order;
 use crate::value::{self, ValueError};
@@ -14,7 +14,23 @@ pub(super) struct Kept {
     pub(super) layout: RowLayout,
     /// Under the group's key and the order's.
     pub(super) index: Index<Packed>,
+    /// Nothing is kept: the group's rows are looked up when they are listed.
+    is_looked_up: bool,
     buffer: Vec<u8>,
+}
+
+/// A group's rows that were looked up: what is listed of each, in order.
+#[derive(Default)]
+pub(super) struct Gathered {
+    bytes: Vec<u8>,
+    rows: Vec<GatheredRow>,
+    ranges: Vec<Range<usize>>,
+}
+
+struct GatheredRow {
+    order: Range<usize>,
+    row: Range<usize>,
+    weight: i64,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -29,17 +45,22 @@ pub(super) struct KeptSpec {
 }
 
 impl Kept {
-    pub(super) fn new(spec: KeptSpec, input: &RowLayout) -> Self {
+    pub(super) fn new(spec: KeptSpec, input: &RowLayout, is_looked_up: bool) -> Self {
         let columns = spec.columns.clone();
         let mut this = Self {
             key: Key::ordered(input, spec.order.iter().copied()),
             layout: RowLayout::new(Vec::new()),
             index: Index::default(),
+            is_looked_up,
             buffer: Vec::new(),
             spec: KeptSpec { columns: Vec::new(), ..spec },
         };
         this.also(&columns, input);
         this
+    }
+
+    pub(super) fn is_looked_up(&self) -> bool {
+        self.is_looked_up
     }
 
     /// Whether it holds every row in this order.
@@ -69,6 +90,9 @@ impl Kept {
         (row, ranges): (&[u8], &[Range<usize>]),
         weight: i64,
     ) -> Result<(), ValueError> {
+        if self.is_looked_up {
+            return Ok(());
+        }
         let KeptSpec { columns, filter, not_null, .. } = &self.spec;
         let datum = |at: usize| &row[ranges[at].clone()];
         let is_out = filter.is_some_and(|at| datum(at) != [1])
@@ -96,5 +120,58 @@ impl Kept {
         self.buffer.extend_from_slice(group);
         self.key.write(row, ranges, &mut self.buffer)?;
         Ok(self.index.under(&self.buffer, None).next().map(|slot| slot.row.clone()))
+    }
+
+    pub(super) fn gather(
+        &self,
+        input: &RowLayout,
+        row: &[u8],
+        weight: i64,
+        Gathered { bytes, rows, ranges }: &mut Gathered,
+    ) -> Result<(), ValueError> {
+        if !self.is_looked_up {
+            return Ok(());
+        }
+        input.split(row, ranges)?;
+        let start = bytes.len();
+        self.key.write(row, ranges, bytes)?;
+        let order = start..bytes.len();
+        let columns = self.spec.columns.iter();
+        columns.for_each(|&at| bytes.extend_from_slice(&row[ranges[at].clone()]));
+        let row = order.end..bytes.len();
+        rows.push(GatheredRow { order, row, weight });
+        Ok(())
+    }
+
+    /// What is listed of a group's rows, in order, and how often it is there.
+    pub(super) fn rows<'a>(
+        &'a self,
+        group: &'a [u8],
+        gathered: &'a Gathered,
+    ) -> Box<dyn Iterator<Item = (&'a [u8], i64)> + 'a> {
+        match self.is_looked_up {
+            true => Box::new(gathered.rows()),
+            false => {
+                let slots = self.index.under(group, None);
+                Box::new(slots.map(|slot| (slot.row.content(), slot.row.weight())))
+            }
+        }
+    }
+}
+
+impl Gathered {
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.rows.clear();
+    }
+    /// Rows that are equal in what orders them are in the order of what is listed.
+    pub(super) fn sort(&mut self) {
+        let bytes = &self.bytes;
+        let of = |row: &GatheredRow| (&bytes[row.order.clone()], &bytes[row.row.clone()]);
+        self.rows.sort_by(|a, b| of(a).cmp(&of(b)));
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (&[u8], i64)> {
+        self.rows.iter().map(|row| (&self.bytes[row.row.clone()], row.weight))
     }
 }

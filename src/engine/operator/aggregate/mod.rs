@@ -1,8 +1,9 @@
 //! Groups: one row for each that has rows, with its aggregates.
 //!
-//! A group's row is a function of what is kept of the group: the row that it had is computed again before
-//! a change, instead of being kept. Totals change with each row in constant time; what is ordered or
-//! distinct in the logarithm of what is kept; writing out a list costs the list.
+//! A group's row is a function of what is kept of the group, and of its rows where they can be looked up:
+//! the row that it had is computed again before a change, instead of being kept. Totals change with each
+//! row in constant time; what is ordered or distinct in the logarithm of what is kept; writing out a list
+//! costs the list.
 
 mod call;
 mod kept;
@@ -10,15 +11,19 @@ mod list;
 mod running;
 mod sums;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use self::call::{Call, Source};
-use self::kept::Kept;
+use self::kept::{Gathered, Kept};
 use self::list::List;
 use self::running::Running;
-use super::super::delta::{Deltas, Refuse, See, Sorted};
+use super::super::access::Access;
+use super::super::delta::{Deltas, Refuse, Sorted};
+use super::super::graph::Engine;
 use super::super::index::{Held as _, Packed};
+use super::super::look::{Go, Look, Seen, When};
 use super::super::row::{Key, RowLayout};
 use crate::sql::plan::{self, Function};
 use crate::value::{self, Type, ValueError};
@@ -29,17 +34,28 @@ pub(in crate::engine) struct Aggregate {
     key: Key,
     calls: Vec<Call>,
     kept: Vec<Kept>,
+    /// Where a group's rows are looked up for lists of them, instead of being kept.
+    lists: Option<Access>,
     groups: BTreeMap<Box<[u8]>, Group>,
     bytes: usize,
     /// There is a row also over nothing.
     scalar: bool,
-    work: Option<(Sorted, usize)>,
-    /// Reused: where a row's columns are.
+    /// Reused: where a row's columns are, and a group's rows.
     ranges: Vec<Range<usize>>,
+    gathered: RefCell<Vec<Gathered>>,
+}
+
+/// Deltas by group, and how far they are worked off.
+pub(in crate::engine) struct Work {
+    deltas: Sorted,
+    at: usize,
 }
 
 struct Group {
     rows: i64,
+    /// Its rows, where they are looked up, are those after the changes of this epoch; in all others those
+    /// before the changes that are being followed.
+    epoch: u64,
     /// How many rows show the group's columns in another way than the key does (numeric 1.0 and 1.00).
     shown: Option<Box<Shown>>,
     totals: Box<[Running]>,
@@ -58,9 +74,12 @@ impl Aggregate {
         group: &[usize],
         aggregates: &[plan::Aggregate],
         scalar: bool,
+        lists: Option<Access>,
     ) -> Self {
         let (mut kept, mut totals) = (Vec::new(), 0);
-        let calls = aggregates.iter().map(|of| Call::new(of, &input, &mut kept, &mut totals));
+        let looks_up = lists.is_some();
+        let call = |of| Call::new(of, &input, &mut kept, &mut totals, looks_up);
+        let calls = aggregates.iter().map(call);
         let calls = calls.collect();
         let mut this = Self {
             key: Key::new(&input, group),
@@ -69,9 +88,10 @@ impl Aggregate {
             kept,
             groups: BTreeMap::new(),
             bytes: 0,
+            lists,
             scalar,
-            work: None,
             ranges: Vec::new(),
+            gathered: RefCell::default(),
             input,
         };
         if scalar {
@@ -82,37 +102,40 @@ impl Aggregate {
         this
     }
 
-    pub(in crate::engine) fn begin(
-        &mut self,
-        deltas: &Deltas,
-        refuse: &mut Refuse<'_>,
-    ) -> Result<(), ValueError> {
-        debug_assert!(self.work.is_none(), "the last ones are worked off");
-        self.work = Some((Sorted::new(deltas.iter(), &self.input, &self.key, refuse)?, 0));
-        Ok(())
+    /// Whether any of them writes out its group's rows.
+    pub(in crate::engine) fn lists(aggregates: &[plan::Aggregate]) -> bool {
+        aggregates.iter().any(|aggregate| Call::lists(aggregate.function))
     }
 
-    /// Works on until `out` has `rows_max` rows; whether there is more to do.
+    pub(in crate::engine) fn begin(
+        &self,
+        deltas: &Deltas,
+        refuse: &mut Refuse<'_>,
+    ) -> Result<Work, ValueError> {
+        let deltas = Sorted::new(deltas.iter(), &self.input, &self.key, refuse)?;
+        Ok(Work { deltas, at: 0 })
+    }
+
+    /// Works on until `out` has a chunk of rows; whether there is more to do.
     pub(in crate::engine) fn run(
         &mut self,
-        rows_max: usize,
+        engine: &Engine,
+        Work { deltas: work, at }: &mut Work,
         out: &mut Deltas,
     ) -> Result<bool, ValueError> {
-        let Some((work, mut at)) = self.work.take() else { return Ok(false) };
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        while at < work.len() {
-            if out.len() >= rows_max {
-                self.work = Some((work, at));
+        while *at < work.len() {
+            if out.len() >= engine.chunk_rows {
                 return Ok(true);
             }
-            let (key, end) = (work.key(at), work.end_of_key(at));
+            let (key, end) = (work.key(*at), work.end_of_key(*at));
             before.clear();
             after.clear();
-            let had = self.write_row(key, &mut before)?;
-            for (row, weight) in work.rows(at..end) {
-                self.change(key, row, weight)?;
+            let had = self.write_row(engine, key, &mut before)?;
+            for (row, weight) in work.rows(*at..end) {
+                self.change(key, row, weight, engine.epoch)?;
             }
-            let has = self.write_row(key, &mut after)?;
+            let has = self.write_row(engine, key, &mut after)?;
             if had != has || before != after {
                 if had {
                     out.push(&before, -1);
@@ -121,7 +144,7 @@ impl Aggregate {
                     out.push(&after, 1);
                 }
             }
-            at = end;
+            *at = end;
         }
         Ok(false)
     }
@@ -140,30 +163,54 @@ impl Aggregate {
             return Ok(());
         }
         self.key.write(row, &ranges, &mut key)?;
-        self.change(&key, row, weight)
+        self.change(&key, row, weight, 0)
     }
 
-    /// All groups' rows.
-    pub(in crate::engine) fn each(&self, see: &mut See<'_>) -> Result<(), ValueError> {
+    /// The rows of the groups whose keys begin with `key`.
+    pub(in crate::engine) fn look(&self, engine: &Engine, key: &[u8], see: &mut Look<'_>) -> Seen {
         let mut row = Vec::new();
-        for key in self.groups.keys() {
+        let from = (Bound::Included(key), Bound::Unbounded);
+        let groups = self.groups.range::<[u8], _>(from);
+        for (key, _) in groups.take_while(|(group, _)| group.starts_with(key)) {
             row.clear();
-            if self.write_row(key, &mut row)? {
-                see(&row, 1)?;
+            if self.write_row(engine, key, &mut row)? && see(&row, 1)? == Go::Rest {
+                return Ok(Go::Rest);
             }
         }
-        Ok(())
+        Ok(Go::On)
+    }
+
+    /// The row of one group.
+    pub(in crate::engine) fn look_at_group(
+        &self,
+        engine: &Engine,
+        key: &[u8],
+        see: &mut Look<'_>,
+    ) -> Seen {
+        let mut row = Vec::new();
+        if self.write_row(engine, key, &mut row)? { see(&row, 1) } else { Ok(Go::On) }
     }
 
     pub(in crate::engine) fn rows(&self) -> usize {
         self.groups.len()
     }
 
+    /// How many times it keeps each row, in one order or another.
+    pub(in crate::engine) fn keeps_rows(&self) -> usize {
+        self.kept.iter().filter(|kept| !kept.is_looked_up()).count()
+    }
+
     pub(in crate::engine) fn bytes(&self) -> usize {
         self.bytes + self.kept.iter().map(|kept| kept.index.bytes()).sum::<usize>()
     }
 
-    fn change(&mut self, key: &[u8], row: &[u8], weight: i64) -> Result<(), ValueError> {
+    fn change(
+        &mut self,
+        key: &[u8],
+        row: &[u8],
+        weight: i64,
+        epoch: u64,
+    ) -> Result<(), ValueError> {
         let end = self.input.split(row, &mut self.ranges)?;
         let columns = (row, self.ranges.as_slice());
         let group = match self.groups.get_mut(key) {
@@ -173,6 +220,7 @@ impl Aggregate {
             }
             None => self.groups.entry(key.into()).or_insert(Group::new(&self.calls)),
         };
+        group.epoch = epoch;
         group.rows += weight;
         group.count_shown(key, self.group.iter().map(|&at| datum(columns, at)), weight);
         debug_assert!(group.rows >= 0, "a group has {} rows", group.rows);
@@ -216,8 +264,15 @@ impl Aggregate {
     }
 
     /// Appends the group's row, when there is one.
-    fn write_row(&self, key: &[u8], out: &mut Vec<u8>) -> Result<bool, ValueError> {
+    fn write_row(
+        &self,
+        engine: &Engine,
+        key: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ValueError> {
         let Some(group) = self.groups.get(key) else { return Ok(false) };
+        let mut gathered = self.gathered.take();
+        self.gather(engine, key, group, &mut gathered)?;
         out.extend_from_slice(group.shown().unwrap_or(key));
         for (at, call) in self.calls.iter().enumerate() {
             if let Some(error) = group.error(Some(at)) {
@@ -225,7 +280,7 @@ impl Aggregate {
                 continue;
             }
             let start = out.len();
-            if let Err(failure) = self.write_call(call, group, key, out)? {
+            if let Err(failure) = self.write_call(call, group, key, &gathered, out)? {
                 out.truncate(start);
                 value::encode_error(&failure, out);
             }
@@ -233,6 +288,7 @@ impl Aggregate {
         if let Some(error) = group.error(None) {
             out.extend_from_slice(error);
         }
+        self.gathered.replace(gathered);
         Ok(true)
     }
 
@@ -241,6 +297,7 @@ impl Aggregate {
         call: &Call,
         group: &Group,
         key: &[u8],
+        gathered: &[Gathered],
         out: &mut Vec<u8>,
     ) -> Result<Result<(), String>, ValueError> {
         let first = |datums: Option<&[u8]>, out: &mut Vec<u8>| {
@@ -265,36 +322,66 @@ impl Aggregate {
                 let slot = self.kept[kept].index.last_under(key);
                 first(slot.map(|slot| slot.row.content()), out)?;
             }
-            Source::List(kept) => return self.write_list(call, &self.kept[kept], key, out),
+            Source::List(at) => {
+                let kept = &self.kept[at];
+                let none = Gathered::default();
+                let rows = kept.rows(key, gathered.get(at).unwrap_or(&none));
+                return self.write_list(call, kept, rows, out);
+            }
         }
         Ok(Ok(()))
     }
 
-    fn write_list(
+    /// A group's rows by what is listed of them, as the group has taken them in.
+    fn gather(
+        &self,
+        engine: &Engine,
+        key: &[u8],
+        group: &Group,
+        gathered: &mut Vec<Gathered>,
+    ) -> Result<(), ValueError> {
+        let Some(lists) = &self.lists else { return Ok(()) };
+        gathered.resize_with(self.kept.len(), Gathered::default);
+        gathered.iter_mut().for_each(Gathered::clear);
+        let when = if group.epoch == engine.epoch { When::New } else { When::Old };
+        engine.look(lists, key, when, &mut |row, weight| {
+            for (kept, gathered) in self.kept.iter().zip(gathered.iter_mut()) {
+                kept.gather(&self.input, row, weight, gathered)?;
+            }
+            Ok(Go::On)
+        })?;
+        gathered.iter_mut().for_each(Gathered::sort);
+        Ok(())
+    }
+
+    fn write_list<'r>(
         &self,
         call: &Call,
         kept: &Kept,
-        key: &[u8],
+        rows: impl Iterator<Item = (&'r [u8], i64)>,
         out: &mut Vec<u8>,
     ) -> Result<Result<(), String>, ValueError> {
-        let places: Vec<usize> = call.arguments.iter().map(|&at| kept.place(at)).collect();
         let filter = call.filter.map(|at| kept.place(at));
         let types: Vec<&Type> = call.types.iter().collect();
         let mut list = List::new(call.function, &types);
         let mut only: Option<Vec<u8>> = None;
         let mut last: Option<Vec<u8>> = None;
         let mut ranges = Vec::new();
-        for slot in kept.index.under(key, None) {
-            let row = slot.row.content();
+        for (row, weight) in rows {
             kept.layout.split(row, &mut ranges)?;
             if filter.is_some_and(|at| row[ranges[at].clone()] != [1]) {
                 continue;
             }
-            let datums: Vec<&[u8]> = places.iter().map(|&at| &row[ranges[at].clone()]).collect();
-            let mut times = slot.row.weight();
+            // No function has more arguments.
+            let mut datums: [&[u8]; 2] = [&[]; 2];
+            for (datum, &column) in datums.iter_mut().zip(&call.arguments) {
+                *datum = &row[ranges[kept.place(column)].clone()];
+            }
+            let datums = &datums[..call.arguments.len()];
+            let mut times = weight;
             if call.distinct {
                 let mut value = Vec::new();
-                for (ty, datum) in types.iter().zip(&datums) {
+                for (ty, datum) in types.iter().zip(datums) {
                     value.extend_from_slice(value::order_part(ty, datum)?);
                 }
                 if last.as_ref() == Some(&value) {
@@ -305,7 +392,7 @@ impl Aggregate {
             }
             for _ in 0..times {
                 if call.function != Function::Single {
-                    if let Err(failure) = list.push(&datums) {
+                    if let Err(failure) = list.push(datums) {
                         return Ok(Err(failure));
                     }
                 } else if only.replace(datums[0].to_vec()).is_some() {
@@ -356,7 +443,7 @@ impl Group {
             }
             _ => None,
         });
-        Self { rows: 0, shown: None, totals: totals.collect(), errors: None }
+        Self { rows: 0, epoch: 0, shown: None, totals: totals.collect(), errors: None }
     }
 
     fn count_shown<'d>(

@@ -8,10 +8,14 @@ use crate::value::{self, Decimal, Type, ValueError};
 /// The total of one aggregate in one group.
 pub(super) enum Running {
     Count(i64),
-    /// Of integers; 64 bits hold what groups of integers come to, `wide` more.
     Int {
         count: i64,
-        sum: i128,
+        sum: i64,
+    },
+    /// Of integers whose sum was once too large for that.
+    Wide {
+        count: i64,
+        sum: Box<i128>,
     },
     Numeric {
         count: i64,
@@ -55,8 +59,16 @@ impl Running {
         match self {
             Running::Count(count) => *count += weight,
             Running::Int { count, sum } => {
+                let all = i128::from(*sum) + int_of(ty, datum, weight)?;
                 *count += weight;
-                *sum += i128::from(value::int_of(ty, datum)?) * i128::from(weight);
+                match i64::try_from(all) {
+                    Ok(all) => *sum = all,
+                    Err(_) => *self = Running::Wide { count: *count, sum: Box::new(all) },
+                }
+            }
+            Running::Wide { count, sum } => {
+                *count += weight;
+                **sum += int_of(ty, datum, weight)?;
             }
             Running::Numeric { count, sum } => {
                 *count += weight;
@@ -91,6 +103,7 @@ impl Running {
         match self {
             Running::Count(count) => value::encode_int(*count, out),
             Running::Int { count: 0, .. }
+            | Running::Wide { count: 0, .. }
             | Running::Numeric { count: 0, .. }
             | Running::Float { count: 0, .. }
             | Running::Interval { count: 0, .. }
@@ -100,16 +113,9 @@ impl Running {
                 _ => *trues > 0,
             })),
             Running::Int { count, sum } => {
-                if !average && matches!(argument, Type::Int2 | Type::Int4) {
-                    let sum = i64::try_from(*sum).map_err(|_| "bigint out of range")?;
-                    value::encode_int(sum, out);
-                    return Ok(());
-                }
-                let magnitude = Decimal::parse(&sum.unsigned_abs().to_string());
-                let magnitude = magnitude.ok_or("value overflows numeric format")?;
-                let sum = if *sum < 0 { magnitude.negated() } else { magnitude };
-                put_decimal(sum, average.then_some(*count), out)?;
+                put_int(i128::from(*sum), *count, average, argument, out)?;
             }
+            Running::Wide { count, sum } => put_int(**sum, *count, average, argument, out)?,
             Running::Numeric { count, sum } => {
                 let sum = sum.sum().map_err(|error| error.to_string())?;
                 put_decimal(sum, average.then_some(*count), out)?;
@@ -142,9 +148,33 @@ impl Running {
                 Running::Numeric { sum, .. } => sum.bytes(),
                 Running::Float { sum, .. } => sum.bytes(),
                 Running::Interval { .. } => size_of::<IntervalSum>(),
+                Running::Wide { .. } => size_of::<i128>(),
                 _ => 0,
             }
     }
+}
+
+fn int_of(ty: &Type, datum: &[u8], weight: i64) -> Result<i128, ValueError> {
+    Ok(i128::from(value::int_of(ty, datum)?) * i128::from(weight))
+}
+
+/// A sum of integers, or their average.
+fn put_int(
+    sum: i128,
+    count: i64,
+    average: bool,
+    argument: &Type,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    if !average && matches!(argument, Type::Int2 | Type::Int4) {
+        let sum = i64::try_from(sum).map_err(|_| "bigint out of range")?;
+        value::encode_int(sum, out);
+        return Ok(());
+    }
+    let magnitude = Decimal::parse(&sum.unsigned_abs().to_string());
+    let magnitude = magnitude.ok_or("value overflows numeric format")?;
+    let sum = if sum < 0 { magnitude.negated() } else { magnitude };
+    put_decimal(sum, average.then_some(count), out)
 }
 
 /// The sum, or with a count the average.

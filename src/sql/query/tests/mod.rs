@@ -77,7 +77,7 @@ pub(super) fn explained(query: &str) -> String {
     let planned = planned(query);
     let columns: Vec<String> =
         planned.columns.iter().map(|c| format!("{} {}", c.name, c.sql_type)).collect();
-    format!("{}\n{}", columns.join(", "), explain(&planned, &shop()))
+    format!("{}\n{}", columns.join(", "), explain(&planned))
 }
 
 proptest::proptest! {
