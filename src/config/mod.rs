@@ -16,6 +16,7 @@ mod layers;
 mod literal;
 mod mask;
 mod node;
+mod outline;
 mod place;
 mod projections;
 pub mod resolve;
@@ -32,6 +33,7 @@ mod units;
 
 pub use diagnostic::{Diagnostic, Style};
 pub use environment::Environment;
+pub use outline::{Change, Outline};
 pub use place::{Place, SourceFile};
 pub use secret::Secret;
 pub use template::Template;
@@ -125,7 +127,8 @@ fn parse_partly(
     );
     let config = match (source, state, http) {
         (Some(source), Some(state), Some(http)) if !broken => {
-            Some(Config { source, state, http, ha, sinks: sinks.valid, projections })
+            let outline = Outline::of(&root);
+            Some(Config { source, state, http, ha, sinks: sinks.valid, projections, outline })
         }
         _ => None,
     };
@@ -139,6 +142,16 @@ pub fn load_http(path: &Path, environment: &Environment) -> Result<HttpConfig, V
     let root = root(&path.display().to_string(), &text, environment, &mut Faults::default());
     let mut faults = Faults::default();
     daemon::http(&root, &mut faults).ok_or_else(|| faults.into_sorted())
+}
+
+/// The file, and the files that it names, in a digest: as long as it is the same there is nothing new to load.
+/// Also of one that is faulty.
+pub fn fingerprint(path: &Path, environment: &Environment) -> [u8; 32] {
+    let named = read_file(path).map(|text| {
+        let name = path.display().to_string();
+        Outline::of(&root(&name, &text, environment, &mut Faults::default())).files().to_vec()
+    });
+    outline::fingerprint(path, &named.unwrap_or_default())
 }
 
 fn root(path: &str, text: &str, environment: &Environment, faults: &mut Faults) -> node::Node {
@@ -176,6 +189,7 @@ pub struct Config {
     pub ha: Option<HaConfig>,
     pub sinks: Vec<SinkConfig>,
     pub projections: Vec<ProjectionConfig>,
+    pub outline: Outline,
 }
 
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::auth::{self, Token};
+use super::auth;
 use super::page::page;
 use super::projection::projection;
 use super::status::{HaStatus, RoleStatus};
@@ -36,7 +36,7 @@ pub(super) struct Endpoints {
 }
 
 pub(super) fn router(shared: Shared, waiters: usize, cancel: CancellationToken) -> Router {
-    let token = shared.token.as_ref().map(Token::new);
+    let token = shared.token.clone();
     let endpoints = Endpoints {
         shared,
         waiters: Arc::new(Semaphore::new(waiters)),
@@ -105,7 +105,7 @@ async fn readiness(State(end): State<Endpoints>) -> Response {
     }
     end.up_to_date().await;
     let status = Arc::clone(&end.shared.status.borrow());
-    let reasons = ready::reasons(&status, end.shared.board.lanes());
+    let reasons = ready::reasons(&status, end.shared.board().lanes());
     if reasons.is_empty() {
         match &status.ha {
             None => "ready".into_response(),

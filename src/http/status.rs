@@ -23,6 +23,19 @@ pub struct Status {
     pub sinks: Vec<SinkStatus>,
     pub state: StateStatus,
     pub tables: Vec<TableStatus>,
+    /// The last attempt to apply another configuration without a restart.
+    pub reload: Option<ReloadStatus>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ReloadStatus {
+    pub at: Time,
+    /// `applied`, `unchanged`, `refused`, or `waiting` (for the source).
+    pub result: &'static str,
+    /// Such as `added projection orders`.
+    pub changes: Vec<String>,
+    /// As `check` prints them.
+    pub faults: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -200,6 +213,7 @@ impl Status {
             sinks: Vec::new(),
             state: StateStatus::default(),
             tables: Vec::new(),
+            reload: None,
         }
     }
 }

@@ -229,6 +229,7 @@ async fn status_is_the_whole_document() {
             "tables": [
                 { "name": "public.orders", "state": "live", "reason": null, "rows": 1000 },
             ],
+            "reload": null,
         })
     );
 }

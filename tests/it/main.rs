@@ -28,6 +28,7 @@ mod push;
 mod queries;
 mod queries_keys;
 mod reading;
+mod reload;
 mod replication_stream;
 mod restart;
 mod schema_change;

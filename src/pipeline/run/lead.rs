@@ -4,6 +4,13 @@
 //! where it has brought the sinks, and deliver nothing. A leader that loses the lease goes on until
 //! somebody else has it: while the source is away nobody can, and the sinks' backlogs need no source. What it
 //! writes after that is fenced by the next one's term, which is greater than any that was seen.
+//!
+//! Why so: the source is what all instances need anyway, and its lock costs no write. Claims and heartbeats as messages
+//! in the log would be as well ordered, but would write WAL into an idle source for ever, and a standby that is
+//! behind would read them late. A lease in each sink would have to be built for each kind, apart from its open
+//! transactions, and a sink that is away would have no leader. A lease alone fences nothing: who stands still does
+//! not know that time has passed. Terms need no counter that all share: who holds the lease and finds a greater one,
+//! or an equal one of somebody else's, takes a greater one still.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +25,7 @@ use crate::config::HaConfig;
 use crate::http::{HaStatus, RoleStatus};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
-use crate::pg::{self, Params};
+use crate::pg;
 use crate::sink::delivery::chain;
 use crate::sink::{History, Term, Watermark};
 use crate::source::APPLICATION_NAME;
@@ -172,15 +179,10 @@ impl Lead {
 }
 
 /// Takes part in the group until cancelled; then the lease is free.
-pub(super) async fn keep(
-    ha: HaConfig,
-    params: Params,
-    shared: Arc<Shared>,
-    cancel: CancellationToken,
-) {
+pub(super) async fn keep(ha: HaConfig, shared: Arc<Shared>, cancel: CancellationToken) {
     let pause = PAUSE.min(ha.lease / 3);
     let mut member =
-        Member { ha, params, shared, asks: None, holds: false, free_since: None, is_told: false };
+        Member { ha, shared, asks: None, holds: false, free_since: None, is_told: false };
     let mut down_since = Some(Instant::now());
     loop {
         let lead = &member.shared.lead;
@@ -215,7 +217,6 @@ pub(super) async fn keep(
 /// This instance in its group.
 struct Member {
     ha: HaConfig,
-    params: Params,
     shared: Arc<Shared>,
     asks: Option<Lease>,
     /// `asks` has got it.
@@ -230,7 +231,8 @@ impl Member {
     async fn turn(&mut self) -> Result<(), pg::Error> {
         if self.asks.is_none() {
             let HaConfig { group, lease } = &self.ha;
-            let asks = Lease::connect(&self.params, APPLICATION_NAME, group, *lease).await?;
+            let asks =
+                Lease::connect(&self.shared.params(), APPLICATION_NAME, group, *lease).await?;
             self.asks = Some(asks);
             self.is_told = false;
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::engine_thread::{Command, Commands};
+use super::laid::SinkShared;
 use super::lead::Lead;
-use super::shared::SinkShared;
 use crate::output::{Standing, Work};
 use crate::sink::delivery::{Upstream, chain, standings};
 use crate::sink::{History, Outcome, SinkError, SinkProjection, Watermark};
