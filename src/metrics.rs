@@ -29,6 +29,9 @@ const END_TO_END_BUCKETS: &[f64] = &[
 pub struct Metrics {
     /// 1 or 0.
     pub source_up: IntGauge,
+    /// 1 or 0.
+    pub leader: IntGauge,
+    pub term: IntGauge,
     pub source_lag_bytes: IntGauge,
     pub slot_retained_bytes: IntGauge,
     pub applied_lsn: IntGauge,
@@ -95,6 +98,16 @@ impl Metrics {
                 r,
                 "readside_source_up",
                 "1 while the stream from the source flows, else 0.",
+            ),
+            leader: gauge(
+                r,
+                "readside_leader",
+                "1 while this instance delivers, 0 while another one of its group does.",
+            ),
+            term: gauge(
+                r,
+                "readside_term",
+                "The leader's term in the group of instances, 0 where there is none.",
             ),
             source_lag_bytes: gauge(
                 r,

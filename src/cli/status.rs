@@ -23,6 +23,7 @@ struct Status {
     version: String,
     started_at: String,
     source: Source,
+    ha: Option<Group>,
     load: Option<Load>,
     projections: Vec<Projection>,
     sinks: Vec<Sink>,
@@ -52,6 +53,13 @@ struct Source {
     wal_budget_bytes: u64,
     wal_alarm: Option<String>,
     wal_held_by: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    group: String,
+    role: String,
+    term: u64,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +170,9 @@ impl Status {
         line("position", format!("{applied_lsn} applied, {durable_lsn} durable, {behind} behind"));
         if let Some(at) = &self.source.committed_at {
             line("committed", at.clone());
+        }
+        if let Some(Group { group, role, term }) = &self.ha {
+            line("group", format!("{group}, {role} in term {term}"));
         }
         let (retained, budget) = (self.source.retained_bytes, self.source.wal_budget_bytes);
         line("WAL kept", format!("{} of a budget of {}", bytes(retained), bytes(budget)));

@@ -113,6 +113,7 @@ fn parse_partly(
     let source = daemon::source(&root, check, &mut faults);
     let state = daemon::state(&root, &mut faults);
     let http = daemon::http(&root, &mut faults);
+    let ha = daemon::ha(&root, &mut faults);
     let sinks = sinks::read(&root, check, &mut faults);
     let projections = projections::read(&root, &sinks, &mut faults);
     let broken = faults.has_syntax();
@@ -127,7 +128,7 @@ fn parse_partly(
     let config = match (source, state, http) {
         (Some(source), Some(state), Some(http)) if !broken => {
             let outline = Outline::of(&root);
-            Some(Config { source, state, http, sinks: sinks.valid, projections, outline })
+            Some(Config { source, state, http, ha, sinks: sinks.valid, projections, outline })
         }
         _ => None,
     };
@@ -159,7 +160,7 @@ fn root(path: &str, text: &str, environment: &Environment, faults: &mut Faults) 
 }
 
 fn check_sections(root: &node::Node, faults: &mut Faults) {
-    let known = ["source", "state", "http", "sink", "projection", "event"];
+    let known = ["source", "state", "http", "ha", "sink", "projection", "event"];
     section::Section::open(root, "the configuration".to_owned(), &known, faults);
 }
 
@@ -184,6 +185,8 @@ pub struct Config {
     pub source: SourceConfig,
     pub state: StateConfig,
     pub http: HttpConfig,
+    /// `None`: this instance is alone.
+    pub ha: Option<HaConfig>,
     pub sinks: Vec<SinkConfig>,
     pub projections: Vec<ProjectionConfig>,
     pub outline: Outline,
@@ -230,6 +233,14 @@ pub struct HttpConfig {
     pub token_file: Option<PathBuf>,
     /// What `token_file` holds.
     pub token: Option<Secret>,
+}
+
+/// Instances of one group are one pipeline: one of them delivers, the others stand ready.
+#[derive(Debug, Clone)]
+pub struct HaConfig {
+    pub group: String,
+    /// A leader that is silent for so long is none any more.
+    pub lease: Duration,
 }
 
 #[derive(Debug, Clone)]

@@ -17,12 +17,14 @@ type Digest = [u8; 32];
 /// Sections of which each entry is a part of its own; of the others each key is one.
 const NAMED: [&str; 3] = ["sink", "projection", "event"];
 /// What cannot change while a daemon runs: another one of these is another daemon.
-const FIXED: [(&str, &str); 5] = [
+const FIXED: [(&str, &str); 7] = [
     ("source", "url"),
     ("source", "slot"),
     ("source", "publication"),
     ("state", "dir"),
     ("http", "listen"),
+    ("ha", "group"),
+    ("ha", "lease"),
 ];
 
 #[derive(Clone, Debug, Default)]

@@ -34,8 +34,9 @@ pub use projection::{ColumnDetail, ProjectionDetail, TargetDetail};
 pub use push::{Push, PushError, SourcePush, push_loop};
 pub use serve::serve;
 pub use status::{
-    KeptStatus, LaneState, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus, ReloadStatus,
-    SinkStatus, SourceStatus, StateStatus, Status, TableLoad, TableStatus, Time,
+    HaStatus, KeptStatus, LaneState, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus,
+    ReloadStatus, RoleStatus, SinkStatus, SourceStatus, StateStatus, Status, TableLoad,
+    TableStatus, Time,
 };
 
 use std::pin::Pin;

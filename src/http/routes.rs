@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::auth;
 use super::page::page;
 use super::projection::projection;
+use super::status::{HaStatus, RoleStatus};
 use super::wait::wait;
 use super::{Shared, answer, operate, read, ready, verify};
 
@@ -106,7 +107,15 @@ async fn readiness(State(end): State<Endpoints>) -> Response {
     let status = Arc::clone(&end.shared.status.borrow());
     let reasons = ready::reasons(&status, end.shared.board().lanes());
     if reasons.is_empty() {
-        "ready".into_response()
+        match &status.ha {
+            None => "ready".into_response(),
+            Some(HaStatus { role: RoleStatus::Leader, term, .. }) => {
+                format!("ready: leader in term {term}").into_response()
+            }
+            Some(HaStatus { role: RoleStatus::Standby, term, .. }) => {
+                format!("ready: standby in term {term}").into_response()
+            }
+        }
     } else {
         let reasons = Reasons { reasons };
         answer::error_with(StatusCode::SERVICE_UNAVAILABLE, "not ready", reasons)

@@ -14,6 +14,8 @@ pub struct Status {
     pub version: &'static str,
     pub started_at: Time,
     pub source: SourceStatus,
+    /// Where several instances are one pipeline.
+    pub ha: Option<HaStatus>,
     /// While tables are being loaded.
     pub load: Option<LoadStatus>,
     pub projections: Vec<ProjectionStatus>,
@@ -62,6 +64,21 @@ pub struct SourceStatus {
     pub wal_alarm: Option<String>,
     /// The transaction that makes the server keep it, where it is not we.
     pub wal_held_by: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct HaStatus {
+    pub group: String,
+    pub role: RoleStatus,
+    /// The group's, as far as it is known here.
+    pub term: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleStatus {
+    Leader,
+    Standby,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -190,6 +207,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             started_at,
             source: SourceStatus::default(),
+            ha: None,
             load: None,
             projections: Vec::new(),
             sinks: Vec::new(),

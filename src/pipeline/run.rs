@@ -22,6 +22,7 @@ mod facts;
 mod histories;
 mod history;
 mod laid;
+mod lead;
 mod link;
 mod load_task;
 mod look;
@@ -48,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::engine_thread::{Command, Commands, End, EngineThread, StoreLink};
+use self::lead::Role;
 use self::link::Link;
 use self::operator::Running;
 use self::reload::{Next, Reloader};
@@ -61,7 +63,7 @@ use crate::lsn::Durable;
 use crate::memory::{self, Spilling};
 use crate::pg::Params;
 use crate::pipeline::Machine;
-use crate::sink::delivery::{chain, deliver};
+use crate::sink::delivery::{chain, deliver, watch as watch_sink};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::redis::RedisSink;
@@ -126,6 +128,11 @@ async fn daemon(
     let shared = Shared::new(&config, &params);
     let tasks = TaskTracker::new();
     tasks.spawn(shared.serve(&config, cancel.clone()).await?);
+    // The lease is given back when nothing is delivered any more.
+    let leaves = CancellationToken::new();
+    if let Some(ha) = config.ha.clone() {
+        tasks.spawn(lead::keep(ha, Arc::clone(&shared), leaves.clone()));
+    }
     tasks.spawn(shared.push(cancel.clone()));
     tasks.spawn(wal_budget::guard(Arc::clone(&shared), cancel.clone()));
     let (reloads, next) = mpsc::channel(1);
@@ -140,6 +147,7 @@ async fn daemon(
     introduce(&config, &params);
     let ended = pipelines(config, params, &shared, next, &cancel).await;
     cancel.cancel();
+    leaves.cancel();
     tasks.close();
     // Connections of HTTP clients may linger; they end with the process.
     let _ = tokio::time::timeout(SHUTDOWN_PATIENCE, tasks.wait()).await;
@@ -291,8 +299,9 @@ async fn pipeline(
     let store = Store::open(&config.state.dir, config.state.memory / 8)?;
     memory::bound(&config.state.dir, config.state.memory).map_err(PipelineError::Memory)?;
     let waits = |blocker: Option<&_>| shared.load_waits(blocker);
+    let epoch = shared.lead.take_epoch();
     let started = tokio::select! {
-        started = start::prepare(config, params, &store, seen, &waits, cancel) => started?,
+        started = start::prepare(config, params, &store, seen, epoch, &waits, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
     };
     let begun = std::time::Instant::now();
@@ -358,6 +367,10 @@ impl Pipeline {
             let _spilling = Spilling::begin();
             Machine::new(init)?
         };
+        if load.is_some() {
+            self.shared.load_to_come();
+        }
+        let origin = sink::Origin { term: self.shared.lead.term(), ..origin };
         let (gulp_sender, gulps) = gulp_queue(GULPS);
         let (commands, command_queue) = Commands::queue(COMMANDS);
         let (durable, durable_seen) = watch::channel(Durable(machine.position().lsn));
@@ -416,6 +429,7 @@ impl Pipeline {
             publication: self.config.source.publication.clone(),
             system_id: catalog.server.system_id.clone(),
             timeline: origin.history.timeline,
+            history: origin.history.tag(),
         };
         self.tasks.spawn(stream_task::run(
             source,
@@ -451,6 +465,10 @@ impl Pipeline {
                     Some(PipelineError::End(End::Stopped)) | None => Ok(()),
                     Some(error) => Err(error),
                 }
+            }
+            () = self.shared.lead.other_epoch() => {
+                let _ = commands.send(Command::Stop).await;
+                Err(PipelineError::Changed("the leader counts its positions anew".to_owned()))
             }
             error = end.recv() => {
                 let error = error.unwrap_or(PipelineError::End(End::Gone));
@@ -496,24 +514,33 @@ impl Pipeline {
         projections: Vec<SinkProjection>,
         commands: &Commands,
     ) {
-        let link = Link::new(at, commands.clone(), Arc::clone(&self.shared.laid().sinks[at]));
+        let lead = &self.shared.lead;
+        let role = lead.role();
+        let link = Link::new(
+            at,
+            commands.clone(),
+            Arc::clone(&self.shared.laid().sinks[at]),
+            Arc::clone(lead),
+            origin.history.clone(),
+            projections.clone(),
+        );
         let origin = origin.clone();
         let (config, cancel) = (config.clone(), self.cancel.clone());
         match config.kind {
             SinkKind::Postgres => {
                 let sink = Ok(PostgresSink::new(&config, origin, projections.clone()));
-                self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
+                self.tasks.spawn(delivery(config.name, sink, projections, link, role, cancel));
             }
             SinkKind::Redis => {
                 let sink = RedisSink::new(&config, origin, projections.clone());
-                self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
+                self.tasks.spawn(delivery(config.name, sink, projections, link, role, cancel));
             }
             SinkKind::Elasticsearch => {
                 let sink = ElasticsearchSink::new(&config, origin, projections.clone());
                 if let Ok(sink) = &sink {
                     self.shared.refresher(&config.name, sink.refresher());
                 }
-                self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
+                self.tasks.spawn(delivery(config.name, sink, projections, link, role, cancel));
             }
         }
     }
@@ -540,14 +567,30 @@ async fn delivery<S: Sink>(
     sink: Result<S, SinkError>,
     projections: Vec<SinkProjection>,
     mut link: Link,
+    mut role: watch::Receiver<Role>,
     cancel: CancellationToken,
 ) {
-    match sink {
-        Ok(sink) => deliver(&name, sink, &projections, link, cancel).await,
+    let mut sink = match sink {
+        Ok(sink) => sink,
         // `check` has seen the same; the other sinks go on.
         Err(error) => {
             tracing::error!(sink = name, error = %chain(&error), "the sink cannot be used");
             crate::sink::delivery::Upstream::closed(&mut link, &error).await;
+            return;
+        }
+    };
+    loop {
+        let delivers = role.borrow_and_update().delivers();
+        let work = async {
+            match delivers {
+                true => deliver(&name, &mut sink, &projections, &mut link, &cancel).await,
+                false => watch_sink(&name, &mut sink, &mut link, &cancel).await,
+            }
+        };
+        tokio::select! {
+            () = work => return,
+            // What was under way is given up: `open` finds out what became of it.
+            _ = role.wait_for(|role| role.delivers() != delivers) => {}
         }
     }
 }

@@ -15,6 +15,7 @@ mod examples;
 mod expressions;
 mod failover;
 mod generated_columns;
+mod ha;
 mod harness_smoke;
 mod large_transactions;
 mod load;

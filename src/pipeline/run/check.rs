@@ -108,7 +108,8 @@ pub(super) fn params(config: &Config) -> Result<Params, Diagnostic> {
 pub(super) fn owner(config: &Config, catalog: &Catalog) -> Owner {
     let system = &catalog.server.system_id;
     let heir = config.source.accept_system.as_ref() == Some(system);
-    Owner::new(system, &config.source.slot, heir)
+    let name = config.ha.as_ref().map_or(&config.source.slot, |ha| &ha.group);
+    Owner::new(system, name, heir)
 }
 
 async fn check_sink(

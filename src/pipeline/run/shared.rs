@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine_thread::Command;
 use super::laid::Laid;
+use super::lead::Lead;
 use super::look::{self, Details};
 use super::operator::{ByHand, Running};
 use crate::config::{Config, Secret};
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     board: watch::Sender<Arc<Board>>,
     token: watch::Sender<Option<Secret>>,
     params: watch::Sender<Params>,
+    pub(super) lead: Arc<Lead>,
     status: watch::Sender<Arc<Status>>,
     started_at: Time,
     pub(super) source: Mutex<SourceStatus>,
@@ -76,6 +78,7 @@ impl Shared {
             ..SourceStatus::default()
         };
         let this = Self {
+            lead: Arc::new(Lead::new(config.ha.as_ref(), &metrics)),
             board: watch::channel(Arc::clone(&laid.board)).0,
             laid: Mutex::new(laid),
             token: watch::channel(config.http.token.clone()).0,
@@ -323,6 +326,15 @@ impl Shared {
         self.refresh();
     }
 
+    /// There is a load, of which nothing is known yet.
+    pub(super) fn load_to_come(&self) {
+        lock(&self.load).get_or_insert_default();
+    }
+
+    pub(super) fn is_loading(&self) -> bool {
+        lock(&self.load).is_some()
+    }
+
     pub(super) fn load_begins<'a>(
         &self,
         plan: &LoadPlan,
@@ -359,6 +371,7 @@ impl Shared {
         };
         let mut status = Status::new(self.started_at);
         status.source = lock(&self.source).clone();
+        status.ha = self.lead.status();
         status.load = lock(&self.load).clone();
         status.reload = lock(&self.reload).clone();
         status.projections = projections;
@@ -373,8 +386,9 @@ impl Shared {
     }
 
     /// What is known of source and sinks, in the last document.
-    fn refresh(&self) {
+    pub(super) fn refresh(&self) {
         let mut status = Status::clone(&self.status.borrow());
+        status.ha = self.lead.status();
         status.source = lock(&self.source).clone();
         status.load = lock(&self.load).clone();
         status.reload = lock(&self.reload).clone();
