@@ -51,6 +51,7 @@ impl Model {
             place: Place::default(),
         };
         let projection = SinkProjection {
+            shapes: Vec::new(),
             name: unique("model"),
             role: Role::Rows,
             columns,
