@@ -87,7 +87,7 @@ pub struct Database {
 }
 
 /// What upper and lower case are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ctype {
     /// C, POSIX: ASCII's letters alone.
     C,

@@ -142,6 +142,24 @@ impl<'a> Generator<'a> {
                 };
                 format!("({from})::{ty}")
             }
+            (Kind::Operator, name @ ("~" | "!~" | "~*" | "!~*"), [left, _]) => {
+                format!("({left} {name} {})", literal(&self.pattern()))
+            }
+            (_, name, [of, _, rest @ ..]) if name.starts_with("regexp_") => {
+                let mut call = format!("{name}({of}, {}", literal(&self.pattern()));
+                let replacement = ["<\\&>", "", "\\1-\\2", "x", "\\\\\\3", "$1"][self.below(6)];
+                if name == "regexp_replace" {
+                    call.push_str(&format!(", {}", literal(replacement)));
+                }
+                if rest.len() > usize::from(name == "regexp_replace") {
+                    let flags = if name == "regexp_replace" { 4 } else { 3 };
+                    call.push_str([", 'i'", ", ''", ", 'c'", ", 'gi'"][self.below(flags)]);
+                }
+                format!("{call})")
+            }
+            (_, "substring", [of, _]) if types == ["text", "text"] => {
+                format!("substring({of} FROM {})", literal(&self.pattern()))
+            }
             (Kind::Operator, name, [of]) => format!("({name} {of})"),
             (Kind::Operator, "~~" | "!~~" | "~~*" | "!~~*", [left, right]) => {
                 let name = match of.name {
@@ -160,6 +178,34 @@ impl<'a> Generator<'a> {
             }
             (_, name, arguments) => format!("{name}({})", arguments.join(", ")),
         }
+    }
+
+    /// A regular expression: one that people write, or any over few letters.
+    fn pattern(&mut self) -> String {
+        if self.below(3) > 0 {
+            return super::pools::PATTERNS[self.below(super::pools::PATTERNS.len())].into();
+        }
+        self.branch(2)
+    }
+
+    fn branch(&mut self, depth: u8) -> String {
+        const ATOMS: [&str; 14] =
+            ["a", "b", "c", "ab", ".", "[ab]", "[^a]", "\\w", "\\d", " ", "o", "\\s", "^", "$"];
+        const TIMES: [&str; 12] = ["", "", "", "", "*", "+", "?", "{2}", "{1,2}", "*?", "+?", "??"];
+        let parts = (0..self.rng.usize(1..4)).map(|_| {
+            let atom = match self.rng.u8(..6) {
+                0 if depth > 0 => format!("({})", self.branch(depth - 1)),
+                1 if depth > 0 => {
+                    format!("({}|{})", self.branch(depth - 1), self.branch(depth - 1))
+                }
+                2 if depth > 0 => format!("(?:{})", self.branch(depth - 1)),
+                _ => ATOMS[self.below(ATOMS.len())].to_owned(),
+            };
+            let greedy = self.below(4) > 0;
+            let times = TIMES[self.below(if greedy { 9 } else { TIMES.len() })];
+            format!("{atom}{times}")
+        });
+        parts.collect()
     }
 
     /// An expression of this type.

@@ -507,19 +507,14 @@ SELECT id FROM things WHERE a < ANY (SELECT product_id FROM items)
 -- refused: window functions are not supported
 SELECT id, rank() OVER (ORDER BY n) AS x FROM things
 
--- refused: regular expressions are not supported
 SELECT id FROM things WHERE t ~ '^a'
 
--- refused: regular expressions are not supported
 SELECT id, t ~* '^A' AS x, t !~ 'b' AS y FROM things
 
--- refused: regular expressions are not supported
 SELECT id, regexp_replace(t, 'a', 'b') AS x FROM things
 
--- refused: regular expressions are not supported
 SELECT id, substring(t FROM 'a(.)') AS x FROM things
 
--- refused: regular expressions are not supported
 SELECT id, t SIMILAR TO '(a|b)%' AS x FROM things
 
 -- refused: to_date(text, text) is not supported
@@ -1053,3 +1048,11 @@ SELECT * FROM customers NATURAL LEFT JOIN (SELECT id, total FROM orders) o
 
 SELECT c.id, v.label, count(o.id) AS n FROM customers c CROSS JOIN (VALUES ('open'), ('a')) v (label) LEFT
 JOIN orders o ON o.customer_id = c.id AND o.status = v.label GROUP BY c.id, v.label
+
+SELECT id, status SIMILAR TO '(a|b|open)' AS d, regexp_replace(status, '[aeiou]', '*', 'g') AS a,
+substring(status from '^(.)') AS b, (regexp_match(status, 'o(.)e'))[1] AS c FROM orders WHERE status ~ '^[ao]'
+
+SELECT regexp_replace(t, '\s+', '-', 'g') AS slug, count(*) AS n FROM things WHERE t ~* '^a|b$' GROUP BY 1
+
+-- refused: regular expression: looking ahead and behind is not supported
+SELECT id FROM orders WHERE status ~ 'o(?=p)'

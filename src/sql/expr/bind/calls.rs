@@ -13,6 +13,7 @@ use super::super::catalog::{
     ANY, CATALOG, INT4, JSON, Method, Oid, RECORD, Signature, TEXT, UNKNOWN,
 };
 use super::super::fold_case;
+use super::super::function::from_similar;
 use super::super::names::Ctype;
 use super::super::node::Node;
 use super::super::ty::Collation;
@@ -121,9 +122,8 @@ impl Binder<'_> {
                 }
                 self.call(&self.place(expr), "overlay", arguments)
             }
-            Expr::SimilarTo { .. } | Expr::RLike { .. } => {
-                let hint = "write LIKE, or compare parts of the text";
-                self.refuse(self.place(expr), "regular expressions are not supported", hint)
+            Expr::SimilarTo { negated, expr: of, pattern, escape_char } => {
+                self.similar(expr, of, pattern, escape_char.as_deref(), *negated)
             }
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
                 self.refuse(self.place(expr), "a subquery may not stand here", "")
@@ -157,6 +157,41 @@ impl Binder<'_> {
             pattern = self.call(&at, "like_escape", vec![pattern, escape])?;
         }
         self.operator(&at, operator, vec![of, pattern])
+    }
+
+    /// SIMILAR TO with a pattern that is written there.
+    fn similar(
+        &self,
+        expr: &Expr,
+        of: &Expr,
+        pattern: &Expr,
+        escape: Option<&Expr>,
+        negated: bool,
+    ) -> Result {
+        let at = self.place(expr);
+        let text = |of: &Expr| {
+            let bound = self.expr(of)?;
+            match bound.node.constant() {
+                Some(Scalar::Text(text)) => Ok(text.to_string()),
+                _ => self.refuse(
+                    self.place(of),
+                    "the pattern of SIMILAR TO is not a text that is written there",
+                    "write the pattern itself, or a regular expression by ~",
+                ),
+            }
+        };
+        let pattern = text(pattern)?;
+        let escape = match escape {
+            None => Some('\\'),
+            Some(escape) => text(escape)?.chars().next(),
+        };
+        let pattern = match from_similar(&pattern, escape) {
+            Ok(pattern) => pattern,
+            Err(error) => return self.refuse(at, error.to_string(), "write LIKE"),
+        };
+        let of = self.expr(of)?;
+        let operator = if negated { "!~" } else { "~" };
+        self.operator(&at, operator, vec![of, text_literal(&pattern)])
     }
 
     fn function(&self, expr: &Expr, function: &Function) -> Result {
@@ -377,19 +412,14 @@ impl Binder<'_> {
                 let hint = "a read model must have one answer";
                 self.refuse(at.clone(), format!("{name} gives another value at each call"), hint)
             }
-            (
-                "regexp_replace"
-                | "regexp_match"
-                | "regexp_split_to_array"
-                | "regexp_count"
-                | "regexp_like"
-                | "regexp_substr"
-                | "regexp_instr"
-                | "substring",
-                _,
-            ) => {
-                let hint = "write LIKE, or compare parts of the text";
-                self.refuse(at.clone(), "regular expressions are not supported", hint)
+            ("regexp_replace" | "regexp_count" | "regexp_substr" | "regexp_instr", _) => {
+                let hint =
+                    "write regexp_replace (text, pattern, replacement, flags), regexp_match, ~";
+                self.refuse(
+                    at.clone(),
+                    format!("{name} with these arguments is not supported"),
+                    hint,
+                )
             }
             _ => Ok(()),
         }

@@ -7,7 +7,7 @@ use sqlparser::ast::{BinaryOperator, Expr};
 use crate::value::Type;
 
 use super::super::catalog::{BOOL, CATALOG, INTERVAL, Oid, TEXT, UNKNOWN};
-use super::super::function::Types;
+use super::super::function::{Types, check_regex};
 use super::super::node::{Comparison, List, Node};
 use super::super::ty::Collation;
 use super::choose::{Candidate, Choice, choose, common_type, resolve};
@@ -15,8 +15,21 @@ use super::coerce::call;
 use super::{Binder, Bound, Result};
 
 const ORDERING: [&str; 4] = ["<", "<=", ">", ">="];
+/// What takes a regular expression second.
+const PATTERNS: [&str; 10] = [
+    "~",
+    "!~",
+    "~*",
+    "!~*",
+    "regexp_like",
+    "regexp_match",
+    "regexp_replace",
+    "regexp_split_to_array",
+    "regexp_count",
+    "regexp_substr",
+];
 /// What asks for a collation, in that order or not.
-const COLLATED: [&str; 6] = ["=", "<>", "~~", "!~~", "~~*", "!~~*"];
+const COLLATED: [&str; 10] = ["=", "<>", "~~", "!~~", "~~*", "!~~*", "~", "!~", "~*", "!~*"];
 
 impl Binder<'_> {
     pub(super) fn binary(
@@ -30,17 +43,6 @@ impl Binder<'_> {
             BinaryOperator::And => return Ok(Bound::new(Node::And(self.chain(expr, op)?), BOOL)),
             BinaryOperator::Or => return Ok(Bound::new(Node::Or(self.chain(expr, op)?), BOOL)),
             BinaryOperator::NotEq => "<>".to_owned(),
-            BinaryOperator::PGRegexMatch
-            | BinaryOperator::PGRegexIMatch
-            | BinaryOperator::PGRegexNotMatch
-            | BinaryOperator::PGRegexNotIMatch => {
-                let hint = "write LIKE, or compare parts of the text";
-                return self.refuse(
-                    self.place(expr),
-                    "regular expressions are not supported",
-                    hint,
-                );
-            }
             BinaryOperator::Xor | BinaryOperator::Spaceship | BinaryOperator::BitwiseXor => {
                 return self.unsupported(expr);
             }
@@ -200,9 +202,37 @@ impl Binder<'_> {
         }
         let mut types = self.types(&types, result);
         types.ctype = self.ctype(of_arguments.collation);
+        self.check_pattern(at, signature.name, &nodes, &types)?;
         let node =
             call(signature.name, run, signature.strict, signature.volatility == b'i', nodes, types);
         Ok(Bound { mark, ..Bound::new(node, result) })
+    }
+
+    /// Refuses a constant regular expression that no row could be searched for.
+    fn check_pattern(
+        &self,
+        at: &Range<usize>,
+        name: &str,
+        of: &[Node],
+        types: &Types,
+    ) -> Result<()> {
+        let of_substring = name == "substring" && types.arguments.get(1) == Some(&Type::Text);
+        if !PATTERNS.contains(&name) && !of_substring {
+            return Ok(());
+        }
+        let text = |at: usize| match of.get(at).and_then(Node::constant) {
+            Some(crate::value::Scalar::Text(text)) => Some(&**text),
+            _ => None,
+        };
+        let Some(pattern) = text(1) else { return Ok(()) };
+        let (replacement, flags) = match name {
+            "regexp_replace" => (text(2), text(3)),
+            _ => (None, text(2)),
+        };
+        check_regex(name, pattern, flags, replacement, types.ctype).or_else(|error| {
+            let hint = "write a simpler pattern, LIKE, or compare parts of the text";
+            self.refuse(at.clone(), error.to_string(), hint)
+        })
     }
 
     /// A boolean operator of two operands, which come converted.

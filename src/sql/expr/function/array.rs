@@ -200,7 +200,7 @@ pub(in super::super) fn write<'v>(ty: &Type, array: &Array<'_>) -> Result<Scalar
     Ok(text(super::string(out)?))
 }
 
-fn flat(elements: Vec<Scalar<'static>>) -> Array<'static> {
+pub(super) fn flat(elements: Vec<Scalar<'static>>) -> Array<'static> {
     let dimensions = match elements.len() {
         0 => Vec::new(),
         count => vec![(1, count as i64)],

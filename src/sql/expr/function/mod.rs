@@ -13,6 +13,7 @@ mod format;
 mod input;
 mod json;
 mod number;
+mod regex;
 mod text;
 mod time;
 
@@ -27,6 +28,7 @@ use super::names::Ctype;
 pub(super) use array::{build as build_array, slice, subscript, write as write_array};
 pub(super) use input::input;
 pub(super) use json::row_to_json;
+pub(super) use regex::{check as check_regex, from_similar};
 
 /// What a function knows of the types it is called with.
 #[derive(Clone, Debug)]
@@ -56,6 +58,7 @@ pub(super) fn runs() -> HashMap<String, Run> {
     array::register(&mut table);
     convert::register(&mut table);
     format::register(&mut table);
+    regex::register(&mut table);
     table.0
 }
 

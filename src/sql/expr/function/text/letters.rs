@@ -37,7 +37,7 @@ fn cased<'v>(types: &Types, of: &mut [Scalar<'v>], case: Case) -> Result<Scalar<
     Ok(text(out))
 }
 
-pub(super) fn letter_in_case(letter: char, upper: bool, ctype: Ctype) -> Result<char> {
+pub(in super::super) fn letter_in_case(letter: char, upper: bool, ctype: Ctype) -> Result<char> {
     if letter.is_ascii() {
         return Ok(if upper { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() });
     }
@@ -50,7 +50,7 @@ pub(super) fn letter_in_case(letter: char, upper: bool, ctype: Ctype) -> Result<
     }
 }
 
-fn is_word(letter: char, ctype: Ctype) -> Result<bool> {
+pub(in super::super) fn is_word(letter: char, ctype: Ctype) -> Result<bool> {
     if letter.is_ascii() {
         return Ok(letter.is_ascii_alphanumeric());
     }

@@ -11,8 +11,10 @@ use crate::value::{Scalar, Type};
 use super::super::eval::{EvalError, Result};
 use super::{Table, Typed, part, text, text_of};
 
+pub(super) use letters::{is_word, letter_in_case};
+
 /// As Postgres bounds what a function makes.
-const BYTES_MAX: usize = 0x3FFF_FFFF;
+pub(super) const BYTES_MAX: usize = 0x3FFF_FFFF;
 
 pub(super) fn register(table: &mut Table) {
     lengths(table);
