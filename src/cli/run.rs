@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{Outcome, check};
 use crate::config::{Config, Environment};
-use crate::pipeline::run::Origin;
 use crate::pipeline::run::check::before_run;
+use crate::pipeline::run::{Origin, outlive_hangups};
 
 pub(super) fn run(path: &Path, environment: &Environment) -> anyhow::Result<Outcome> {
     let origin = Origin { path: path.to_owned(), environment: environment.clone() };
@@ -13,7 +13,11 @@ pub(super) fn run(path: &Path, environment: &Environment) -> anyhow::Result<Outc
         Ok(config) => config,
         Err(faults) => return check::report(path, &faults),
     };
-    let found = check::ask(before_run(&config))?;
+    let found = check::ask(async {
+        // From here on it is a request to look at the files: who is still busy with the first look stays alive.
+        outlive_hangups()?;
+        anyhow::Ok(before_run(&config).await)
+    })??;
     if found.faults.is_empty() {
         crate::pipeline::run::run(config, origin)?;
         return Ok(Outcome::Done);

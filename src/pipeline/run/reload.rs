@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::Signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,11 @@ use crate::pg::Params;
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Between two attempts while the source, which has to be asked, is away.
 const AWAY_PAUSE: Duration = Duration::from_secs(5);
+
+/// SIGHUP does not end the process any more: a handler that was set once stays.
+pub(crate) fn outlive_hangups() -> std::io::Result<()> {
+    signal(SignalKind::hangup()).map(drop)
+}
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
@@ -112,7 +117,7 @@ impl Reloader {
     }
 
     async fn attempt(&mut self, seen: &mut Seen) {
-        seen.again = None;
+        let waited = seen.again.take().is_some();
         let Some(loaded) = self.load().await else { return };
         let config = match loaded {
             Ok(config) => config,
@@ -134,10 +139,13 @@ impl Reloader {
         };
         let found = check::before_run(&config).await;
         if found.source_away {
+            seen.again = Some(Instant::now() + AWAY_PAUSE);
+            if waited {
+                return;
+            }
             for fault in &found.faults {
                 tracing::warn!("{}; the new configuration waits for it", fault.what);
             }
-            seen.again = Some(Instant::now() + AWAY_PAUSE);
             return self.tell("waiting", &changes, shown(&found.faults));
         }
         if !found.faults.is_empty() {
