@@ -50,7 +50,7 @@ fn parts_have_the_types_of_what_they_are_built_from() {
         (
             "SELECT order_id, CASE WHEN order_id > 1 THEN jsonb_build_object('a', order_id) \
              ELSE jsonb_build_object('b', status) END FROM orders",
-            "{a integer, b text}",
+            "{b text, a integer}",
         ),
         (
             "SELECT order_id, CASE WHEN order_id > 1 THEN jsonb_build_object('a', order_id) \
