@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
@@ -14,6 +15,11 @@ use super::params::TargetSessionAttrs as Attrs;
 use super::params::{Host, HostParams, Keepalives, Params, SslMode, SslNegotiation};
 use super::wire::Wire;
 use super::{Error, Kind, Stream, tls};
+
+/// Where the parameters name none: the system's own take two hours to notice that a host is gone.
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVES_COUNT: u32 = 3;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug)]
@@ -206,16 +212,10 @@ async fn connect_tcp(address: SocketAddr, keepalives: Keepalives) -> io::Result<
     stream.set_nodelay(true)?;
     let socket = socket2::SockRef::from(&stream);
     if keepalives.enabled {
-        let mut wanted = socket2::TcpKeepalive::new();
-        if let Some(idle) = keepalives.idle {
-            wanted = wanted.with_time(idle);
-        }
-        if let Some(interval) = keepalives.interval {
-            wanted = wanted.with_interval(interval);
-        }
-        if let Some(count) = keepalives.count {
-            wanted = wanted.with_retries(count);
-        }
+        let wanted = socket2::TcpKeepalive::new()
+            .with_time(keepalives.idle.unwrap_or(KEEPALIVES_IDLE))
+            .with_interval(keepalives.interval.unwrap_or(KEEPALIVES_INTERVAL))
+            .with_retries(keepalives.count.unwrap_or(KEEPALIVES_COUNT));
         socket.set_keepalive(true)?;
         socket.set_tcp_keepalive(&wanted)?;
     }

@@ -14,6 +14,7 @@ mod error;
 mod params;
 mod passfile;
 mod session;
+mod silence;
 mod stream;
 pub mod tls;
 mod uri;

@@ -18,6 +18,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::silence::{self, Hearing};
 use super::wire::Row;
 use super::{Error, Kind, Opened, Params, Purpose, ServerError, Stream, attempt};
 
@@ -35,7 +36,8 @@ pub struct Session {
 #[derive(Debug, Default)]
 struct End {
     token: CancellationToken,
-    error: OnceLock<tokio_postgres::Error>,
+    /// Why.
+    error: OnceLock<String>,
 }
 
 /// Opens an ordinary connection under the pinned settings.
@@ -45,16 +47,22 @@ pub async fn connect(params: &Params, application_name: &str) -> Result<Session,
     let (at, version) = (opened.wire.at().to_string(), opened.wire.version());
     let mut config = tokio_postgres::Config::new();
     config.user(&params.user).ssl_mode(SslMode::Disable);
+    let hearing = Arc::new(Hearing::new());
     let (client, connection) = config
-        .connect_raw(HandedOver::new(opened), NoTls)
+        .connect_raw(HandedOver::new(opened, Arc::clone(&hearing)), NoTls)
         .await
         .map_err(|error| Error::protocol(&at, "the handover failed").caused_by(error))?;
     let end = Arc::new(End::default());
     let ended = Arc::clone(&end);
+    let (params, application_name) = (params.clone(), application_name.to_owned());
     #[expect(clippy::disallowed_methods, reason = "the session owns the task and ends it")]
     let task = tokio::spawn(async move {
-        // Ends when the client is dropped, too.
-        if let Err(error) = connection.await {
+        let error = tokio::select! {
+            // Ends when the client is dropped, too.
+            over = connection => over.err().map(|error| chain(&error)),
+            why = silence::given_up(&hearing, &params, &application_name) => Some(why),
+        };
+        if let Some(error) = error {
             // This task alone sets it.
             let _ = ended.error.set(error);
         }
@@ -68,9 +76,9 @@ impl Session {
     pub async fn closed(&self) -> Error {
         self.end.token.cancelled().await;
         match self.end.error.get() {
-            // The error itself stays here: it can be asked for more than once.
-            Some(error) => Error::new(Kind::Closed, &self.at, "the connection ended")
-                .caused_by(error.to_string()),
+            Some(error) => {
+                Error::new(Kind::Closed, &self.at, "the connection ended").caused_by(error.clone())
+            }
             None => Error::new(Kind::Closed, &self.at, "the connection was closed"),
         }
     }
@@ -106,7 +114,11 @@ impl Session {
             return Error::server(&self.at, server);
         }
         // Whatever else goes wrong, this connection is of no use any more.
-        Error::new(Kind::Closed, &self.at, "the connection ended").caused_by(error)
+        let closed = Error::new(Kind::Closed, &self.at, "the connection ended");
+        match self.end.error.get() {
+            Some(why) => closed.caused_by(why.clone()),
+            None => closed.caused_by(error),
+        }
     }
 
     /// Says goodbye to the server and waits until it has been sent.
@@ -148,6 +160,20 @@ struct HandedOver {
     /// What the server has said and is to be read (again).
     replay: BytesMut,
     startup: Startup,
+    hearing: Arc<Hearing>,
+    /// The last bytes that arrived.
+    tail: [u8; READY.len() + 1],
+}
+
+/// ReadyForQuery ends each answer; the byte behind it tells of the transaction.
+const READY: [u8; 5] = *b"Z\0\0\0\x05";
+
+/// An error with its causes.
+fn chain(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }
 
 /// How much of the startup packet is still to be swallowed; its length stands in its first 4 bytes.
@@ -157,7 +183,7 @@ enum Startup {
 }
 
 impl HandedOver {
-    fn new(opened: Opened) -> Self {
+    fn new(opened: Opened, hearing: Arc<Hearing>) -> Self {
         let mut replay = BytesMut::new();
         // AuthenticationOk
         replay.put_slice(b"R\0\0\0\x08\0\0\0\0");
@@ -178,7 +204,16 @@ impl HandedOver {
         replay.put_slice(b"Z\0\0\0\x05I");
         let (stream, unread, _) = opened.wire.into_parts();
         replay.put_slice(&unread);
-        Self { stream, replay, startup: Startup::Length { bytes: [0; 4], have: 0 } }
+        let startup = Startup::Length { bytes: [0; 4], have: 0 };
+        Self { stream, replay, startup, hearing, tail: [0; READY.len() + 1] }
+    }
+
+    fn heard(&mut self, bytes: &[u8]) {
+        let kept = self.tail.len().saturating_sub(bytes.len());
+        let new = self.tail.len() - kept;
+        self.tail.copy_within(new.., 0);
+        self.tail[kept..].copy_from_slice(&bytes[bytes.len() - new..]);
+        self.hearing.heard(self.tail.starts_with(&READY));
     }
 
     /// How many of these bytes belong to the startup packet.
@@ -210,7 +245,12 @@ impl AsyncRead for HandedOver {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.replay.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+            if buf.filled().len() > before {
+                self.heard(&buf.filled()[before..]);
+            }
+            return read;
         }
         let len = self.replay.len().min(buf.remaining());
         buf.put_slice(&self.replay[..len]);
@@ -230,7 +270,11 @@ impl AsyncWrite for HandedOver {
             // What remains, if anything, is offered again.
             return Poll::Ready(Ok(swallowed));
         }
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(1..)) = written {
+            self.hearing.sent();
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

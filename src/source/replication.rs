@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::lsn::Lsn;
 use crate::pg::wire::{Row, Wire};
-use crate::pg::{self, Error, Params, Purpose};
+use crate::pg::{self, Error, Kind, Params, Purpose};
 
 /// The first version whose CREATE_REPLICATION_SLOT takes its options in parentheses.
 const PARENTHESES: u32 = 150_000;
@@ -20,6 +20,9 @@ const PARENTHESES: u32 = 150_000;
 const FAILOVER: u32 = 170_000;
 /// The first version whose pgoutput sends logical messages.
 const MESSAGES: u32 = 140_000;
+
+/// For commands that have nothing to wait for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A future of its methods that is dropped half-way leaves an answer unread: then drop the connection.
 #[derive(Debug)]
@@ -99,8 +102,13 @@ impl ReplicationConnection {
         self.wire.query(sql).await
     }
 
+    /// As [`Self::query`], of what has nothing to wait for.
+    async fn query_at_once(&mut self, sql: &str) -> Result<Vec<Row>, Error> {
+        in_time(self.wire.at().to_owned(), self.wire.query(sql)).await
+    }
+
     pub async fn identify_system(&mut self) -> Result<System, Error> {
-        let rows = self.query("IDENTIFY_SYSTEM").await?;
+        let rows = self.query_at_once("IDENTIFY_SYSTEM").await?;
         let read = || {
             let [system_id, timeline, xlogpos, dbname] = &only(&rows)?[..] else { return None };
             Some(System {
@@ -118,7 +126,7 @@ impl ReplicationConnection {
         if timeline <= 1 {
             return Ok(Vec::new());
         }
-        let rows = self.query(&format!("TIMELINE_HISTORY {timeline}")).await?;
+        let rows = self.query_at_once(&format!("TIMELINE_HISTORY {timeline}")).await?;
         let content = only(&rows).and_then(|row| row.get(1)?.as_deref());
         content.and_then(read_history).ok_or_else(|| self.wire.unexpected("TIMELINE_HISTORY"))
     }
@@ -159,18 +167,26 @@ impl ReplicationConnection {
     ) -> Result<ReplicationStream, Error> {
         let walsender_timeout = self.walsender_timeout().await?;
         let command = start_command(self.version(), slot, publication, from);
-        self.wire.copy_both(&command).await?;
+        in_time(self.wire.at().to_owned(), self.wire.copy_both(&command)).await?;
         Ok(ReplicationStream::new(self.wire, walsender_timeout))
     }
 
     /// After how long the server ends a walsender that hears nothing from us; `None`: never.
     async fn walsender_timeout(&mut self) -> Result<Option<Duration>, Error> {
         let sql = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'";
-        let rows = self.query(sql).await?;
+        let rows = self.query_at_once(sql).await?;
         let millis = only(&rows).and_then(|row| row.first()?.as_ref()?.parse().ok());
         let millis: u64 = millis.ok_or_else(|| self.wire.unexpected("wal_sender_timeout"))?;
         Ok((millis > 0).then(|| Duration::from_millis(millis)))
     }
+}
+
+/// A server that is there answers; a network that swallows everything does not say so.
+async fn in_time<T>(at: String, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(|_| {
+        let seconds = ANSWER_TIMEOUT.as_secs();
+        Err(Error::new(Kind::Closed, at, format!("the server has not answered for {seconds} s")))
+    })
 }
 
 fn only(rows: &[Row]) -> Option<&Row> {

@@ -32,6 +32,7 @@ mod reload;
 mod replication_stream;
 mod restart;
 mod schema_change;
+mod silence;
 mod sink_elasticsearch;
 mod sink_outage;
 mod sink_postgres;

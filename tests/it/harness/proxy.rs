@@ -17,6 +17,8 @@ enum Network {
     Passes(Duration),
     /// Connections are taken and stay open; no byte moves.
     Swallows,
+    /// The server hears everything, and nothing of what it says comes through.
+    Mutes,
     /// Open connections are closed, new ones closed at once.
     Cut,
     /// Each connection that comes has a fate of its own, drawn from this seed.
@@ -89,6 +91,11 @@ impl Proxy {
         self.network.send_replace(Network::Swallows);
     }
 
+    /// What the server says is lost, until [`Proxy::heal`]; it hears everything.
+    pub(crate) fn mute(&self) {
+        self.network.send_replace(Network::Mutes);
+    }
+
     /// Everything takes this much longer, each way.
     pub(crate) fn delay(&self, time: Duration) {
         self.network.send_replace(Network::Passes(time));
@@ -134,8 +141,8 @@ async fn accept(
         }
         let (client_read, client_write) = client.into_split();
         let (server_read, server_write) = server.into_split();
-        beside(pass(client_read, server_write, fates[0], state.clone(), target.clone()));
-        beside(pass(server_read, client_write, fates[1], state.clone(), target.clone()));
+        beside(pass(client_read, server_write, fates[0], false, state.clone(), target.clone()));
+        beside(pass(server_read, client_write, fates[1], true, state.clone(), target.clone()));
     }
 }
 
@@ -145,6 +152,7 @@ async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     fate: Fate,
+    is_answer: bool,
     mut state: watch::Receiver<Network>,
     mut target: watch::Receiver<SocketAddr>,
 ) {
@@ -177,13 +185,18 @@ async fn pass(
             Fate::Throttled(_) if is_fickle(&state.borrow()) => Duration::from_millis(10),
             _ => Duration::ZERO,
         };
-        let network = match state.wait_for(|network| *network != Network::Swallows).await {
+        let passes = |network: &Network| match network {
+            Network::Swallows => false,
+            Network::Mutes => !is_answer,
+            _ => true,
+        };
+        let network = match state.wait_for(passes).await {
             Ok(network) => *network,
             Err(_) => return,
         };
         let time = match network {
             Network::Passes(time) => time.max(late),
-            Network::Fickle(_) => late,
+            Network::Fickle(_) | Network::Mutes => late,
             Network::Swallows | Network::Cut => return,
         };
         if !time.is_zero() {
