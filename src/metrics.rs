@@ -29,6 +29,9 @@ const END_TO_END_BUCKETS: &[f64] = &[
 pub struct Metrics {
     /// 1 or 0.
     pub source_up: IntGauge,
+    /// 1 or 0.
+    pub leader: IntGauge,
+    pub term: IntGauge,
     pub source_lag_bytes: IntGauge,
     pub slot_retained_bytes: IntGauge,
     pub applied_lsn: IntGauge,
@@ -47,6 +50,8 @@ pub struct Metrics {
     dead_letters: IntGaugeVec,
     end_to_end_seconds: HistogramVec,
     state_bytes: IntGaugeVec,
+    reloads: IntCounterVec,
+    reload_refused: IntGauge,
 }
 
 /// One table of the source.
@@ -93,6 +98,16 @@ impl Metrics {
                 r,
                 "readside_source_up",
                 "1 while the stream from the source flows, else 0.",
+            ),
+            leader: gauge(
+                r,
+                "readside_leader",
+                "1 while this instance delivers, 0 while another one of its group does.",
+            ),
+            term: gauge(
+                r,
+                "readside_term",
+                "The leader's term in the group of instances, 0 where there is none.",
             ),
             source_lag_bytes: gauge(
                 r,
@@ -195,6 +210,43 @@ impl Metrics {
                 "Size of the state, in memory and on disk.",
                 &["where"],
             ),
+            reloads: counters(
+                r,
+                "readside_reload_total",
+                "Attempts to apply another configuration without a restart.",
+                &["result"],
+            ),
+            reload_refused: gauge(
+                r,
+                "readside_reload_refused",
+                "1 while the configuration in the file is not the one in use, since it was refused.",
+            ),
+        }
+    }
+
+    /// `result` is `applied`, `unchanged`, `refused` or `waiting` (for the source).
+    pub fn reloaded(&self, result: &str) {
+        self.reloads.with_label_values(&[result]).inc();
+        self.reload_refused.set((result == "refused").into());
+    }
+
+    /// A sink that is no longer there.
+    pub fn forget_sink(&self, name: &str) {
+        // Each was there, or nobody has seen it.
+        let _ = self.sink_up.remove_label_values(&[name]);
+        let _ = self.retries.remove_label_values(&[name]);
+        let _ = self.batch_seconds.remove_label_values(&[name]);
+        let _ = self.end_to_end_seconds.remove_label_values(&[name]);
+    }
+
+    /// A projection that no longer goes to this sink.
+    pub fn forget_lane(&self, sink: &str, projection: &str) {
+        // As with `forget_sink`.
+        let _ = self.sink_lag_bytes.remove_label_values(&[sink, projection]);
+        let _ = self.sink_lag_seconds.remove_label_values(&[sink, projection]);
+        let _ = self.dead_letters.remove_label_values(&[sink, projection]);
+        for op in ["upsert", "delete"] {
+            let _ = self.rows_written.remove_label_values(&[sink, projection, op]);
         }
     }
 

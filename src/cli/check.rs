@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use super::{Outcome, print, tell};
-use crate::config::{self, Config, Diagnostic, Environment, Secret};
-use crate::pg;
-use crate::pipeline::run::check::everything;
+use crate::config::{self, Config, Diagnostic, Environment};
+use crate::pipeline::run::check::{everything, postgres_url};
 
 pub(super) fn run(path: &Path, environment: &Environment) -> anyhow::Result<Outcome> {
     let (config, mut faults) = config::load_partly(path, environment, &postgres_url);
@@ -34,11 +33,6 @@ pub(super) fn ask<T>(asking: impl Future<Output = T>) -> anyhow::Result<T> {
     // A name that is still being looked up would hold us.
     runtime.shutdown_background();
     Ok(answer)
-}
-
-fn postgres_url(url: &Secret, password: Option<&Secret>) -> Result<(), String> {
-    let parsed = pg::Params::parse(url.expose(), password);
-    parsed.map(drop).map_err(|error| error.to_string())
 }
 
 fn summary(config: &Config) -> String {

@@ -5,15 +5,21 @@ use std::path::Path;
 use super::{Outcome, check};
 use crate::config::{Config, Environment};
 use crate::pipeline::run::check::before_run;
+use crate::pipeline::run::{Origin, outlive_hangups};
 
 pub(super) fn run(path: &Path, environment: &Environment) -> anyhow::Result<Outcome> {
-    let config = match check::read(path, environment) {
+    let origin = Origin { path: path.to_owned(), environment: environment.clone() };
+    let config = match origin.load() {
         Ok(config) => config,
         Err(faults) => return check::report(path, &faults),
     };
-    let found = check::ask(before_run(&config))?;
+    let found = check::ask(async {
+        // From here on it is a request to look at the files: who is still busy with the first look stays alive.
+        outlive_hangups()?;
+        anyhow::Ok(before_run(&config).await)
+    })??;
     if found.faults.is_empty() {
-        crate::pipeline::run::run(config)?;
+        crate::pipeline::run::run(config, origin)?;
         return Ok(Outcome::Done);
     }
     if !(found.source_away && has_run(&config)) {
@@ -24,7 +30,7 @@ pub(super) fn run(path: &Path, environment: &Environment) -> anyhow::Result<Outc
     for fault in &found.faults {
         tracing::warn!("{}; waiting for it", fault.what);
     }
-    crate::pipeline::run::run(config)?;
+    crate::pipeline::run::run(config, origin)?;
     Ok(Outcome::Done)
 }
 

@@ -23,11 +23,20 @@ struct Status {
     version: String,
     started_at: String,
     source: Source,
+    ha: Option<Group>,
     load: Option<Load>,
     projections: Vec<Projection>,
     sinks: Vec<Sink>,
     state: State,
     tables: Vec<SourceTable>,
+    reload: Option<Reload>,
+}
+
+#[derive(Deserialize)]
+struct Reload {
+    at: String,
+    result: String,
+    faults: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +53,13 @@ struct Source {
     wal_budget_bytes: u64,
     wal_alarm: Option<String>,
     wal_held_by: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    group: String,
+    role: String,
+    term: u64,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +171,9 @@ impl Status {
         if let Some(at) = &self.source.committed_at {
             line("committed", at.clone());
         }
+        if let Some(Group { group, role, term }) = &self.ha {
+            line("group", format!("{group}, {role} in term {term}"));
+        }
         let (retained, budget) = (self.source.retained_bytes, self.source.wal_budget_bytes);
         line("WAL kept", format!("{} of a budget of {}", bytes(retained), bytes(budget)));
         for (name, words) in [("", &self.source.wal_alarm), ("held by", &self.source.wal_held_by)] {
@@ -166,6 +185,12 @@ impl Status {
         let (memory, disk) = (bytes(*memory_bytes), bytes(*disk_bytes));
         line("state", format!("{dir}, {memory} in memory, {disk} on disk"));
         line("readside", format!("{}, started at {}", self.version, self.started_at));
+        if let Some(Reload { at, result, faults }) = &self.reload {
+            line("reload", format!("{result} at {at}"));
+            // Where it is, and the rest of it, `check` tells.
+            let words = faults.iter().filter_map(|fault| fault.lines().next());
+            words.for_each(|words| line("", words.to_owned()));
+        }
         head.to_string()
     }
 
@@ -296,6 +321,8 @@ mod tests {
             ],
             "state": { "dir": "/var/lib/readside", "memory_bytes": 5000, "disk_bytes": 0 },
             "tables": [{ "name": "public.orders", "state": "live", "reason": null, "rows": 1200 }],
+            "reload": { "at": "2026-11-30T09:01:00.000000Z", "result": "refused", "changes": [],
+              "faults": ["error: unknown key `tabel`\n --> readside.toml:7:1"] },
         });
         let status: Status = serde_json::from_value(status).expect("of this version");
         insta::assert_snapshot!(status.text(), @r"
@@ -307,6 +334,8 @@ mod tests {
     held by    transaction 7
     state      /var/lib/readside, 4.9 KiB in memory, 0 B on disk
     readside   1.2.3, started at 2026-11-30T08:00:00.000000Z
+    reload     refused at 2026-11-30T09:01:00.000000Z
+               error: unknown key `tabel`
 
     LOADING       DONE       ROWS   OF ABOUT   CHUNKS
     public.items  30 %  1,234,567  4,000,000  3 of 10

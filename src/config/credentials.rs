@@ -100,7 +100,7 @@ pub(super) fn secret_file(
 ) -> Option<(PathBuf, Secret)> {
     let node = section.get(key)?;
     let path = PathBuf::from(section.text(key, faults)?);
-    let read = read_bounded(&path)
+    let read = read_bounded(&path, SECRET_FILE_BYTES_MAX)
         .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned()));
     match read {
         Ok(text) => {
@@ -140,14 +140,14 @@ pub(super) fn readable_file(
     None
 }
 
-fn read_bounded(path: &std::path::Path) -> Result<Vec<u8>, String> {
+pub(super) fn read_bounded(path: &std::path::Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    let read = file.take(SECRET_FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    let read = file.take(bytes_max + 1).read_to_end(&mut bytes);
     match read {
-        Ok(read) if read as u64 > SECRET_FILE_BYTES_MAX => {
-            Err("it is longer than 64 KiB".to_owned())
+        Ok(read) if read as u64 > bytes_max => {
+            Err(format!("it is longer than {} KiB", bytes_max / 1024))
         }
         Ok(_) => Ok(bytes),
         Err(error) => Err(error.to_string()),

@@ -1,15 +1,19 @@
-//! `[source]`, `[state]` and `[http]`.
+//! `[source]`, `[state]`, `[http]` and `[ha]`.
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use super::credentials;
 use super::diagnostic::Diagnostic;
 use super::faults::Faults;
 use super::node::{Node, Origin, Text, Value};
+use super::place::Place;
 use super::section::{Section, wrong_type};
+use super::sinks::check_name;
 use super::{
-    HttpConfig, OnSlotLoss, OnWalBudget, PostgresUrlCheck, SinkKind, SourceConfig, StateConfig,
+    HaConfig, HttpConfig, OnSlotLoss, OnWalBudget, PostgresUrlCheck, SinkKind, SourceConfig,
+    StateConfig,
 };
 
 const SOURCE_KEYS: &[&str] = &[
@@ -141,6 +145,36 @@ pub(super) fn http(root: &Node, faults: &mut Faults) -> Option<HttpConfig> {
     let token = credentials::secret_file(&section, "token_file", faults);
     let (token_file, token) = token.unzip();
     Some(HttpConfig { listen: listen?, token_file, token })
+}
+
+/// Shorter, and a busy moment of the source's would be taken for the leader's end.
+const LEASE_MIN: Duration = Duration::from_secs(1);
+/// The leader's end would go unnoticed for as long.
+const LEASE_MAX: Duration = Duration::from_secs(300);
+
+/// `None` also where there is no group.
+pub(super) fn ha(root: &Node, faults: &mut Faults) -> Option<HaConfig> {
+    let section = Section::open(root.get("ha")?, "[ha]".to_owned(), &["group", "lease"], faults)?;
+    let lease = section.duration("lease", faults).filter(|lease| {
+        let is_sensible = (LEASE_MIN..=LEASE_MAX).contains(lease);
+        if !is_sensible {
+            let what = "`lease` takes a duration from 1s to 5m";
+            faults.push(Diagnostic::new(what).at(&section.node.place.entry("lease")));
+        }
+        is_sensible
+    });
+    let Some(node) = section.get("group") else {
+        // A lease at its default is of no place.
+        if let Some(lease) = section.get("lease").filter(|lease| lease.place != Place::default()) {
+            let what = "[ha] has no `group`";
+            let hint = "name the instances that take over from each other: group = \"shop\"";
+            faults.push(Diagnostic::new(what).at(&lease.key_place).hint(hint));
+        }
+        return None;
+    };
+    let group = section.text("group", faults)?;
+    check_name(group, "group", node, faults);
+    Some(HaConfig { group: group.to_owned(), lease: lease? })
 }
 
 fn listen(section: &Section<'_>, faults: &mut Faults) -> Option<String> {

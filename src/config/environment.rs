@@ -18,7 +18,7 @@ use super::place::Place;
 use super::suggest;
 
 const PREFIX: &str = "READSIDE__";
-const SECTIONS: &[&str] = &["source", "state", "http", "sink", "projection", "event"];
+const SECTIONS: &[&str] = &["source", "state", "http", "ha", "sink", "projection", "event"];
 
 /// Names and values of variables; `None` is a value that is not UTF-8.
 #[derive(Clone, Default)]

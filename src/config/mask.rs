@@ -27,6 +27,8 @@ pub(super) const HARMLESS: &[&str] = &[
     "tombstones",
     "listen",
     "token_file",
+    "group",
+    "lease",
     "password_file",
     "ca_file",
     "username",

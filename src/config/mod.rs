@@ -16,6 +16,7 @@ mod layers;
 mod literal;
 mod mask;
 mod node;
+mod outline;
 mod place;
 mod projections;
 pub mod resolve;
@@ -32,6 +33,7 @@ mod units;
 
 pub use diagnostic::{Diagnostic, Style};
 pub use environment::Environment;
+pub use outline::{Change, Outline};
 pub use place::{Place, SourceFile};
 pub use secret::Secret;
 pub use template::Template;
@@ -111,6 +113,7 @@ fn parse_partly(
     let source = daemon::source(&root, check, &mut faults);
     let state = daemon::state(&root, &mut faults);
     let http = daemon::http(&root, &mut faults);
+    let ha = daemon::ha(&root, &mut faults);
     let sinks = sinks::read(&root, check, &mut faults);
     let projections = projections::read(&root, &sinks, &mut faults);
     let broken = faults.has_syntax();
@@ -124,7 +127,8 @@ fn parse_partly(
     );
     let config = match (source, state, http) {
         (Some(source), Some(state), Some(http)) if !broken => {
-            Some(Config { source, state, http, sinks: sinks.valid, projections })
+            let outline = Outline::of(&root);
+            Some(Config { source, state, http, ha, sinks: sinks.valid, projections, outline })
         }
         _ => None,
     };
@@ -140,13 +144,23 @@ pub fn load_http(path: &Path, environment: &Environment) -> Result<HttpConfig, V
     daemon::http(&root, &mut faults).ok_or_else(|| faults.into_sorted())
 }
 
+/// The file, and the files that it names, in a digest: as long as it is the same there is nothing new to load.
+/// Also of one that is faulty.
+pub fn fingerprint(path: &Path, environment: &Environment) -> [u8; 32] {
+    let named = read_file(path).map(|text| {
+        let name = path.display().to_string();
+        Outline::of(&root(&name, &text, environment, &mut Faults::default())).files().to_vec()
+    });
+    outline::fingerprint(path, &named.unwrap_or_default())
+}
+
 fn root(path: &str, text: &str, environment: &Environment, faults: &mut Faults) -> node::Node {
     let file = Arc::new(SourceFile::new(path, text));
     layers::read(&file, environment, faults)
 }
 
 fn check_sections(root: &node::Node, faults: &mut Faults) {
-    let known = ["source", "state", "http", "sink", "projection", "event"];
+    let known = ["source", "state", "http", "ha", "sink", "projection", "event"];
     section::Section::open(root, "the configuration".to_owned(), &known, faults);
 }
 
@@ -171,8 +185,11 @@ pub struct Config {
     pub source: SourceConfig,
     pub state: StateConfig,
     pub http: HttpConfig,
+    /// `None`: this instance is alone.
+    pub ha: Option<HaConfig>,
     pub sinks: Vec<SinkConfig>,
     pub projections: Vec<ProjectionConfig>,
+    pub outline: Outline,
 }
 
 #[derive(Debug, Clone)]
@@ -216,6 +233,14 @@ pub struct HttpConfig {
     pub token_file: Option<PathBuf>,
     /// What `token_file` holds.
     pub token: Option<Secret>,
+}
+
+/// Instances of one group are one pipeline: one of them delivers, the others stand ready.
+#[derive(Debug, Clone)]
+pub struct HaConfig {
+    pub group: String,
+    /// A leader that is silent for so long is none any more.
+    pub lease: Duration,
 }
 
 #[derive(Debug, Clone)]

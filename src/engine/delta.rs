@@ -46,6 +46,12 @@ impl Deltas {
         self.rows.len()
     }
 
+    pub(in crate::engine) fn row(&self, at: usize) -> (&[u8], i64) {
+        let start = at.checked_sub(1).map_or(0, |before| self.rows[before].0);
+        let (end, weight) = self.rows[at];
+        (&self.bytes[start..end], weight)
+    }
+
     pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
         let mut start = 0;
         self.rows.iter().map(move |&(end, weight)| {
@@ -66,6 +72,8 @@ impl Deltas {
 pub(in crate::engine) struct Sorted {
     bytes: Vec<u8>,
     items: Vec<Item>,
+    /// Reused.
+    ranges: Vec<Range<usize>>,
 }
 
 struct Item {
@@ -97,7 +105,6 @@ impl Item {
 }
 
 impl Sorted {
-    /// What goes under a key that is an error is left out, and told to `refuse`.
     pub(in crate::engine) fn new<'d>(
         deltas: impl Iterator<Item = (&'d [u8], i64)>,
         layout: &RowLayout,
@@ -105,23 +112,38 @@ impl Sorted {
         refuse: &mut Refuse<'_>,
     ) -> Result<Self, ValueError> {
         let mut this = Self::default();
-        let mut ranges = Vec::new();
+        this.fill(deltas, layout, by, refuse)?;
+        Ok(this)
+    }
+
+    /// These deltas in the place of others. What goes under a key that is an error is left out, and told to
+    /// `refuse`.
+    pub(in crate::engine) fn fill<'d>(
+        &mut self,
+        deltas: impl Iterator<Item = (&'d [u8], i64)>,
+        layout: &RowLayout,
+        by: &Key,
+        refuse: &mut Refuse<'_>,
+    ) -> Result<(), ValueError> {
+        let Self { bytes, items, ranges } = self;
+        bytes.clear();
+        items.clear();
         for (row, weight) in deltas {
-            layout.split(row, &mut ranges)?;
-            let start = this.bytes.len();
-            by.write(row, &ranges, &mut this.bytes)?;
-            if let Some(error) = by.error(row, &ranges) {
+            layout.split(row, ranges)?;
+            let start = bytes.len();
+            by.write(row, ranges, bytes)?;
+            if let Some(error) = by.error(row, ranges) {
                 refuse(error, weight);
-                this.bytes.truncate(start);
+                bytes.truncate(start);
                 continue;
             }
-            let key_end = this.bytes.len();
-            this.bytes.extend_from_slice(row);
-            let prefix = prefix(&this.bytes[start..key_end]);
-            this.items.push(Item { prefix, start, row: key_end, end: this.bytes.len(), weight });
+            let key_end = bytes.len();
+            bytes.extend_from_slice(row);
+            let prefix = prefix(&bytes[start..key_end]);
+            items.push(Item { prefix, start, row: key_end, end: bytes.len(), weight });
         }
-        this.consolidate();
-        Ok(this)
+        self.consolidate();
+        Ok(())
     }
 
     fn consolidate(&mut self) {
@@ -193,7 +215,8 @@ mod tests {
             deltas.push(&ints(&row.map(Some)), weight);
         }
         let by = Key::new(&layout, &[0]);
-        let sorted = Sorted::new(deltas.iter(), &layout, &by, &mut |_, _| ()).expect("rows");
+        let mut sorted = Sorted::default();
+        sorted.fill(deltas.iter(), &layout, &by, &mut |_, _| ()).expect("rows");
         let rows: Vec<_> = sorted.rows(0..sorted.len()).map(|(row, w)| (row.to_vec(), w)).collect();
         let row = |a, b| ints(&[Some(a), Some(b)]);
         assert_eq!(rows, [(row(1, 5), 1), (row(2, 1), 2), (row(3, 3), -2)]);

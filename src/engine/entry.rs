@@ -64,6 +64,11 @@ impl Entry {
         Self::new(header.lsn, key, &self.0.slice[key.len()..], header.leaf, header.tombstone)
     }
 
+    /// Where it lies: of all entries that there are, its own alone.
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(&self.0.header.header).addr()
+    }
+
     pub fn lsn(&self) -> Lsn {
         self.0.header.header.lsn
     }

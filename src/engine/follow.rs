@@ -10,7 +10,7 @@
 
 use super::access::Port;
 use super::changes::Changes;
-use super::delta::{Deltas, Sorted};
+use super::delta::Deltas;
 use super::graph::{Arranged, Engine, Node, Operator, State, TableId, Told};
 use super::operator::{Mode, Notice};
 use super::passing::Passing;
@@ -137,15 +137,9 @@ impl Engine {
                 if let Some(old) = entries[0] {
                     gone.push(&old_key, old);
                 }
-                match entries {
-                    [Some(_), Some(new)] if old_key == new_key => {
-                        index.replace(&new_key, new.clone());
-                    }
-                    [old, new] => {
-                        old.iter().for_each(|old| index.remove(&old_key, old));
-                        new.iter().for_each(|new| index.put(&new_key, new.clone()));
-                    }
-                }
+                let [old, new] = entries;
+                old.iter().for_each(|old| index.remove(&old_key, old));
+                new.iter().for_each(|new| index.put(&new_key, new.clone()));
             }
             gone.sort();
         }
@@ -239,6 +233,7 @@ impl Engine {
                 pending.iter().zip(ready).filter(|(_, ready)| *ready).map(|(p, _)| p.len()).sum()
             };
             if pending >= self.chunk_rows {
+                self.nodes[user.node].cut_in.set(self.epoch);
                 self.drain(user.node, lsn)?;
             }
         }
@@ -279,7 +274,7 @@ impl Engine {
                 refused.push(error.to_vec());
             }
         };
-        let mut emit = Emit { engine: self, at, lsn, out: Deltas::default() };
+        let mut emit = Emit { engine: self, at, lsn, out: self.deltas.take() };
         match &node.operator {
             Operator::Scan(_) | Operator::Filter(_) | Operator::Map(_) | Operator::Union => {
                 unreachable!("nothing is pending there")
@@ -291,12 +286,15 @@ impl Engine {
             Operator::Join(join) => {
                 let [left, right] = &pending;
                 let (of_left, of_right) = (&join.left, &join.right);
-                let left = Sorted::new(left.iter(), &of_left.layout, &of_left.key, refuse)?;
-                let right = Sorted::new(right.iter(), &of_right.layout, &of_right.key, refuse)?;
+                let (mut by_left, mut by_right) = (self.sorts.take(), self.sorts.take());
+                by_left.fill(left.iter(), &of_left.layout, &of_left.key, refuse)?;
+                by_right.fill(right.iter(), &of_right.layout, &of_right.key, refuse)?;
                 let State::Join(state) = &mut *node.state.borrow_mut() else {
                     unreachable!("made as a join");
                 };
-                join.run(state, [&left, &right], &mut emit)?;
+                join.run(state, [&by_left, &by_right], &mut emit)?;
+                self.sorts.give(by_left);
+                self.sorts.give(by_right);
             }
             Operator::NotIn(join) => join.run(&pending[0], &pending[1], refuse, &mut emit)?,
             Operator::Aggregate => {
@@ -306,11 +304,14 @@ impl Engine {
                         _ => unreachable!("made as an aggregate"),
                     })
                 };
-                let mut work = state().begin(&pending[0], refuse)?;
+                let is_whole = node.cut_in.get() != self.epoch;
+                let sorted = self.sorts.take();
+                let mut work = state().begin(&pending[0], is_whole, sorted, refuse)?;
                 // What it keeps is looked at by those that it sends to.
                 while state().run(self, &mut work, &mut emit.out)? {
                     emit.flush()?;
                 }
+                self.sorts.give(work.end());
             }
             Operator::TopN => {
                 let state = || {
@@ -330,6 +331,7 @@ impl Engine {
             },
         }
         emit.flush()?;
+        self.deltas.give(emit.out);
         // The buffers are used again.
         for (used, kept) in pending.iter_mut().zip(node.pending.borrow_mut().iter_mut()) {
             if kept.is_empty() {

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 
 use super::access::is_whole;
 use super::changes::{Changes, Gone};
-use super::delta::Deltas;
+use super::delta::{Deltas, Sorted};
 use super::index::{Index, Packed};
 use super::look::Pairing;
 use super::operator::{Aggregate, Join, JoinState, NotIn, Notice, Output, TopN};
@@ -52,6 +52,8 @@ pub struct Engine {
     pub(super) place: Cell<usize>,
     pub(super) pairings: Pool<Pairing>,
     pub(super) passings: Pool<Passing>,
+    pub(super) deltas: Pool<Deltas>,
+    pub(super) sorts: Pool<Sorted>,
     /// The most that was ever on its way to one node.
     #[cfg(test)]
     pub(super) pending_rows_max: Cell<usize>,
@@ -87,6 +89,8 @@ pub(super) struct Node {
     pub(super) filled: bool,
     /// A join's first side is all there once `order` has been gone through so far.
     pub(super) first_until: usize,
+    /// The last epoch in which it worked off a part of what it was sent before the rest was there.
+    pub(super) cut_in: Cell<u64>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -189,6 +193,8 @@ impl Default for Engine {
             place: Cell::new(0),
             pairings: Pool::default(),
             passings: Pool::default(),
+            deltas: Pool::default(),
+            sorts: Pool::default(),
             #[cfg(test)]
             pending_rows_max: Cell::new(0),
         }
@@ -445,6 +451,7 @@ impl Engine {
             state: RefCell::new(state),
             filled: false,
             first_until: 0,
+            cut_in: Cell::new(0),
         });
         node
     }

@@ -1,5 +1,6 @@
 //! An ordered bag of rows under keys: what operators keep. Many rows may have one key; rows with one key
-//! are in the order of their own bytes. No key is the beginning of another one, so that all rows under a
+//! are in the order of their own bytes, a table's in that of their addresses: to be told apart they need not
+//! be looked at, which would be a miss of the processor's caches for each. No key is the beginning of another one, so that all rows under a
 //! key, or under the first columns of it, lie side by side.
 
 use std::borrow::Borrow;
@@ -15,11 +16,14 @@ use super::Entry;
 pub(in crate::engine) trait Held: Clone {
     fn content(&self) -> &[u8];
     fn weight(&self) -> i64;
-    /// What tells it from the other rows under its key.
-    fn identity(&self) -> &[u8];
+    fn place(&self) -> Place<'_>;
     /// Memory that it costs this index.
     fn cost(&self) -> usize;
 }
+
+/// What tells a row from the others under its key: where it lies, or its bytes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::engine) struct Place<'r>(usize, &'r [u8]);
 
 /// A row of our own: its weight and its bytes.
 pub(in crate::engine) type Packed = ThinArc<i64, u8>;
@@ -31,8 +35,8 @@ impl Held for Packed {
     fn weight(&self) -> i64 {
         self.header.header
     }
-    fn identity(&self) -> &[u8] {
-        &self.slice
+    fn place(&self) -> Place<'_> {
+        Place(0, &self.slice)
     }
     fn cost(&self) -> usize {
         3 * size_of::<usize>() + self.slice.len()
@@ -47,8 +51,8 @@ impl Held for Entry {
     fn weight(&self) -> i64 {
         1
     }
-    fn identity(&self) -> &[u8] {
-        self.key()
+    fn place(&self) -> Place<'_> {
+        Place(self.address(), &[])
     }
     fn cost(&self) -> usize {
         0
@@ -118,8 +122,8 @@ impl<R: Held> Index<R> {
         Some(old)
     }
 
-    fn take(&mut self, key: &[u8], identity: &[u8]) -> Option<Slot<R>> {
-        let probe = Probe { identity: Some(identity), ..Probe::before(key) };
+    fn take(&mut self, key: &[u8], place: Place<'_>) -> Option<Slot<R>> {
+        let probe = Probe { place: Some(place), ..Probe::before(key) };
         let old = self.slots.take(&probe as &dyn Keyed)?;
         self.bytes -= old.cost();
         Some(old)
@@ -132,7 +136,7 @@ impl Index<Packed> {
         let slot = |weight| Slot::new(key, ThinArc::from_header_and_slice(weight, row));
         let old = match weight {
             1.. => self.insert(slot(weight)),
-            _ => self.take(key, row),
+            _ => self.take(key, Place(0, row)),
         };
         let before = old.map_or(0, |slot| slot.row.weight());
         let after = before + weight;
@@ -158,14 +162,8 @@ impl Index<Entry> {
         self.slots = slots.into_iter().collect();
     }
 
-    /// A newer version of a row, under the same key.
-    pub(in crate::engine) fn replace(&mut self, key: &[u8], entry: Entry) {
-        let old = self.insert(Slot::new(key, entry));
-        debug_assert!(old.is_some(), "what changes was there");
-    }
-
     pub(in crate::engine) fn remove(&mut self, key: &[u8], entry: &Entry) {
-        let old = self.take(key, entry.key());
+        let old = self.take(key, entry.place());
         debug_assert!(old.is_some(), "what goes was there");
     }
 }
@@ -178,7 +176,7 @@ pub(in crate::engine) struct Slot<R> {
     pub(in crate::engine) row: R,
 }
 
-const PREFIX: usize = size_of::<u64>();
+pub(in crate::engine) const PREFIX: usize = size_of::<u64>();
 
 impl<R: Held> Slot<R> {
     pub(in crate::engine) fn new(key: &[u8], row: R) -> Self {
@@ -231,18 +229,18 @@ trait Keyed {
     fn prefix(&self) -> u64;
     fn rest(&self) -> &[u8];
     /// `None` is before every row under the key.
-    fn identity(&self) -> Option<&[u8]>;
+    fn place(&self) -> Option<Place<'_>>;
 }
 
 struct Probe<'a> {
     prefix: u64,
     rest: &'a [u8],
-    identity: Option<&'a [u8]>,
+    place: Option<Place<'a>>,
 }
 
 impl<'a> Probe<'a> {
     fn before(key: &'a [u8]) -> Self {
-        Self { prefix: prefix(key), rest: key.get(PREFIX..).unwrap_or_default(), identity: None }
+        Self { prefix: prefix(key), rest: key.get(PREFIX..).unwrap_or_default(), place: None }
     }
 }
 
@@ -253,8 +251,8 @@ impl Keyed for Probe<'_> {
     fn rest(&self) -> &[u8] {
         self.rest
     }
-    fn identity(&self) -> Option<&[u8]> {
-        self.identity
+    fn place(&self) -> Option<Place<'_>> {
+        self.place.as_ref().map(|&Place(address, bytes)| Place(address, bytes))
     }
 }
 
@@ -265,8 +263,8 @@ impl<R: Held> Keyed for Slot<R> {
     fn rest(&self) -> &[u8] {
         self.key_rest()
     }
-    fn identity(&self) -> Option<&[u8]> {
-        Some(self.row.identity())
+    fn place(&self) -> Option<Place<'_>> {
+        Some(self.row.place())
     }
 }
 
@@ -279,7 +277,7 @@ impl<'a, R: Held + 'a> Borrow<dyn Keyed + 'a> for Slot<R> {
 impl Ord for dyn Keyed + '_ {
     fn cmp(&self, other: &Self) -> Ordering {
         let keys = self.prefix().cmp(&other.prefix()).then_with(|| self.rest().cmp(other.rest()));
-        keys.then_with(|| self.identity().cmp(&other.identity()))
+        keys.then_with(|| self.place().cmp(&other.place()))
     }
 }
 
@@ -301,7 +299,7 @@ impl<R: Held> Ord for Slot<R> {
     fn cmp(&self, other: &Self) -> Ordering {
         let keys =
             self.prefix.cmp(&other.prefix).then_with(|| self.key_rest().cmp(other.key_rest()));
-        keys.then_with(|| self.row.identity().cmp(other.row.identity()))
+        keys.then_with(|| self.row.place().cmp(&other.row.place()))
     }
 }
 

@@ -301,9 +301,9 @@ impl Engine {
 /// Reused buffers for the partners of one row.
 #[derive(Default)]
 pub(super) struct Pairing {
-    ranges: Vec<Range<usize>>,
+    pub(super) ranges: Vec<Range<usize>>,
     key: Vec<u8>,
-    pair: PairBuffer,
+    pub(super) pair: PairBuffer,
 }
 
 /// Some of a key's columns.

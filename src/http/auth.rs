@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use ring::hmac;
+use tokio::sync::watch;
 
 use super::{answer, page};
 use crate::config::Secret;
@@ -14,14 +15,13 @@ use crate::config::Secret;
 const OPEN: &[&str] = &["/healthz", "/readyz"];
 
 /// The token as something to compare with that takes the same time for every other text.
-#[derive(Clone)]
-pub(super) struct Token {
+struct Token {
     key: hmac::Key,
     tag: hmac::Tag,
 }
 
 impl Token {
-    pub(super) fn new(token: &Secret) -> Token {
+    fn new(token: &Secret) -> Token {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"readside");
         let tag = hmac::sign(&key, token.expose().as_bytes());
         Token { key, tag }
@@ -33,10 +33,11 @@ impl Token {
 }
 
 pub(super) async fn require(
-    State(token): State<Option<Token>>,
+    State(token): State<watch::Receiver<Option<Secret>>>,
     request: Request,
     next: Next,
 ) -> Response {
+    let token = token.borrow().as_ref().map(Token::new);
     let Some(token) = token else { return next.run(request).await };
     if OPEN.contains(&request.uri().path()) {
         return next.run(request).await;

@@ -29,9 +29,16 @@ pub struct LaneName {
 #[derive(Debug)]
 pub struct Board {
     names: Vec<LaneName>,
-    lanes: Vec<Lane>,
+    /// With those of the boards before it, so that who waits for one goes on waiting.
+    lanes: Vec<Arc<Lane>>,
     /// How far the state is with each projection, whatever sinks it goes to.
-    states: Vec<(String, Lane)>,
+    states: Vec<(String, Arc<Lane>)>,
+    source: Arc<Source>,
+}
+
+/// What all boards of a daemon have in common.
+#[derive(Debug)]
+struct Source {
     source_end: AtomicU64,
     segment_bytes: AtomicU64,
     /// The greatest position that a push is asked for; 0 when none is.
@@ -82,14 +89,45 @@ impl Board {
         lanes: Vec<LaneName>,
         projections: impl IntoIterator<Item = String>,
     ) -> Arc<Board> {
-        Arc::new(Board {
-            states: projections.into_iter().map(|name| (name, Lane::new())).collect(),
-            lanes: lanes.iter().map(|_| Lane::new()).collect(),
-            names: lanes,
+        let states = projections.into_iter().map(|name| (name, Arc::new(Lane::new())));
+        let source = Source {
             source_end: AtomicU64::new(0),
             segment_bytes: AtomicU64::new(SEGMENT_BYTES_DEFAULT),
             push_to: AtomicU64::new(0),
             push_asked: Notify::new(),
+        };
+        Arc::new(Board {
+            states: states.collect(),
+            lanes: lanes.iter().map(|_| Arc::new(Lane::new())).collect(),
+            names: lanes,
+            source: Arc::new(source),
+        })
+    }
+
+    /// One for other lanes and projections. What both have stands where it stood, and who waits for it on
+    /// this board is told by the other.
+    pub fn replaced(
+        &self,
+        lanes: Vec<LaneName>,
+        projections: impl IntoIterator<Item = String>,
+    ) -> Arc<Board> {
+        let known = |wanted: &LaneName| {
+            let same = |name: &LaneName| {
+                (&name.sink, &name.projection) == (&wanted.sink, &wanted.projection)
+            };
+            let at = self.names.iter().position(same);
+            at.map_or_else(|| Arc::new(Lane::new()), |at| Arc::clone(&self.lanes[at]))
+        };
+        let state = |name: String| {
+            let known = self.states.iter().find(|(known, _)| *known == name);
+            let lane = known.map_or_else(|| Arc::new(Lane::new()), |(_, lane)| Arc::clone(lane));
+            (name, lane)
+        };
+        Arc::new(Board {
+            states: projections.into_iter().map(state).collect(),
+            lanes: lanes.iter().map(known).collect(),
+            names: lanes,
+            source: Arc::clone(&self.source),
         })
     }
 
@@ -136,16 +174,16 @@ impl Board {
 
     /// The greatest end of the WAL that the source has sent.
     pub fn set_source_end(&self, lsn: Lsn) {
-        self.source_end.store(lsn.0, Ordering::Relaxed);
+        self.source.source_end.store(lsn.0, Ordering::Relaxed);
     }
 
     pub fn source_end(&self) -> Lsn {
-        Lsn(self.source_end.load(Ordering::Relaxed))
+        Lsn(self.source.source_end.load(Ordering::Relaxed))
     }
 
     /// The source's `wal_segment_size`; 16 MiB until it is known.
     pub fn set_segment_bytes(&self, bytes: u64) {
-        self.segment_bytes.store(bytes, Ordering::Relaxed);
+        self.source.segment_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Until the projection is in the sink up to `lsn`, without a sink in all of its sinks.
@@ -187,19 +225,19 @@ impl Board {
     /// Asks that the source be made to send its WAL up to `lsn`, once; a later answer to somebody else
     /// counts too.
     pub fn ask_push(&self, lsn: Lsn) {
-        self.push_to.fetch_max(lsn.0, Ordering::SeqCst);
-        self.push_asked.notify_one();
+        self.source.push_to.fetch_max(lsn.0, Ordering::SeqCst);
+        self.source.push_asked.notify_one();
     }
 
     /// Until a push is asked for; the greatest position of those who did since the last call. For one
     /// caller at a time; nothing is lost when it is dropped.
     pub async fn take_push_requests(&self) -> Lsn {
         loop {
-            let wanted = self.push_to.swap(0, Ordering::SeqCst);
+            let wanted = self.source.push_to.swap(0, Ordering::SeqCst);
             if wanted > 0 {
                 return Lsn(wanted);
             }
-            self.push_asked.notified().await;
+            self.source.push_asked.notified().await;
         }
     }
 
@@ -231,7 +269,7 @@ impl Board {
     }
 
     fn as_boundary(&self, lsn: Lsn) -> Lsn {
-        as_boundary(lsn, self.segment_bytes.load(Ordering::Relaxed))
+        as_boundary(lsn, self.source.segment_bytes.load(Ordering::Relaxed))
     }
 }
 
@@ -239,7 +277,7 @@ impl Board {
 impl Board {
     /// How many wait.
     pub(super) fn waiting(&self) -> usize {
-        self.lanes.iter().map(Lane::waiting).sum()
+        self.lanes.iter().map(|lane| lane.waiting()).sum()
     }
 
     pub(super) fn waiting_in(&self, lane: usize) -> usize {

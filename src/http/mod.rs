@@ -34,8 +34,9 @@ pub use projection::{ColumnDetail, ProjectionDetail, TargetDetail};
 pub use push::{Push, PushError, SourcePush, push_loop};
 pub use serve::serve;
 pub use status::{
-    KeptStatus, LaneState, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus,
-    SourceStatus, StateStatus, Status, TableLoad, TableStatus, Time,
+    HaStatus, KeptStatus, LaneState, LaneStatus, LoadStatus, ProjectionState, ProjectionStatus,
+    ReloadStatus, RoleStatus, SinkStatus, SourceStatus, StateStatus, Status, TableLoad,
+    TableStatus, Time,
 };
 
 use std::pin::Pin;
@@ -61,11 +62,12 @@ pub type Looked = Pin<Box<dyn Future<Output = Option<ProjectionDetail>> + Send>>
 #[derive(Clone)]
 pub struct Shared {
     pub registry: prometheus::Registry,
-    pub board: Arc<Board>,
+    /// The newest one.
+    pub board: watch::Receiver<Arc<Board>>,
     /// Its sender lives as long as the pipeline does: `/healthz` knows by it.
     pub status: watch::Receiver<Arc<Status>>,
     /// Asked for by all but `/healthz` and `/readyz`.
-    pub token: Option<Secret>,
+    pub token: watch::Receiver<Option<Secret>>,
     /// `None` when there is no search sink.
     pub refresh: Option<Refresh>,
     /// `None`: metrics and status are as they were told last.
@@ -73,6 +75,12 @@ pub struct Shared {
     /// `None`: nothing can be asked or ordered by hand.
     pub operator: Option<Arc<dyn Operator>>,
     pub look: Option<Look>,
+}
+
+impl Shared {
+    fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board.borrow())
+    }
 }
 
 #[cfg(test)]

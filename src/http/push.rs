@@ -8,6 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -63,17 +64,19 @@ fn tell(wanted: Lsn, error: &(dyn Error + 'static)) {
 /// failure.
 #[derive(Debug)]
 pub struct SourcePush {
-    params: pg::Params,
+    params: watch::Receiver<pg::Params>,
     session: Option<pg::Session>,
 }
 
 impl SourcePush {
-    pub fn new(params: pg::Params) -> SourcePush {
+    /// A new session is opened with the newest parameters.
+    pub fn new(params: watch::Receiver<pg::Params>) -> SourcePush {
         SourcePush { params, session: None }
     }
 
     async fn open(&self) -> Result<pg::Session, PushError> {
-        let session = pg::connect(&self.params, "readside push").await?;
+        let params = self.params.borrow().clone();
+        let session = pg::connect(&params, "readside push").await?;
         // Flushed on the source is enough: an absent synchronous standby must not hold it up.
         session.batch_execute("SET synchronous_commit = local").await?;
         Ok(session)

@@ -53,7 +53,8 @@ pub(super) async fn read(
     let Some(operator) = end.shared.operator.clone() else { return away() };
     if let Some(lsn) = lsn {
         let Ok(_waiter) = end.waiters.try_acquire() else { return too_many("waiting") };
-        let there = end.shared.board.wait_state(&projection, lsn, Instant::now() + timeout);
+        let board = end.shared.board();
+        let there = board.wait_state(&projection, lsn, Instant::now() + timeout);
         match end.cancel.run_until_cancelled(there).await {
             Some(true) => {}
             Some(false) => {

@@ -13,9 +13,10 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::auth::{self, Token};
+use super::auth;
 use super::page::page;
 use super::projection::projection;
+use super::status::{HaStatus, RoleStatus};
 use super::wait::wait;
 use super::{Shared, answer, operate, read, ready, verify};
 
@@ -35,7 +36,7 @@ pub(super) struct Endpoints {
 }
 
 pub(super) fn router(shared: Shared, waiters: usize, cancel: CancellationToken) -> Router {
-    let token = shared.token.as_ref().map(Token::new);
+    let token = shared.token.clone();
     let endpoints = Endpoints {
         shared,
         waiters: Arc::new(Semaphore::new(waiters)),
@@ -104,9 +105,17 @@ async fn readiness(State(end): State<Endpoints>) -> Response {
     }
     end.up_to_date().await;
     let status = Arc::clone(&end.shared.status.borrow());
-    let reasons = ready::reasons(&status, end.shared.board.lanes());
+    let reasons = ready::reasons(&status, end.shared.board().lanes());
     if reasons.is_empty() {
-        "ready".into_response()
+        match &status.ha {
+            None => "ready".into_response(),
+            Some(HaStatus { role: RoleStatus::Leader, term, .. }) => {
+                format!("ready: leader in term {term}").into_response()
+            }
+            Some(HaStatus { role: RoleStatus::Standby, term, .. }) => {
+                format!("ready: standby in term {term}").into_response()
+            }
+        }
     } else {
         let reasons = Reasons { reasons };
         answer::error_with(StatusCode::SERVICE_UNAVAILABLE, "not ready", reasons)

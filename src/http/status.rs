@@ -14,6 +14,8 @@ pub struct Status {
     pub version: &'static str,
     pub started_at: Time,
     pub source: SourceStatus,
+    /// Where several instances are one pipeline.
+    pub ha: Option<HaStatus>,
     /// While tables are being loaded.
     pub load: Option<LoadStatus>,
     pub projections: Vec<ProjectionStatus>,
@@ -21,6 +23,19 @@ pub struct Status {
     pub sinks: Vec<SinkStatus>,
     pub state: StateStatus,
     pub tables: Vec<TableStatus>,
+    /// The last attempt to apply another configuration without a restart.
+    pub reload: Option<ReloadStatus>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ReloadStatus {
+    pub at: Time,
+    /// `applied`, `unchanged`, `refused`, or `waiting` (for the source).
+    pub result: &'static str,
+    /// Such as `added projection orders`.
+    pub changes: Vec<String>,
+    /// As `check` prints them.
+    pub faults: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -49,6 +64,21 @@ pub struct SourceStatus {
     pub wal_alarm: Option<String>,
     /// The transaction that makes the server keep it, where it is not we.
     pub wal_held_by: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct HaStatus {
+    pub group: String,
+    pub role: RoleStatus,
+    /// The group's, as far as it is known here.
+    pub term: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleStatus {
+    Leader,
+    Standby,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -177,11 +207,13 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             started_at,
             source: SourceStatus::default(),
+            ha: None,
             load: None,
             projections: Vec::new(),
             sinks: Vec::new(),
             state: StateStatus::default(),
             tables: Vec::new(),
+            reload: None,
         }
     }
 }

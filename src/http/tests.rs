@@ -268,6 +268,30 @@ async fn one_push_for_all_who_came_before_it_and_again_until_it_succeeds() {
     assert_eq!(pushed.recv().await, None, "and nobody else has asked");
 }
 
+#[tokio::test]
+async fn who_waits_on_a_board_is_told_by_the_one_in_its_place() {
+    let old = board(&[("a", "p"), ("a", "gone"), ("b", "p")]);
+    old.set_delivered(2, Lsn(50), true);
+    let waiter = Arc::clone(&old);
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move { waiter.wait("p", None, position(9), Instant::now() + BOUND).await });
+    until("somebody waits", || old.waiting() == 1).await;
+    let names = old.lanes().iter().filter(|name| name.projection == "p").rev().cloned();
+    let new = old.replaced(names.collect(), ["p".to_owned()]);
+    assert_eq!(new.delivered(0), (Lsn(50), true), "it stands where it stood");
+    new.set_delivered(0, Lsn(80), true);
+    new.set_delivered(1, Lsn(90), true);
+    let reached = waiting.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(reached.standings, [standing("a", 90, true), standing("b", 80, true)]);
+    // What is asked of one is answered by the other.
+    new.ask_push(Lsn(500));
+    assert_eq!(old.take_push_requests().await, Lsn(500));
+    assert!(matches!(
+        new.wait("gone", None, Lsn(1), Instant::now()).await,
+        Err(WaitError::UnknownProjection { .. })
+    ));
+}
+
 // --- Limits ---------------------------------------------------------------------------------------
 
 struct Server {
@@ -284,9 +308,9 @@ async fn server(limits: Limits) -> Server {
     let registry = prometheus::Registry::new();
     let shared = Shared {
         registry,
-        board: Arc::clone(&board),
+        board: watch::channel(Arc::clone(&board)).1,
         status,
-        token: None,
+        token: watch::channel(None).1,
         refresh: None,
         tell: None,
         operator: None,

@@ -74,7 +74,8 @@ async fn answer(end: &Endpoints, query: &Query) -> Response {
         Ok(refreshes) => refreshes,
         Err(fault) => return answer::error(StatusCode::BAD_REQUEST, fault),
     };
-    let wait = end.shared.board.wait(&query.projection, query.sink.as_deref(), query.lsn, deadline);
+    let board = end.shared.board();
+    let wait = board.wait(&query.projection, query.sink.as_deref(), query.lsn, deadline);
     let standings = match wait.await {
         Ok(Reached { standings }) => standings,
         Err(WaitError::Behind { standings }) => {
@@ -84,7 +85,7 @@ async fn answer(end: &Endpoints, query: &Query) -> Response {
     };
     if standings.is_empty() {
         // It goes to no sink: the state itself has it.
-        let lsn = end.shared.board.state(&query.projection);
+        let lsn = board.state(&query.projection);
         return Json(Stands { lsn, ..query.stands(standings) }).into_response();
     }
     match timeout_at(deadline, refreshes.run(&query.projection)).await {
@@ -97,7 +98,7 @@ async fn answer(end: &Endpoints, query: &Query) -> Response {
 /// The search sinks to be refreshed.
 struct Refreshes<'a> {
     refresh: Option<&'a Refresh>,
-    sinks: Vec<&'a str>,
+    sinks: Vec<String>,
 }
 
 impl<'a> Refreshes<'a> {
@@ -110,14 +111,16 @@ impl<'a> Refreshes<'a> {
             let is = |kind| matches!(kind, SinkKind::Elasticsearch);
             status.sinks.iter().any(|one| one.name == sink && is(one.kind))
         };
-        let lanes = end.shared.board.lanes().iter();
+        let board = end.shared.board();
+        let lanes = board.lanes().iter();
         let asked = |sink: &str| query.sink.as_deref().is_none_or(|asked| asked == sink);
         let waited_for: Vec<_> = lanes
             .filter(|lane| lane.projection == query.projection && asked(&lane.sink))
             .map(|lane| lane.sink.as_str())
             .collect();
         let unknown = waited_for.is_empty();
-        let sinks: Vec<_> = waited_for.into_iter().filter(|sink| search(sink)).collect();
+        let searched = waited_for.into_iter().filter(|sink| search(sink));
+        let sinks: Vec<String> = searched.map(str::to_owned).collect();
         let refresh = end.shared.refresh.as_ref();
         // What is unknown is told as such.
         if !unknown && (sinks.is_empty() || refresh.is_none()) {

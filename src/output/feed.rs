@@ -193,6 +193,28 @@ impl Feed {
         }
     }
 
+    /// Another instance brings the sink forward, and it stands there. What would be needed to go on from
+    /// there is kept; what became of the rows before is the other one's to know. Lanes whose generation is
+    /// another one than before.
+    pub fn watched(&mut self, standings: &[Standing], engine: &Engine) -> Vec<usize> {
+        let mut others = Vec::new();
+        for (at, (lane, standing)) in self.lanes.iter_mut().zip(standings).enumerate() {
+            lane.again.clear();
+            if matches!(lane.stage, Stage::Halted) {
+                lane.stage = Stage::Unknown;
+            }
+            if let Standing::At { lsn, generation, .. } = *standing {
+                lane.told = lsn;
+                if lane.generation != generation {
+                    lane.generation = generation;
+                    others.push(at);
+                }
+            }
+        }
+        self.opened(standings, engine);
+        others
+    }
+
     /// The sink is away: nothing is known of it until it is opened again.
     pub fn closed(&mut self) {
         self.round = None;

@@ -26,11 +26,28 @@ impl Machine {
         let Sink { feed, letters, projections: lanes, .. } = &mut self.sinks[sink];
         feed.opened(standings, engine);
         // Letters of events are of occurrences, which do not go.
-        let is_there = |lane: usize, key: &[u8]| {
+        let is_there = |lane: usize, key: &[u8], _| {
             let of = &projections[lanes[lane]];
             of.output.is_none() || engine.arrangements()[of.arrangement].get(key).is_some()
         };
         letters.retain(is_there, &mut self.batch.facts);
+    }
+
+    /// Another instance leads, and has brought the sink there. So it can be taken over without a fill: by
+    /// whom a letter is kept, its row's version decides.
+    pub fn watched(&mut self, sink: usize, standings: &[Standing]) {
+        let (engine, projections) = (&self.engine, &self.projections);
+        let Sink { feed, letters, projections: lanes, .. } = &mut self.sinks[sink];
+        for lane in feed.watched(standings, engine) {
+            let name = format!("generation/{}", letters.lane_name(lane));
+            self.batch.fact(name, feed.generation(lane).to_be_bytes().to_vec());
+        }
+        let is_still_refused = |lane: usize, key: &[u8], lsn: Lsn| {
+            let of = &projections[lanes[lane]];
+            let row = engine.arrangements()[of.arrangement].get(key);
+            of.output.is_none() || row.is_some_and(|row| row.lsn() == lsn)
+        };
+        letters.retain(is_still_refused, &mut self.batch.facts);
     }
 
     /// The connection to the sink is gone.

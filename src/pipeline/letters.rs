@@ -117,9 +117,14 @@ impl Letters {
     }
 
     /// Letters of rows that are no longer there go, also where it is forgotten when they were deleted.
-    pub(super) fn retain(&mut self, is_there: impl Fn(usize, &[u8]) -> bool, facts: &mut Facts) {
-        let gone = self.by_key.keys().filter(|(lane, key)| !is_there(*lane, key)).cloned();
-        let gone: Vec<(usize, Vec<u8>)> = gone.collect();
+    pub(super) fn retain(
+        &mut self,
+        is_there: impl Fn(usize, &[u8], Lsn) -> bool,
+        facts: &mut Facts,
+    ) {
+        let letters = self.by_key.iter();
+        let gone = letters.filter(|((lane, key), lsn)| !is_there(*lane, key, **lsn));
+        let gone: Vec<(usize, Vec<u8>)> = gone.map(|(of, _)| of.clone()).collect();
         for (lane, key) in gone {
             self.forget(lane, &key, facts);
             self.counts[lane] -= 1;
@@ -252,9 +257,9 @@ mod tests {
         assert_eq!(letters.count(0), 0);
         assert_eq!(facts.last(), Some(&("dead/s/p/016b".into(), None)));
         letters.refused(Refused { lane: 0, entry, error: "no".into() }, None, &mut facts);
-        letters.retain(|lane, key| (lane, key) == (0, b"\x01k"), &mut facts);
+        letters.retain(|lane, key, _| (lane, key) == (0, b"\x01k"), &mut facts);
         assert_eq!(letters.count(0), 1);
-        letters.retain(|_, _| false, &mut facts);
+        letters.retain(|_, _, _| false, &mut facts);
         assert_eq!(letters.count(0), 0);
         assert_eq!(facts.last(), Some(&("dead/s/p/016b".into(), None)));
         assert_eq!(letter_key("016b"), Some(b"\x01k".to_vec()));

@@ -21,6 +21,8 @@ pub(crate) mod explain;
 mod facts;
 mod histories;
 mod history;
+mod laid;
+mod lead;
 mod link;
 mod load_task;
 mod look;
@@ -28,6 +30,7 @@ mod operator;
 mod plan_load;
 mod queries;
 mod questions;
+mod reload;
 mod report;
 mod schema;
 mod shared;
@@ -40,13 +43,17 @@ mod wal_budget;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::engine_thread::{Command, Commands, End, EngineThread, StoreLink};
+use self::lead::Role;
 use self::link::Link;
 use self::operator::Running;
+use self::reload::{Next, Reloader};
+pub(crate) use self::reload::{Origin, outlive_hangups};
 use self::report::Report;
 use self::shared::Shared;
 use self::start::{StartError, Started};
@@ -56,11 +63,11 @@ use crate::lsn::Durable;
 use crate::memory::{self, Spilling};
 use crate::pg::Params;
 use crate::pipeline::Machine;
-use crate::sink::delivery::{chain, deliver};
+use crate::sink::delivery::{chain, deliver, watch as watch_sink};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::redis::RedisSink;
-use crate::sink::{Backoff, Origin, Sink, SinkError, SinkProjection};
+use crate::sink::{self, Backoff, Sink, SinkError, SinkProjection};
 use crate::source::stream::gulp_queue;
 use crate::state::Store;
 
@@ -75,12 +82,13 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 const LONG_LIFE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT, or until something that only a human can mend.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, origin: Origin) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let cancel = CancellationToken::new();
         let signals = signals(cancel.clone())?;
-        let daemon = daemon(Arc::new(config), cancel);
+        let hangups = signal(SignalKind::hangup())?;
+        let daemon = daemon(Arc::new(config), origin, hangups, cancel);
         tokio::select! {
             ended = daemon => ended,
             () = signals => Ok(()),
@@ -90,7 +98,6 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
 /// Cancels at the first signal; ends at the second, which is for the impatient.
 fn signals(cancel: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // A file beyond the limit of its size is an error of whoever writes it, not our end.
@@ -110,47 +117,96 @@ fn signals(cancel: CancellationToken) -> anyhow::Result<impl Future<Output = ()>
     })
 }
 
-async fn daemon(config: Arc<Config>, cancel: CancellationToken) -> anyhow::Result<()> {
+async fn daemon(
+    config: Arc<Config>,
+    origin: Origin,
+    hangups: Signal,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
     let password = config.source.password.as_ref();
     let params = Params::parse(config.source.url.expose(), password)?;
-    let shared = Shared::new(&config)?;
+    let shared = Shared::new(&config, &params);
     let tasks = TaskTracker::new();
     tasks.spawn(shared.serve(&config, cancel.clone()).await?);
-    tasks.spawn(shared.push(params.clone(), cancel.clone()));
-    tasks.spawn(wal_budget::guard(
-        Arc::clone(&config),
-        params.clone(),
-        Arc::clone(&shared),
-        cancel.clone(),
-    ));
-    introduce(&config, &params);
-    let mut backoff = Backoff::default();
-    let mut seen = Seen::default();
-    let ended = loop {
-        let built = undisturbed(&config, &params, &shared, &cancel, &mut seen, &mut backoff);
-        let why = match built.await {
-            Ok(()) if cancel.is_cancelled() => break Ok(()),
-            // The slot was dropped meanwhile.
-            Ok(()) => continue,
-            Err(error) if error.is_final() => break Err(error.into()),
-            Err(error) => error,
-        };
-        if cancel.is_cancelled() {
-            break Ok(());
-        }
-        let pause = backoff.pause();
-        shared.source_error(&chain(&why));
-        tracing::warn!(retry_in_ms = pause.as_millis(), error = %chain(&why), "the pipeline is built anew");
-        tokio::select! {
-            () = cancel.cancelled() => break Ok(()),
-            () = tokio::time::sleep(pause) => {}
-        }
+    // The lease is given back when nothing is delivered any more.
+    let leaves = CancellationToken::new();
+    if let Some(ha) = config.ha.clone() {
+        tasks.spawn(lead::keep(ha, Arc::clone(&shared), leaves.clone()));
+    }
+    tasks.spawn(shared.push(cancel.clone()));
+    tasks.spawn(wal_budget::guard(Arc::clone(&shared), cancel.clone()));
+    let (reloads, next) = mpsc::channel(1);
+    let reloader = Reloader {
+        origin,
+        config: Arc::clone(&config),
+        shared: Arc::clone(&shared),
+        hangups,
+        daemon: reloads,
     };
+    tasks.spawn(reloader.run(cancel.clone()));
+    introduce(&config, &params);
+    let ended = pipelines(config, params, &shared, next, &cancel).await;
     cancel.cancel();
+    leaves.cancel();
     tasks.close();
     // Connections of HTTP clients may linger; they end with the process.
     let _ = tokio::time::timeout(SHUTDOWN_PATIENCE, tasks.wait()).await;
     ended
+}
+
+/// One after the other, each by the configuration that is the newest when it begins.
+async fn pipelines(
+    mut config: Arc<Config>,
+    mut params: Params,
+    shared: &Arc<Shared>,
+    mut reloads: mpsc::Receiver<Next>,
+    cancel: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut backoff = Backoff::default();
+    let mut seen = Seen::default();
+    loop {
+        let stop = cancel.child_token();
+        let (ended, mut next) = {
+            let built = undisturbed(&config, &params, shared, &stop, &mut seen, &mut backoff);
+            tokio::pin!(built);
+            tokio::select! {
+                ended = &mut built => (ended, None),
+                Some(next) = reloads.recv() => {
+                    stop.cancel();
+                    (built.await, Some(next))
+                }
+            }
+        };
+        match ended {
+            _ if cancel.is_cancelled() => return ended.or_else(unless_passing),
+            // The slot was dropped meanwhile, or another configuration takes over.
+            Ok(()) => {}
+            Err(error) if error.is_final() => return Err(error.into()),
+            Err(error) => {
+                let pause = backoff.pause();
+                shared.source_error(&chain(&error));
+                tracing::warn!(retry_in_ms = pause.as_millis(), error = %chain(&error), "the pipeline is built anew");
+                if next.is_none() {
+                    next = tokio::select! {
+                        () = cancel.cancelled() => return Ok(()),
+                        Some(next) = reloads.recv() => Some(next),
+                        () = tokio::time::sleep(pause) => None,
+                    };
+                }
+            }
+        }
+        let Some(Next { config: other, params: its, changes, applied }) = next else { continue };
+        changes.iter().filter_map(|change| change.part.projection()).for_each(|of| seen.forget(of));
+        (config, params) = (other, its);
+        shared.lay(&config, &params);
+        // Who asked may be at its end.
+        let _ = applied.send(());
+    }
+}
+
+/// At the process's end only what a human has to mend is an error.
+fn unless_passing(error: PipelineError) -> anyhow::Result<()> {
+    if error.is_final() { Err(error.into()) } else { Ok(()) }
 }
 
 fn introduce(config: &Config, params: &Params) {
@@ -243,8 +299,9 @@ async fn pipeline(
     let store = Store::open(&config.state.dir, config.state.memory / 8)?;
     memory::bound(&config.state.dir, config.state.memory).map_err(PipelineError::Memory)?;
     let waits = |blocker: Option<&_>| shared.load_waits(blocker);
+    let epoch = shared.lead.take_epoch();
     let started = tokio::select! {
-        started = start::prepare(config, params, &store, seen, &waits, cancel) => started?,
+        started = start::prepare(config, params, &store, seen, epoch, &waits, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
     };
     let begun = std::time::Instant::now();
@@ -304,19 +361,16 @@ impl Pipeline {
         } = started;
         self.shared.details(details);
         let (fallen, fallen_seen) = watch::channel(Vec::new());
-        let report = Report::new(
-            &self.shared,
-            &self.config,
-            &started.table_names,
-            &init,
-            apart,
-            fallen,
-            &self.store,
-        )?;
+        let report =
+            Report::new(&self.shared, &started.table_names, &init, apart, fallen, &self.store)?;
         let machine = {
             let _spilling = Spilling::begin();
             Machine::new(init)?
         };
+        if load.is_some() {
+            self.shared.load_to_come();
+        }
+        let origin = sink::Origin { term: self.shared.lead.term(), ..origin };
         let (gulp_sender, gulps) = gulp_queue(GULPS);
         let (commands, command_queue) = Commands::queue(COMMANDS);
         let (durable, durable_seen) = watch::channel(Durable(machine.position().lsn));
@@ -375,6 +429,7 @@ impl Pipeline {
             publication: self.config.source.publication.clone(),
             system_id: catalog.server.system_id.clone(),
             timeline: origin.history.timeline,
+            history: origin.history.tag(),
         };
         self.tasks.spawn(stream_task::run(
             source,
@@ -410,6 +465,10 @@ impl Pipeline {
                     Some(PipelineError::End(End::Stopped)) | None => Ok(()),
                     Some(error) => Err(error),
                 }
+            }
+            () = self.shared.lead.other_epoch() => {
+                let _ = commands.send(Command::Stop).await;
+                Err(PipelineError::Changed("the leader counts its positions anew".to_owned()))
             }
             error = end.recv() => {
                 let error = error.unwrap_or(PipelineError::End(End::Gone));
@@ -451,28 +510,37 @@ impl Pipeline {
         &self,
         at: usize,
         config: &SinkConfig,
-        origin: &Origin,
+        origin: &sink::Origin,
         projections: Vec<SinkProjection>,
         commands: &Commands,
     ) {
-        let link = Link::new(at, commands.clone(), self.shared.sink(at));
+        let lead = &self.shared.lead;
+        let role = lead.role();
+        let link = Link::new(
+            at,
+            commands.clone(),
+            Arc::clone(&self.shared.laid().sinks[at]),
+            Arc::clone(lead),
+            origin.history.clone(),
+            projections.clone(),
+        );
         let origin = origin.clone();
         let (config, cancel) = (config.clone(), self.cancel.clone());
         match config.kind {
             SinkKind::Postgres => {
                 let sink = Ok(PostgresSink::new(&config, origin, projections.clone()));
-                self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
+                self.tasks.spawn(delivery(config.name, sink, projections, link, role, cancel));
             }
             SinkKind::Redis => {
                 let sink = RedisSink::new(&config, origin, projections.clone());
-                self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
+                self.tasks.spawn(delivery(config.name, sink, projections, link, role, cancel));
             }
             SinkKind::Elasticsearch => {
                 let sink = ElasticsearchSink::new(&config, origin, projections.clone());
                 if let Ok(sink) = &sink {
                     self.shared.refresher(&config.name, sink.refresher());
                 }
-                self.tasks.spawn(delivery(config.name, sink, projections, link, cancel));
+                self.tasks.spawn(delivery(config.name, sink, projections, link, role, cancel));
             }
         }
     }
@@ -499,14 +567,30 @@ async fn delivery<S: Sink>(
     sink: Result<S, SinkError>,
     projections: Vec<SinkProjection>,
     mut link: Link,
+    mut role: watch::Receiver<Role>,
     cancel: CancellationToken,
 ) {
-    match sink {
-        Ok(sink) => deliver(&name, sink, &projections, link, cancel).await,
+    let mut sink = match sink {
+        Ok(sink) => sink,
         // `check` has seen the same; the other sinks go on.
         Err(error) => {
             tracing::error!(sink = name, error = %chain(&error), "the sink cannot be used");
             crate::sink::delivery::Upstream::closed(&mut link, &error).await;
+            return;
+        }
+    };
+    loop {
+        let delivers = role.borrow_and_update().delivers();
+        let work = async {
+            match delivers {
+                true => deliver(&name, &mut sink, &projections, &mut link, &cancel).await,
+                false => watch_sink(&name, &mut sink, &mut link, &cancel).await,
+            }
+        };
+        tokio::select! {
+            () = work => return,
+            // What was under way is given up: `open` finds out what became of it.
+            _ = role.wait_for(|role| role.delivers() != delivers) => {}
         }
     }
 }

@@ -24,6 +24,8 @@ const FATAL_PAUSE: Duration = Duration::from_secs(30);
 /// not keep both busy.
 const IDLE_MIN: Duration = Duration::from_millis(250);
 const IDLE_MAX: Duration = Duration::from_secs(8);
+/// Between two looks at a sink that another instance brings forward.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
 /// Refused rows of one answer that the log names.
 const REFUSED_TOLD_MAX: usize = 20;
 
@@ -43,6 +45,10 @@ pub trait Upstream: Send {
     /// within `patience`.
     fn pull(&mut self, idle: bool, patience: Duration)
     -> impl Future<Output = Option<Work>> + Send;
+    /// Not we lead: there it stands, brought by another instance.
+    fn watched(&mut self, watermarks: Vec<Option<Watermark>>) -> impl Future<Output = ()> + Send;
+    /// The sink has been written by a leader of this term.
+    fn outranked(&mut self, term: u64);
     /// The work was done; the refused rows are dead letters now, or halt their projections.
     fn done(
         &mut self,
@@ -55,17 +61,17 @@ pub trait Upstream: Send {
 /// Runs until cancelled.
 pub async fn deliver<S: Sink, U: Upstream>(
     name: &str,
-    mut sink: S,
+    sink: &mut S,
     projections: &[SinkProjection],
-    mut upstream: U,
-    cancel: CancellationToken,
+    upstream: &mut U,
+    cancel: &CancellationToken,
 ) {
     let mut backoff = Backoff::default();
     let mut blocked = Blocked(vec![None; projections.len()]);
     loop {
         let ended = tokio::select! {
             () = cancel.cancelled() => return,
-            ended = session(name, &mut sink, projections, &mut upstream, &blocked, &mut backoff) => ended,
+            ended = session(name, sink, projections, upstream, &blocked, &mut backoff) => ended,
         };
         let error = match ended {
             Ended::Unblocks => {
@@ -83,12 +89,49 @@ pub async fn deliver<S: Sink, U: Upstream>(
             upstream.blocked(name_of, Some(&error)).await;
             continue;
         }
+        if let SinkError::Outranked { term } = error {
+            upstream.outranked(term);
+        }
         let pause = match &error {
-            SinkError::Retryable { .. } => backoff.pause(),
+            SinkError::Retryable { .. } | SinkError::Outranked { .. } => backoff.pause(),
             SinkError::Fatal { .. } | SinkError::Blocked { .. } => FATAL_PAUSE,
         };
         tracing::warn!(sink = name, retry_in_ms = pause.as_millis(), error = %chain(&error), "the sink is away");
         upstream.closed(&error).await;
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// What an instance does with a sink while another one leads: it looks where the sink stands, for ever. So
+/// it knows what it may forget, and from where it would go on.
+pub async fn watch<S: Sink, U: Upstream>(
+    name: &str,
+    sink: &mut S,
+    upstream: &mut U,
+    cancel: &CancellationToken,
+) {
+    let mut backoff = Backoff::default();
+    loop {
+        let looked = tokio::select! {
+            () = cancel.cancelled() => return,
+            looked = sink.look() => looked,
+        };
+        let pause = match looked {
+            Ok(watermarks) => {
+                backoff.reset();
+                upstream.watched(watermarks).await;
+                WATCH_PAUSE
+            }
+            Err(error) => {
+                let pause = backoff.pause().max(WATCH_PAUSE);
+                tracing::warn!(sink = name, retry_in_ms = pause.as_millis(), error = %chain(&error), "the sink cannot be looked at");
+                upstream.closed(&error).await;
+                pause
+            }
+        };
         tokio::select! {
             () = cancel.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -168,7 +211,10 @@ async fn session<S: Sink, U: Upstream>(
     }
 }
 
-fn standings(watermarks: &[Option<Watermark>], projections: &[SinkProjection]) -> Vec<Standing> {
+pub fn standings(
+    watermarks: &[Option<Watermark>],
+    projections: &[SinkProjection],
+) -> Vec<Standing> {
     let pairs = watermarks.iter().zip(projections);
     pairs
         .map(|(watermark, projection)| match watermark {

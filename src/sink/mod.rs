@@ -20,6 +20,9 @@
 //!   one transaction, Redis in one script, Elasticsearch documents first, watermark last. Unsettled
 //!   steps belong to a backlog: Postgres keeps its transaction open over them until a settled one
 //!   commits all, Redis and Elasticsearch write them with `settled = false`.
+//! * With a term (`Origin::term`), `open` writes it into the watermarks before it reads them, and from then
+//!   on nothing that a leader of a smaller one has sent or sends takes effect. A greater one is
+//!   `Outranked`.
 //! * Rows never go backwards (P3): delivery never sends a row whose LSN is below what the sink's
 //!   watermark (`lsn`, or `reaching` after an unfinished step) has been told.
 
@@ -33,7 +36,7 @@ pub mod redis;
 mod retry;
 
 pub(crate) use event::EventWriter;
-pub use origin::{History, Origin, Owner};
+pub use origin::{History, Origin, Owner, Term};
 pub use retry::Backoff;
 
 use std::sync::Arc;
@@ -83,6 +86,8 @@ pub struct Watermark {
     pub fingerprint: String,
     /// In which its positions mean something; see [`History`].
     pub history: String,
+    /// Of the leader that wrote it; 0 where there is no group.
+    pub term: u64,
 }
 
 /// What changed between two positions, for the projections of one sink that are filled.
@@ -144,6 +149,10 @@ pub enum SinkError {
     /// Something that only a human can change: another owner, a table with other columns.
     #[error("{what}\nhint: {hint}")]
     Fatal { what: String, hint: String },
+    /// Another instance of the group leads, or has led, in this term: nothing is written any more before
+    /// the group says who leads now.
+    #[error("another instance has taken over, in term {term}")]
+    Outranked { term: u64 },
     /// As `Fatal`, of one projection: it stays where it is in this sink, and the others go on.
     #[error("{what}\nhint: {hint}")]
     Blocked { projection: usize, what: String, hint: String },
@@ -168,6 +177,9 @@ pub trait Sink: Send {
     /// Connects; one watermark per projection, `None` where the target is absent, new, empty of a
     /// watermark or not the one that its watermark names (table oid, index uuid).
     fn open(&mut self) -> impl Future<Output = Result<Vec<Option<Watermark>>, SinkError>> + Send;
+    /// Where the sink stands, for an instance that does not lead: watermarks as they are written there,
+    /// of whatever history. Writes nothing and makes nothing.
+    fn look(&mut self) -> impl Future<Output = Result<Vec<Option<Watermark>>, SinkError>> + Send;
     fn begin_fill(
         &mut self,
         projection: usize,

@@ -2,8 +2,10 @@
 //! mean something.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Watermark;
+use super::{SinkError, Watermark};
 use crate::lsn::Lsn;
 
 /// Handed to each sink.
@@ -11,9 +13,43 @@ use crate::lsn::Lsn;
 pub struct Origin {
     pub owner: Owner,
     pub history: History,
+    pub term: Term,
 }
 
-/// The pipeline that a watermark names: the source's system identifier and slot.
+/// The term in which this instance leads its group; each sink writes it into its watermarks when it is
+/// opened, and whoever wrote a smaller one before writes no more. 0: there is no group, or not this
+/// instance leads it. Clones are of the same.
+#[derive(Clone, Debug, Default)]
+pub struct Term(Arc<AtomicU64>);
+
+impl Term {
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub fn set(&self, term: u64) {
+        self.0.store(term, Ordering::Release);
+    }
+}
+
+/// What a term found in a sink says to who comes with `own`; `claimed` is what it has written there
+/// itself. An equal one of somebody else's is no smaller.
+pub(super) fn admit(own: u64, claimed: u64, found: u64) -> Result<(), SinkError> {
+    if own == 0 && found > 0 {
+        return Err(SinkError::Fatal {
+            what: format!("the watermarks are those of a group of instances, in term {found}"),
+            hint: "name the same [ha] group here: an instance that is alone must not write there"
+                .into(),
+        });
+    }
+    if found > own || (found == own && found != claimed) {
+        return Err(SinkError::Outranked { term: found });
+    }
+    Ok(())
+}
+
+/// The pipeline that a watermark names: the source's system identifier, and the slot or, where several
+/// instances are one pipeline, their group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     name: String,
@@ -22,8 +58,9 @@ pub struct Owner {
 }
 
 impl Owner {
-    pub fn new(system_id: &str, slot: &str, heir: bool) -> Self {
-        Self { name: format!("{system_id}/{slot}"), heir }
+    /// `name` is the slot's, or the group's.
+    pub fn new(system_id: &str, name: &str, heir: bool) -> Self {
+        Self { name: format!("{system_id}/{name}"), heir }
     }
 
     pub fn name(&self) -> &str {
@@ -60,6 +97,11 @@ pub struct History {
 }
 
 impl History {
+    /// The epoch of a tag.
+    pub fn epoch_of(tag: &str) -> Option<u64> {
+        u64::from_str_radix(tag.split_once('.')?.0, 16).ok()
+    }
+
     /// As a watermark holds it.
     pub fn tag(&self) -> String {
         format!("{:x}.{}", self.epoch, self.timeline)
@@ -97,7 +139,8 @@ impl History {
 impl From<&str> for Origin {
     fn from(owner: &str) -> Self {
         let owner = Owner { name: owner.to_owned(), heir: false };
-        Self { owner, history: History { epoch: 0, timeline: 1, left: Vec::new() } }
+        let history = History { epoch: 0, timeline: 1, left: Vec::new() };
+        Self { owner, history, term: Term::default() }
     }
 }
 
@@ -124,6 +167,7 @@ mod tests {
                 generation: 7,
                 fingerprint: "shape".into(),
                 history: tag.into(),
+                term: 0,
             };
             let judged = history.judge(watermark.clone());
             assert_eq!(judged.generation, 7);
@@ -144,6 +188,23 @@ mod tests {
         for other in ["", "ab", "ab.", ".3", "ab.4", "x.3"] {
             assert_eq!(at(other, 10, 10), None, "{other}");
         }
+    }
+
+    #[test]
+    fn of_two_leaders_the_later_one_writes() {
+        let admitted = |own, claimed, found| match admit(own, claimed, found) {
+            Ok(()) => true,
+            Err(SinkError::Outranked { term }) => {
+                assert_eq!(term, found);
+                false
+            }
+            Err(other) => panic!("{other}"),
+        };
+        assert!(admitted(0, 0, 0), "alone");
+        assert!(admitted(3, 0, 2) && admitted(3, 3, 3));
+        assert!(!admitted(3, 3, 4), "a later one has come");
+        assert!(!admitted(3, 0, 3), "another one of the same term");
+        assert!(matches!(admit(0, 0, 1), Err(SinkError::Fatal { .. })), "alone among a group");
     }
 
     #[test]

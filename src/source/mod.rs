@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod check;
+pub mod lease;
 pub mod load;
 pub mod publication;
 pub(crate) mod quote;

@@ -62,9 +62,9 @@ impl Daemon {
         let registry = Registry::new();
         let shared = Shared {
             registry: registry.clone(),
-            board: Arc::clone(&board),
+            board: watch::channel(Arc::clone(&board)).1,
             status,
-            token: options.token.map(Secret::new),
+            token: watch::channel(options.token.map(Secret::new)).1,
             refresh: options.refresh,
             tell: None,
             operator: None,

@@ -20,6 +20,10 @@ async fn metrics_have_their_names_and_labels() {
     metrics.lane("cache", "odd \"name\"\\").upserts.inc();
     metrics.state_bytes("memory").set(5);
     metrics.state_bytes("disk").set(6);
+    metrics.lane("cache", "gone").upserts.inc();
+    metrics.forget_lane("cache", "gone");
+    metrics.reloaded("applied");
+    metrics.reloaded("refused");
 
     let answer = daemon.get("/metrics").await;
     assert_eq!(answer.status, StatusCode::OK);
@@ -55,9 +59,12 @@ async fn metrics_have_their_names_and_labels() {
         "readside_end_to_end_seconds_count{sink=\"cache\"} 1",
         "readside_state_bytes{where=\"memory\"} 5",
         "readside_state_bytes{where=\"disk\"} 6",
+        "readside_reload_total{result=\"applied\"} 1",
+        "readside_reload_refused 1",
     ] {
         assert!(series.contains(line), "{line} is not in\n{}", answer.text);
     }
+    assert!(!answer.text.contains("gone"), "{}", answer.text);
     let is_there = |name: &str| series.iter().any(|line| line.starts_with(name));
     #[cfg(target_os = "linux")]
     assert!(is_there("process_cpu_seconds_total ") && is_there("process_resident_memory_bytes "));

@@ -178,6 +178,7 @@ async fn status_is_the_whole_document() {
                 "wal_alarm": null,
                 "wal_held_by": null,
             },
+            "ha": null,
             "load": {
                 "tables": [{
                     "table": "public.orders",
@@ -228,6 +229,7 @@ async fn status_is_the_whole_document() {
             "tables": [
                 { "name": "public.orders", "state": "live", "reason": null, "rows": 1000 },
             ],
+            "reload": null,
         })
     );
 }

@@ -4,6 +4,7 @@
 use readside::http::{Push, SourcePush, as_boundary};
 use readside::lsn::Lsn;
 use readside::pg::Params;
+use tokio::sync::watch;
 use tokio_postgres::Client;
 
 use crate::harness::{Postgres, PostgresOptions, wait};
@@ -54,7 +55,7 @@ async fn an_open_transactions_wal_is_pushed_on() {
     .await;
 
     let url = postgres.url("postgres");
-    let mut source = SourcePush::new(Params::parse(&url, None).unwrap());
+    let mut source = SourcePush::new(watch::channel(Params::parse(&url, None).unwrap()).1);
     source.push(wanted).await.unwrap();
     assert!(flushed(&watcher).await >= wanted);
     assert_eq!(messages(&watcher).await, 1);

@@ -1,6 +1,7 @@
 //! The Redis sink against a real server: every structure, moves, fences, poison, fills, crashes.
 
 mod backlog;
+mod lead;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -259,6 +260,7 @@ async fn set_user(redis: &Redis, name: &str, rules: &[&str]) {
 fn why(error: SinkError) -> String {
     match error {
         SinkError::Retryable { what, .. } => format!("retryable: {what}"),
+        SinkError::Outranked { term } => format!("outranked: {term}"),
         SinkError::Fatal { what, hint } | SinkError::Blocked { what, hint, .. } => {
             format!("fatal: {what} / {hint}")
         }
@@ -628,6 +630,7 @@ async fn the_watermark_says_what_the_step_said() {
         settled: false,
         generation: 1,
         fingerprint: "orders-1".into(),
+        term: 0,
     };
     let mut again = self::sink(&redis, &[&orders]);
     assert_eq!(again.open().await.unwrap(), [Some(expected.clone())]);
@@ -661,6 +664,7 @@ async fn the_watermark_says_what_the_step_said() {
         settled: false,
         generation: 5,
         fingerprint: String::new(),
+        term: 0,
     };
     assert_eq!(reshaped.open().await.unwrap(), [Some(filling)]);
 }

@@ -67,6 +67,11 @@ impl World {
         self.reporting = self.postgres.client(&self.sink).await;
     }
 
+    /// One more reader of the Postgres sink.
+    pub(crate) async fn reporting_client(&self) -> Client {
+        self.postgres.client(&self.sink).await
+    }
+
     /// The source's name leads to another server from now on, which has a database of the same name.
     pub(crate) async fn move_source(&mut self, to: &Postgres) {
         self.client = to.client(&self.source).await;

@@ -4,6 +4,7 @@ mod catalog;
 mod environment;
 mod files;
 mod model;
+mod outline;
 mod projections;
 mod reference;
 mod secrets;

@@ -339,3 +339,21 @@ fn source_url_that_cannot_be_used() {
     hint: write url = "postgres://user@host:5432/database"
     "#);
 }
+
+#[test]
+fn a_group_and_its_lease() {
+    let with = |section: &str| edited("[http]", &format!("[ha]\n{section}\n[http]"));
+    assert!(config_of(SHOP, &[]).ha.is_none());
+    assert!(config_of(&with(""), &[]).ha.is_none());
+    let ha = config_of(&with("group = \"shop-1\""), &[]).ha.expect("a group");
+    assert_eq!((ha.group.as_str(), ha.lease.as_secs()), ("shop-1", 5));
+    for (section, told) in [
+        ("lease = \"3s\"", "error: [ha] has no `group`"),
+        ("group = \"a b\"", "error: the group's name `a b` is not made of"),
+        ("group = \"a\"\nlease = \"10ms\"", "error: `lease` takes a duration from 1s to 5m"),
+        ("group = \"a\"\nleas = \"10s\"", "error: unknown key `leas` in [ha]"),
+    ] {
+        let faults = faults_of(&with(section), &[]);
+        assert!(faults.starts_with(told), "{faults}");
+    }
+}

@@ -150,7 +150,7 @@ fn nothing_is_missed_for_certain_in_a_broken_file() {
     2 | url = ***
       | ^^^
       |
-    hint: known here: `source`, `state`, `http`, `sink`, `projection`, `event`
+    hint: known here: `source`, `state`, `http`, `ha`, `sink`, `projection`, `event`
     "#);
 }
 

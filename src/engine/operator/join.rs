@@ -19,7 +19,7 @@ use super::super::access::{Access, Port};
 use super::super::delta::Sorted;
 use super::super::follow::Emit;
 use super::super::graph::Engine;
-use super::super::look::{Go, Look, Seen, When};
+use super::super::look::{Go, Look, Pairing, Seen, When};
 use super::super::row::{Key, RowLayout, Verdict, judge};
 use super::matches::{Matches, Shown, Standing};
 use crate::sql::plan::{Expr, JoinKind};
@@ -202,15 +202,16 @@ impl Join {
         left: &Sorted,
         emit: &mut Emit<'_>,
     ) -> Result<(), ValueError> {
-        let (mut at, mut ranges, mut pair) = (0, Vec::new(), PairBuffer::default());
-        let engine = emit.engine;
+        let (mut at, engine) = (0, emit.engine);
+        let mut buffers = engine.pairings.take();
+        let Pairing { ranges, pair, .. } = &mut buffers;
         while at < right.len() {
             let (key, changes) = (right.key(at), at..right.end_of_key(at));
             at = changes.end;
             let (row, _) = right.row(changes.start);
-            self.right.layout.split(row, &mut ranges)?;
+            self.right.layout.split(row, ranges)?;
             // NULL equals nothing.
-            if self.right.key.has_null(row, &ranges) {
+            if self.right.key.has_null(row, ranges) {
                 continue;
             }
             let turned = match self.kind == JoinKind::Inner || state.matches.is_some() {
@@ -225,22 +226,23 @@ impl Join {
             self.look_left(engine, key, left, &mut |row, weight| {
                 if let Some(matches) = matches {
                     let changes = right.rows(changes.clone());
-                    self.recount(matches, row, weight, changes, &mut pair, emit)?;
+                    self.recount(matches, row, weight, changes, pair, emit)?;
                 } else {
                     if self.has_pairs() {
                         for (partner, change) in right.rows(changes.clone()) {
-                            self.pair(row, partner, weight * change, &mut pair, emit)?;
+                            self.pair(row, partner, weight * change, pair, emit)?;
                         }
                     }
                     if let Some((had, has)) = turned {
-                        self.show(row, self.without_residual(had), -weight, &mut pair, emit)?;
-                        self.show(row, self.without_residual(has), weight, &mut pair, emit)?;
+                        self.show(row, self.without_residual(had), -weight, pair, emit)?;
+                        self.show(row, self.without_residual(has), weight, pair, emit)?;
                     }
                 }
                 emit.flush_when_full()?;
                 Ok(Go::On)
             })?;
         }
+        engine.pairings.give(buffers);
         Ok(())
     }
 
@@ -283,15 +285,16 @@ impl Join {
         when: When,
         emit: &mut Emit<'_>,
     ) -> Result<(), ValueError> {
-        let (mut at, mut ranges, mut pair) = (0, Vec::new(), PairBuffer::default());
+        let (mut at, engine, side) = (0, emit.engine, self.side(Port::Right));
         let mut standings: Vec<Standing> = Vec::new();
-        let (engine, side) = (emit.engine, self.side(Port::Right));
+        let mut buffers = engine.pairings.take();
+        let Pairing { ranges, pair, .. } = &mut buffers;
         while at < left.len() {
             let (key, changes) = (left.key(at), at..left.end_of_key(at));
             at = changes.end;
             let (row, _) = left.row(changes.start);
-            self.left.layout.split(row, &mut ranges)?;
-            let null = self.left.key.has_null(row, &ranges);
+            self.left.layout.split(row, ranges)?;
+            let null = self.left.key.has_null(row, ranges);
             standings.clear();
             standings.resize(changes.len(), Standing::default());
             if !null && (self.has_pairs() || state.matches.is_some()) {
@@ -299,8 +302,8 @@ impl Join {
                     let rows = left.rows(changes.clone());
                     for (standing, (row, change)) in standings.iter_mut().zip(rows) {
                         let partners = match self.has_pairs() {
-                            true => self.pair(row, partner, weight * change, &mut pair, emit)?,
-                            false => self.judge(row, partner, &mut pair)?,
+                            true => self.pair(row, partner, weight * change, pair, emit)?,
+                            false => self.judge(row, partner, pair)?,
                         };
                         standing.add(partners, weight);
                     }
@@ -314,10 +317,11 @@ impl Join {
                 if let Some(matches) = state.matches.as_mut().filter(|_| !null) {
                     matches.set(row, change, *standing);
                 }
-                self.show(row, standing.shown(self.kind), change, &mut pair, emit)?;
+                self.show(row, standing.shown(self.kind), change, pair, emit)?;
             }
             emit.flush_when_full()?;
         }
+        engine.pairings.give(buffers);
         Ok(())
     }
 

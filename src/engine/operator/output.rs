@@ -24,6 +24,15 @@ pub(crate) struct Output {
     confirmed: BTreeSet<Vec<u8>>,
     /// Nothing was shown before, so that nothing has to be kept apart from it.
     is_new: bool,
+    by_key: ByKey,
+}
+
+/// Deltas by key, then in the order in which they came; reused.
+#[derive(Default)]
+struct ByKey {
+    keys: Vec<u8>,
+    ranges: Vec<Range<usize>>,
+    order: Vec<(Range<usize>, usize)>,
 }
 
 #[derive(Default)]
@@ -49,7 +58,8 @@ pub enum Notice {
 impl Output {
     pub(crate) fn new(layout: RowLayout, key: Vec<usize>) -> Self {
         let (withheld, unsettled, accepted, confirmed) = Default::default();
-        Self { layout, key, withheld, unsettled, accepted, confirmed, is_new: false }
+        let by_key = ByKey::default();
+        Self { layout, key, withheld, unsettled, accepted, confirmed, is_new: false, by_key }
     }
 
     /// Applies deltas, a part of a transaction's perhaps.
@@ -59,10 +69,10 @@ impl Output {
         lsn: Lsn,
         into: &mut Arrangement,
     ) -> Result<(), ValueError> {
-        let (mut keys, mut ranges) = (Vec::new(), Vec::new());
-        let rows: Vec<(&[u8], i64)> = input.iter().collect();
-        let mut order = Vec::with_capacity(rows.len());
-        for (row, _) in &rows {
+        let ByKey { mut keys, mut ranges, mut order } = std::mem::take(&mut self.by_key);
+        keys.clear();
+        order.clear();
+        for (row, _) in input.iter() {
             let start = keys.len();
             self.write_key(row, &mut ranges, &mut keys)?;
             order.push((start..keys.len(), order.len()));
@@ -73,11 +83,12 @@ impl Output {
         for same in order.chunk_by(|(a, _), (b, _)| keys[a.clone()] == keys[b.clone()]) {
             let key = &keys[same[0].0.clone()];
             deltas.clear();
-            deltas.extend(same.iter().map(|(_, at)| rows[*at]));
+            deltas.extend(same.iter().map(|(_, at)| input.row(*at)));
             if !self.replace(key, &deltas, lsn, into)? {
                 self.apply_key(key, deltas.iter().copied(), lsn, into)?;
             }
         }
+        self.by_key = ByKey { keys, ranges, order };
         Ok(())
     }
 

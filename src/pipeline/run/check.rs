@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 
 use super::{bind, queries};
-use crate::config::{self, Config, Diagnostic, SinkConfig, SinkKind, Target};
+use crate::config::{self, Config, Diagnostic, Secret, SinkConfig, SinkKind, Target};
 use crate::pg::Params;
 use crate::sink::{self, Owner, SinkProjection};
 use crate::source;
@@ -23,6 +23,12 @@ pub(crate) struct BeforeRun {
     pub(crate) faults: Vec<Diagnostic>,
     /// The faults are only that the source cannot be reached at the moment.
     pub(crate) source_away: bool,
+}
+
+/// The url of a Postgres, read as whoever connects will.
+pub(crate) fn postgres_url(url: &Secret, password: Option<&Secret>) -> Result<(), String> {
+    let parsed = Params::parse(url.expose(), password);
+    parsed.map(drop).map_err(|error| error.to_string())
 }
 
 /// Source, SQL and sinks. Creates nothing.
@@ -102,7 +108,8 @@ pub(super) fn params(config: &Config) -> Result<Params, Diagnostic> {
 pub(super) fn owner(config: &Config, catalog: &Catalog) -> Owner {
     let system = &catalog.server.system_id;
     let heir = config.source.accept_system.as_ref() == Some(system);
-    Owner::new(system, &config.source.slot, heir)
+    let name = config.ha.as_ref().map_or(&config.source.slot, |ha| &ha.group);
+    Owner::new(system, name, heir)
 }
 
 async fn check_sink(

@@ -55,6 +55,11 @@ pub(super) enum Command {
         sink: usize,
         standings: Vec<Standing>,
     },
+    /// Another instance leads, and has brought the sink there.
+    Watched {
+        sink: usize,
+        standings: Vec<Standing>,
+    },
     Closed {
         sink: usize,
     },
@@ -313,6 +318,10 @@ impl EngineThread {
             Command::Opened { sink, standings } => {
                 places[sink] = Place::default();
                 self.machine.opened(sink, &standings);
+            }
+            Command::Watched { sink, standings } => {
+                places[sink] = Place::default();
+                self.machine.watched(sink, &standings);
             }
             Command::Closed { sink } => {
                 places[sink] = Place::default();

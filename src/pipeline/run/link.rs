@@ -6,22 +6,33 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::engine_thread::{Command, Commands};
-use super::shared::SinkShared;
+use super::laid::SinkShared;
+use super::lead::Lead;
 use crate::output::{Standing, Work};
-use crate::sink::delivery::{Upstream, chain};
-use crate::sink::{Outcome, SinkError};
+use crate::sink::delivery::{Upstream, chain, standings};
+use crate::sink::{History, Outcome, SinkError, SinkProjection, Watermark};
 
 pub(super) struct Link {
     sink: usize,
     commands: Commands,
     shared: Arc<SinkShared>,
+    lead: Arc<Lead>,
+    history: History,
+    projections: Vec<SinkProjection>,
     /// A pull that is parked with the engine, and whether it takes idle work.
     parked: Option<(bool, oneshot::Receiver<Work>)>,
 }
 
 impl Link {
-    pub(super) fn new(sink: usize, commands: Commands, shared: Arc<SinkShared>) -> Self {
-        Self { sink, commands, shared, parked: None }
+    pub(super) fn new(
+        sink: usize,
+        commands: Commands,
+        shared: Arc<SinkShared>,
+        lead: Arc<Lead>,
+        history: History,
+        projections: Vec<SinkProjection>,
+    ) -> Self {
+        Self { sink, commands, shared, lead, history, projections, parked: None }
     }
 
     /// The engine's thread only ends with the pipeline, which ends this task, too.
@@ -37,6 +48,20 @@ impl Upstream for Link {
         self.parked = None;
         self.shared.opened();
         self.send(Command::Opened { sink: self.sink, standings }).await;
+    }
+
+    async fn watched(&mut self, watermarks: Vec<Option<Watermark>>) {
+        self.parked = None;
+        self.shared.opened();
+        self.lead.saw(self.sink, &watermarks, &self.history);
+        let judge = |found: Option<Watermark>| found.map(|found| self.history.judge(found));
+        let judged: Vec<Option<Watermark>> = watermarks.into_iter().map(judge).collect();
+        let standings = standings(&judged, &self.projections);
+        self.send(Command::Watched { sink: self.sink, standings }).await;
+    }
+
+    fn outranked(&mut self, term: u64) {
+        self.lead.outranked(term);
     }
 
     async fn closed(&mut self, why: &SinkError) {

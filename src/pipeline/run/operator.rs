@@ -55,6 +55,15 @@ impl ByHand {
     fn running(&self) -> Result<Running, Refusal> {
         self.shared.running().ok_or_else(between)
     }
+
+    /// For what changes something: whoever delivers has to know of it.
+    fn leading(&self) -> Result<Running, Refusal> {
+        if self.shared.lead.delivers() {
+            return self.running();
+        }
+        let error = "another instance of the group leads: ask that one";
+        Err(Refusal::new(Why::Conflict, error))
+    }
 }
 
 impl Running {
@@ -129,12 +138,12 @@ impl Operator for ByHand {
 
     fn retry(&self, id: String) -> Asked<Retried> {
         let this = self.clone();
-        Box::pin(async move { this.running()?.retry(&id).await })
+        Box::pin(async move { this.leading()?.retry(&id).await })
     }
 
     fn drop_letter(&self, id: String) -> Asked<()> {
         let this = self.clone();
-        Box::pin(async move { this.running()?.drop_letter(&id).await })
+        Box::pin(async move { this.leading()?.drop_letter(&id).await })
     }
 
     fn read(&self, projection: String, key: Option<String>) -> Asked<ReadRow> {
@@ -159,6 +168,6 @@ impl Operator for ByHand {
 
     fn rebuild(&self, projection: String, sink: Option<String>) -> Asked<Rebuild> {
         let this = self.clone();
-        Box::pin(async move { this.running()?.rebuild(&projection, sink.as_deref()).await })
+        Box::pin(async move { this.leading()?.rebuild(&projection, sink.as_deref()).await })
     }
 }

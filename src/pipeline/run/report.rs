@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 use self::applied::Applied;
 use super::apart::Apart;
+use super::laid::Laid;
 use super::shared::{Shared, lock};
 use super::start;
-use crate::config::Config;
 use crate::http::{KeptStatus, StateStatus, Time};
 use crate::lsn::Lsn;
 use crate::memory;
@@ -26,7 +26,7 @@ use crate::state::{self, Store};
 /// The engine's thread's end of it.
 pub(super) struct Report {
     shared: Arc<Shared>,
-    config: Arc<Config>,
+    laid: Arc<Laid>,
     store: Store,
     table_metrics: Vec<TableMetrics>,
     counted: Vec<Counts>,
@@ -54,7 +54,6 @@ const DISK_PAUSE: Duration = Duration::from_secs(10);
 impl Report {
     pub(super) fn new(
         shared: &Arc<Shared>,
-        config: &Arc<Config>,
         table_names: &[String],
         init: &MachineInit,
         apart: Apart,
@@ -79,7 +78,8 @@ impl Report {
         let names = init.projections.iter().map(|projection| &projection.name);
         let names = names.chain(init.events.iter().map(|event| &event.name));
         let projections: Vec<String> = names.cloned().collect();
-        let lanes = init.sinks.iter().zip(&shared.sinks).map(|(sink, shown)| {
+        let laid = shared.laid();
+        let lanes = init.sinks.iter().zip(&laid.sinks).map(|(sink, shown)| {
             let place = |&at: &usize| {
                 let found = shown.lanes.iter().position(|lane| lane.projection == projections[at]);
                 found.expect("both are of the projections with a target in this sink")
@@ -103,7 +103,7 @@ impl Report {
             disk_bytes: store.disk_bytes()?,
             disk_seen: now,
             shared: Arc::clone(shared),
-            config: Arc::clone(config),
+            laid,
             store: store.clone(),
         })
     }
@@ -111,9 +111,9 @@ impl Report {
     /// Positions, after every turn of the engine: waiters depend on them.
     pub(super) fn positions(&mut self, machine: &Machine) {
         self.applied.moved(machine.applied(), Instant::now());
-        let board = &self.shared.board;
+        let board = &self.laid.board;
         board.set_source_end(machine.applied());
-        for (at, sink) in self.shared.sinks.iter().enumerate() {
+        for (at, sink) in self.laid.sinks.iter().enumerate() {
             for (lane, &shown) in self.lanes[at].iter().enumerate() {
                 let delivered = machine.delivered(at, lane);
                 let shown = &sink.lanes[shown];
@@ -131,7 +131,7 @@ impl Report {
                 *told = (if last < applied { last } else { told.0 }, applied);
                 if at >= self.events_from {
                     self.shared.occurred().send_replace(());
-                } else if let Some(followers) = self.shared.followers(projection) {
+                } else if let Some(followers) = self.laid.followers(projection) {
                     followers.send_replace(());
                 }
             }
@@ -145,7 +145,7 @@ impl Report {
         let count = |lane: usize, entries: &[crate::engine::Entry]| {
             let deletes = entries.iter().filter(|entry| entry.is_tombstone()).count();
             let refused = outcome.refused(lane).count();
-            let metrics = &self.shared.sinks[sink].lanes[self.lanes[sink][lane]].metrics;
+            let metrics = &self.laid.sinks[sink].lanes[self.lanes[sink][lane]].metrics;
             metrics.deletes.inc_by(deletes as u64);
             metrics.upserts.inc_by((entries.len() - deletes).saturating_sub(refused) as u64);
         };
@@ -204,7 +204,7 @@ impl Report {
         metrics.state_bytes("memory").set(number(rows));
         metrics.state_bytes("spilled").set(number(memory::spilled_bytes()));
         metrics.state_bytes("disk").set(number(self.disk_bytes));
-        let end = self.shared.board.source_end();
+        let end = self.laid.board.source_end();
         let lag = end.0.saturating_sub(machine.applied().0);
         metrics.source_lag_bytes.set(number(lag));
         metrics.applied_lsn.set(number(machine.applied().0));
@@ -235,7 +235,7 @@ impl Report {
             disk_bytes: self.disk_bytes,
             kept: kept.collect(),
         };
-        let status = self.shared.document(&self.config, projections, tables, state);
+        let status = self.shared.document(&self.laid.config, projections, tables, state);
         self.shared.publish(status);
     }
 

@@ -11,15 +11,16 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::engine_thread::Command;
+use super::laid::Laid;
+use super::lead::Lead;
 use super::look::{self, Details};
 use super::operator::{ByHand, Running};
-use crate::config::{Config, SinkKind};
+use crate::config::{Config, Secret};
 use crate::http::{
-    self, Board, LaneName, LoadStatus, ProjectionState, ProjectionStatus, SinkStatus, SourcePush,
+    self, Board, LoadStatus, ProjectionState, ProjectionStatus, ReloadStatus, SourcePush,
     SourceStatus, StateStatus, Status, TableLoad, TableStatus, Time,
 };
-use crate::metrics::{LaneMetrics, Metrics, SinkMetrics};
-use crate::output::Work;
+use crate::metrics::Metrics;
 use crate::pg::Params;
 use crate::sink::delivery::chain;
 use crate::sink::elasticsearch::Refresher;
@@ -35,20 +36,22 @@ pub(super) const TELL_PATIENCE: Duration = Duration::from_millis(250);
 pub(super) struct Shared {
     registry: Registry,
     pub(super) metrics: Metrics,
-    pub(super) board: Arc<Board>,
+    laid: Mutex<Arc<Laid>>,
+    board: watch::Sender<Arc<Board>>,
+    token: watch::Sender<Option<Secret>>,
+    params: watch::Sender<Params>,
+    pub(super) lead: Arc<Lead>,
     status: watch::Sender<Arc<Status>>,
     started_at: Time,
     pub(super) source: Mutex<SourceStatus>,
     pub(super) load: Mutex<Option<LoadStatus>>,
-    pub(super) sinks: Vec<Arc<SinkShared>>,
+    reload: Mutex<Option<ReloadStatus>>,
     /// By sink: makes what it holds visible to searches.
     refreshers: Mutex<HashMap<String, Refresher>>,
     /// To the pipeline, while there is one.
     running: Mutex<Option<Running>>,
     /// Changes when a pipeline begins.
     begun: watch::Sender<()>,
-    /// By projection: changes when its rows do, for those who follow them.
-    changed: HashMap<String, watch::Sender<()>>,
     /// Changes when an event occurs.
     occurred: watch::Sender<()>,
     /// What is known of the projections but for their rows.
@@ -57,69 +60,17 @@ pub(super) struct Shared {
     dropping_slot: watch::Sender<bool>,
 }
 
-/// One sink's part.
-pub(super) struct SinkShared {
-    pub(super) name: String,
-    kind: SinkKind,
-    metrics: SinkMetrics,
-    pub(super) lanes: Vec<Lane>,
-    health: Mutex<Health>,
-    /// Projections that stand still in it, and why.
-    blocked: Mutex<HashMap<String, String>>,
-}
-
-pub(super) struct Lane {
-    pub(super) projection: String,
-    pub(super) metrics: LaneMetrics,
-    /// Position on the board.
-    pub(super) board: usize,
-}
-
-struct Health {
-    up: bool,
-    error: Option<String>,
-    since: Time,
-}
-
 /// A panic elsewhere does not make these plain values wrong.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    pub(super) fn new(config: &Config) -> anyhow::Result<Arc<Self>> {
+    pub(super) fn new(config: &Arc<Config>, params: &Params) -> Arc<Self> {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry);
         let started_at = Time::now();
-        let mut names = Vec::new();
-        let mut sinks = Vec::new();
-        for sink in &config.sinks {
-            let mut lanes = Vec::new();
-            for projection in &config.projections {
-                if !projection.targets.iter().any(|(name, _)| *name == sink.name) {
-                    continue;
-                }
-                lanes.push(Lane {
-                    projection: projection.name.clone(),
-                    metrics: metrics.lane(&sink.name, &projection.name),
-                    board: names.len(),
-                });
-                names.push(LaneName {
-                    sink: sink.name.clone(),
-                    projection: projection.name.clone(),
-                    required: sink.required,
-                    max_lag: sink.max_lag,
-                });
-            }
-            sinks.push(Arc::new(SinkShared {
-                name: sink.name.clone(),
-                kind: sink.kind,
-                metrics: metrics.sink(&sink.name),
-                lanes,
-                health: Mutex::new(Health { up: false, error: None, since: started_at }),
-                blocked: Mutex::new(HashMap::new()),
-            }));
-        }
+        let laid = Arc::new(Laid::new(config, &metrics, None));
         let source = SourceStatus {
             slot: config.source.slot.clone(),
             publication: config.source.publication.clone(),
@@ -127,30 +78,69 @@ impl Shared {
             ..SourceStatus::default()
         };
         let this = Self {
-            board: Board::with_states(
-                names,
-                config.projections.iter().map(|projection| projection.name.clone()),
-            ),
+            lead: Arc::new(Lead::new(config.ha.as_ref(), &metrics)),
+            board: watch::channel(Arc::clone(&laid.board)).0,
+            laid: Mutex::new(laid),
+            token: watch::channel(config.http.token.clone()).0,
+            params: watch::channel(params.clone()).0,
             status: watch::channel(Arc::new(Status::new(started_at))).0,
             registry,
             metrics,
             started_at,
             source: Mutex::new(source),
             load: Mutex::new(None),
-            sinks,
+            reload: Mutex::new(None),
             refreshers: Mutex::new(HashMap::new()),
             running: Mutex::new(None),
             begun: watch::channel(()).0,
-            changed: (config.projections.iter())
-                .map(|projection| (projection.name.clone(), watch::channel(()).0))
-                .collect(),
             occurred: watch::channel(()).0,
             details: Mutex::new(look::details(config, None, &[])),
             slot_wal: watch::channel(SlotWal::default()).0,
             dropping_slot: watch::channel(false).0,
         };
         this.publish(this.document(config, Vec::new(), Vec::new(), StateStatus::default()));
-        Ok(Arc::new(this))
+        Arc::new(this)
+    }
+
+    /// Shows what another configuration has from now on; between two pipelines.
+    pub(super) fn lay(&self, config: &Arc<Config>, params: &Params) {
+        let before = self.laid();
+        let laid = Arc::new(Laid::new(config, &self.metrics, Some(&before)));
+        self.board.send_replace(Arc::clone(&laid.board));
+        *lock(&self.laid) = laid;
+        self.token.send_replace(config.http.token.clone());
+        self.params.send_replace(params.clone());
+        self.details(look::details(config, None, &[]));
+        let named = |name: &String| config.sinks.iter().any(|sink| sink.name == *name);
+        lock(&self.refreshers).retain(|name, _| named(name));
+        let mut source = lock(&self.source);
+        source.wal_budget_bytes = config.source.wal_budget;
+        drop(source);
+        let last = self.status();
+        let of_projection = |name: &str| {
+            let known = last.projections.iter().find(|known| known.name == name);
+            known.cloned().unwrap_or_else(|| unknown(name))
+        };
+        let projections = config.projections.iter().map(|of| of_projection(&of.name)).collect();
+        let (tables, state) = (last.tables.clone(), last.state.clone());
+        self.publish(self.document(config, projections, tables, state));
+    }
+
+    /// What there is by the configuration that is in use.
+    pub(super) fn laid(&self) -> Arc<Laid> {
+        Arc::clone(&lock(&self.laid))
+    }
+
+    /// Of the source.
+    pub(super) fn params(&self) -> Params {
+        self.params.borrow().clone()
+    }
+
+    /// What became of the last attempt to apply another configuration.
+    pub(super) fn reload(&self, reload: ReloadStatus) {
+        self.metrics.reloaded(reload.result);
+        *lock(&self.reload) = Some(reload);
+        self.refresh();
     }
 
     /// The HTTP server; an address that cannot be listened on is an error at once.
@@ -165,9 +155,9 @@ impl Shared {
         })?;
         let shared = http::Shared {
             registry: self.registry.clone(),
-            board: Arc::clone(&self.board),
+            board: self.board.subscribe(),
             status: self.status.subscribe(),
-            token: config.http.token.clone(),
+            token: self.token.subscribe(),
             refresh: Some(self.refresh_hook()),
             tell: Some(self.tell_hook()),
             operator: Some(Arc::new(ByHand::new(Arc::clone(self)))),
@@ -181,10 +171,9 @@ impl Shared {
     /// Pushes the source's WAL on for who waits beyond its end.
     pub(super) fn push(
         &self,
-        params: Params,
         cancel: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
-        http::push_loop(Arc::clone(&self.board), SourcePush::new(params), cancel)
+        http::push_loop(self.board(), SourcePush::new(self.params.subscribe()), cancel)
     }
 
     fn refresh_hook(self: &Arc<Self>) -> http::Refresh {
@@ -244,11 +233,6 @@ impl Shared {
         }
     }
 
-    /// Those who follow a projection's rows.
-    pub(super) fn followers(&self, projection: &str) -> Option<&watch::Sender<()>> {
-        self.changed.get(projection)
-    }
-
     /// Those who look on at events.
     pub(super) fn occurred(&self) -> &watch::Sender<()> {
         &self.occurred
@@ -256,8 +240,7 @@ impl Shared {
 
     /// How many follow the rows of any projection, or events.
     pub(super) fn followers_total(&self) -> usize {
-        let rows: usize = self.changed.values().map(watch::Sender::receiver_count).sum();
-        rows + self.occurred.receiver_count()
+        self.laid().followers_total() + self.occurred.receiver_count()
     }
 
     pub(super) fn begun(&self) -> watch::Receiver<()> {
@@ -270,7 +253,7 @@ impl Shared {
     }
 
     pub(super) fn board(&self) -> Arc<Board> {
-        Arc::clone(&self.board)
+        Arc::clone(&self.laid().board)
     }
 
     pub(super) fn running(&self) -> Option<Running> {
@@ -279,10 +262,6 @@ impl Shared {
 
     pub(super) fn refresher(&self, sink: &str, refresher: Refresher) {
         lock(&self.refreshers).insert(sink.to_owned(), refresher);
-    }
-
-    pub(super) fn sink(&self, at: usize) -> Arc<SinkShared> {
-        Arc::clone(&self.sinks[at])
     }
 
     pub(super) fn streaming(&self) {
@@ -306,7 +285,7 @@ impl Shared {
         source.system_id = Some(system.system_id.clone());
         source.timeline = Some(system.timeline);
         drop(source);
-        self.board.set_source_end(system.xlogpos);
+        self.board().set_source_end(system.xlogpos);
     }
 
     /// What the server keeps for the slot; nothing where there is none.
@@ -347,6 +326,15 @@ impl Shared {
         self.refresh();
     }
 
+    /// There is a load, of which nothing is known yet.
+    pub(super) fn load_to_come(&self) {
+        lock(&self.load).get_or_insert_default();
+    }
+
+    pub(super) fn is_loading(&self) -> bool {
+        lock(&self.load).is_some()
+    }
+
     pub(super) fn load_begins<'a>(
         &self,
         plan: &LoadPlan,
@@ -383,9 +371,11 @@ impl Shared {
         };
         let mut status = Status::new(self.started_at);
         status.source = lock(&self.source).clone();
+        status.ha = self.lead.status();
         status.load = lock(&self.load).clone();
+        status.reload = lock(&self.reload).clone();
         status.projections = projections;
-        status.sinks = self.sinks.iter().map(|sink| sink.status()).collect();
+        status.sinks = self.laid().sinks.iter().map(|sink| sink.status()).collect();
         status.state = StateStatus { dir: config.state.dir.display().to_string(), ..state };
         status.tables = tables;
         status
@@ -396,11 +386,13 @@ impl Shared {
     }
 
     /// What is known of source and sinks, in the last document.
-    fn refresh(&self) {
+    pub(super) fn refresh(&self) {
         let mut status = Status::clone(&self.status.borrow());
+        status.ha = self.lead.status();
         status.source = lock(&self.source).clone();
         status.load = lock(&self.load).clone();
-        status.sinks = self.sinks.iter().map(|sink| sink.status()).collect();
+        status.reload = lock(&self.reload).clone();
+        status.sinks = self.laid().sinks.iter().map(|sink| sink.status()).collect();
         self.publish(status);
     }
 }
@@ -412,62 +404,5 @@ fn unknown(projection: &str) -> ProjectionStatus {
         reason: None,
         rows: 0,
         sinks: Vec::new(),
-    }
-}
-
-impl SinkShared {
-    pub(super) fn opened(&self) {
-        self.metrics.up.set(1);
-        let mut health = lock(&self.health);
-        if !health.up {
-            *health = Health { up: true, error: None, since: Time::now() };
-        }
-    }
-
-    pub(super) fn closed(&self, why: &str) {
-        self.metrics.up.set(0);
-        self.metrics.retries.inc();
-        let mut health = lock(&self.health);
-        if health.up {
-            health.since = Time::now();
-        }
-        health.up = false;
-        health.error = Some(why.to_owned());
-    }
-
-    pub(super) fn blocked(&self, projection: &str, why: Option<String>) {
-        let mut blocked = lock(&self.blocked);
-        match why {
-            Some(why) => blocked.insert(projection.to_owned(), why),
-            None => blocked.remove(projection),
-        };
-    }
-
-    /// Why a projection stands still in it.
-    pub(super) fn blocked_by(&self, projection: &str) -> Option<String> {
-        lock(&self.blocked).get(projection).cloned()
-    }
-
-    pub(super) fn done(&self, work: &Work, took: Duration) {
-        self.metrics.batch_seconds.observe(took.as_secs_f64());
-        if let Work::Step(step) = work
-            && step.settled
-            && step.lanes.iter().any(|lane| !lane.entries.is_empty())
-        {
-            let micros = Time::now().0.saturating_sub(step.committed_at);
-            self.metrics.end_to_end_seconds.observe(micros.max(0) as f64 / 1e6);
-        }
-    }
-
-    fn status(&self) -> SinkStatus {
-        let health = lock(&self.health);
-        SinkStatus {
-            name: self.name.clone(),
-            kind: self.kind,
-            up: health.up,
-            error: health.error.clone(),
-            retries: self.metrics.retries.get(),
-            since: health.since,
-        }
     }
 }

@@ -27,7 +27,7 @@ use crate::pipeline::{
     Letter, MachineInit, ProjectionInit, SinkInit, Stage, TableFacts, TableInit, letter_key,
     rebuild_fact, told_fact,
 };
-use crate::sink::{Origin, SinkProjection};
+use crate::sink::{Origin, SinkProjection, Term};
 use crate::source::catalog::{Catalog, Scope, Table, TableColumn};
 use crate::source::replication::ReplicationConnection;
 use crate::source::{APPLICATION_NAME, check as source_check, publication, slot};
@@ -110,6 +110,7 @@ pub(super) async fn prepare(
     params: &Params,
     store: &Store,
     seen: &mut Seen,
+    leaders_epoch: Option<u64>,
     waits: slot::Waits<'_>,
     cancel: &CancellationToken,
 ) -> Result<Started, StartError> {
@@ -136,6 +137,11 @@ pub(super) async fn prepare(
     let identity = identify(params).await?;
     let Standing { stored, slot: slot_at, epoch, other_history, is_slot_known } =
         standing::keep_or_forget(config, params, store, &catalog, &identity, waits, cancel).await?;
+    // Both have followed the source from where this state stands.
+    let epoch = match leaders_epoch {
+        Some(leaders) if stored.is_some() && !other_history => leaders,
+        _ => epoch,
+    };
     let used = used_tables(config, &catalog, &uses)?;
     forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
@@ -170,7 +176,7 @@ pub(super) async fn prepare(
         epoch,
     };
     let owner = check::owner(config, &catalog);
-    let origin = Origin { owner, history: identity.history(epoch) };
+    let origin = Origin { owner, history: identity.history(epoch), term: Term::default() };
     let mut batch = Batch::default();
     facts::set(&mut batch, facts::SOURCE, &source);
     let (committed_at, xid_max) = match stored {

@@ -94,6 +94,8 @@ pub(super) struct Source {
     /// As the pipeline has found it.
     pub system_id: String,
     pub timeline: u32,
+    /// As the watermarks name it.
+    pub history: String,
 }
 
 async fn connect(
@@ -113,7 +115,7 @@ async fn connect(
     }
     shared.system(&identity.system);
     let stream = connection.start(slot, publication, stands.lsn).await?;
-    tracing::info!(from = %stands.lsn, slot, "streaming");
+    tracing::info!(from = %stands.lsn, slot, history = source.history, "streaming");
     Ok(stream)
 }
 

@@ -85,6 +85,11 @@ impl Seen {
         }
     }
 
+    /// The projection is another one from now on, or none.
+    pub(crate) fn forget(&mut self, projection: &str) {
+        self.0.remove(projection);
+    }
+
     /// What has become of a column that the projection looked at.
     pub(crate) fn lost(&self, projection: &str, catalog: &Catalog) -> Option<String> {
         self.0.get(projection)?.iter().find_map(|SeenColumn { table, oid, column }| {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use crate::config::{Config, OnWalBudget};
-use crate::pg::{self, Params, Session};
+use crate::pg::{self, Session};
 use crate::sink::delivery::chain;
 use crate::source::catalog::{Catalog, Scope, SlotWal};
 use crate::source::{APPLICATION_NAME, slot, watch};
@@ -60,19 +60,12 @@ impl Usage {
 }
 
 /// Runs until it is cancelled.
-pub(super) async fn guard(
-    config: Arc<Config>,
-    params: Params,
-    shared: Arc<Shared>,
-    cancel: CancellationToken,
-) {
-    let mut guard = Guard { config, params, shared, session: None, told: None };
+pub(super) async fn guard(shared: Arc<Shared>, cancel: CancellationToken) {
+    let mut guard = Guard { shared, session: None, told: None };
     cancel.run_until_cancelled(guard.run()).await;
 }
 
 struct Guard {
-    config: Arc<Config>,
-    params: Params,
     shared: Arc<Shared>,
     session: Option<Session>,
     /// What was told last, and when.
@@ -99,15 +92,17 @@ impl Guard {
 
     async fn session(&mut self) -> Result<&Session, pg::Error> {
         if self.session.is_none() {
-            self.session = Some(pg::connect(&self.params, APPLICATION_NAME).await?);
+            self.session = Some(pg::connect(&self.shared.params(), APPLICATION_NAME).await?);
         }
         Ok(self.session.as_ref().expect("it has just been opened"))
     }
 
     async fn look(&mut self) -> Result<(), pg::Error> {
+        let laid = self.shared.laid();
+        let source = &laid.config.source;
         let scope = Scope {
-            publication: self.config.source.publication.clone(),
-            slot: self.config.source.slot.clone(),
+            publication: source.publication.clone(),
+            slot: source.slot.clone(),
             tables: Vec::new(),
         };
         let catalog = Catalog::read(self.session().await?, &scope).await?;
@@ -116,7 +111,8 @@ impl Guard {
     }
 
     async fn judge(&mut self, wal: SlotWal) {
-        let budget = self.config.source.wal_budget;
+        let config = Arc::clone(&self.shared.laid().config);
+        let budget = config.source.wal_budget;
         let usage = Usage::of(wal, budget);
         let is_news = |(told, at): (Usage, Instant)| {
             told != usage || (usage.all > Level::Calm && at.elapsed() >= TOLD_AGAIN)
@@ -125,7 +121,7 @@ impl Guard {
             return;
         }
         let held_by = if usage.is_held() { Some(self.held_by().await) } else { None };
-        let slot = &self.config.source.slot;
+        let slot = &config.source.slot;
         let (retained_bytes, percent) = (wal.retained_bytes, percent(wal.retained_bytes, budget));
         if usage.all == Level::Calm {
             tracing::info!(slot, retained_bytes, percent, "the slot holds back little WAL again");
@@ -139,7 +135,7 @@ impl Guard {
                 "the source keeps WAL for the slot, of which the most is not ours to let go"
             );
         }
-        let alarm = alarm(&self.config, wal);
+        let alarm = alarm(&config, wal);
         match usage.ours {
             Level::Calm => {}
             Level::Warning => tracing::warn!(
@@ -160,8 +156,7 @@ impl Guard {
         }
         self.told = Some((usage, Instant::now()));
         self.shared.wal_budget(alarm, held_by);
-        if usage.ours == Level::UsedUp && self.config.source.on_wal_budget == OnWalBudget::DropSlot
-        {
+        if usage.ours == Level::UsedUp && config.source.on_wal_budget == OnWalBudget::DropSlot {
             self.drop_slot().await;
         }
     }
@@ -188,7 +183,7 @@ impl Guard {
     /// No pipeline reads the slot meanwhile. What follows is `on_slot_loss`.
     async fn drop_slot(&mut self) {
         self.shared.dropping_slot().send_replace(true);
-        let name = self.config.source.slot.clone();
+        let name = self.shared.laid().config.source.slot.clone();
         let dropped = match self.session().await {
             Ok(session) => slot::drop_by_force(session, &name).await,
             Err(error) => Err(error),

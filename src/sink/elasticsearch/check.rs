@@ -133,6 +133,8 @@ fn away(error: &SinkError) -> (String, String) {
         SinkError::Fatal { what, hint } | SinkError::Blocked { what, hint, .. } => {
             return (what.clone(), hint.clone());
         }
+        // No check asks who leads.
+        SinkError::Outranked { .. } => error.to_string(),
     };
     let mut innermost: &dyn Error = error;
     while let Some(source) = innermost.source() {

@@ -7,6 +7,7 @@
 //!   before a step removes anything, the watermark's document says how far the step reaches; after
 //!   a restart nothing is sent before the engine has passed that point (`watermark`).
 //! * The watermark is written when the last document of a step is in, by compare-and-set.
+//! * The leader of a group writes documents through an alias of its term (`lead`).
 //! * Ids that depend on more than the key need a record of where a row's document is (`places`).
 //! * Reads of documents and watermarks by id are real-time; searches see what a refresh made
 //!   visible ([`Refresher`]).
@@ -18,6 +19,7 @@ mod check;
 mod client;
 mod encode;
 mod error;
+mod lead;
 mod mapping;
 mod places;
 mod prepare;
@@ -64,6 +66,8 @@ pub struct ElasticsearchSink {
     limits: Limits,
     projections: Vec<Projection>,
     confirmed_at: Instant,
+    /// What this process has written into the watermarks.
+    term: u64,
 }
 
 impl ElasticsearchSink {
@@ -81,6 +85,7 @@ impl ElasticsearchSink {
             limits: Limits::default(),
             projections,
             confirmed_at: Instant::now(),
+            term: 0,
         })
     }
 
@@ -129,7 +134,7 @@ impl ElasticsearchSink {
         }
         projection.record = record.map(|record| record.judged(&self.origin)).transpose()?;
         if projection.role == Role::Events {
-            projection.make_missing(&self.client, &self.origin.owner).await?;
+            projection.make_missing(&self.client, &self.origin.owner, self.term).await?;
         }
         projection.live = projection.find_live(&self.client, &self.origin.owner).await?;
         projection.watermark()
@@ -147,8 +152,8 @@ impl ElasticsearchSink {
             let reaching = recorded.map_or(Lsn::ZERO, Document::reaching);
             let settled = recorded.is_some_and(|document| document.settled);
             if (removes && reaching < step.reaching) || (settled && !step.settled) {
-                let mut document =
-                    recorded.cloned().unwrap_or_else(|| Document::blank(&self.origin));
+                let blank = || Document { term: self.term, ..Document::blank(&self.origin) };
+                let mut document = recorded.cloned().unwrap_or_else(blank);
                 document.reaching = reaching.max(step.reaching).to_string();
                 document.settled = settled && step.settled;
                 writes.push((part.projection, document));
@@ -164,7 +169,7 @@ impl ElasticsearchSink {
             if projection.finishes(part) {
                 projection.filling_jobs(part.projection, &part.entries, &mut jobs)?;
             } else {
-                projection.live_jobs(part.projection, &part.entries, &mut jobs)?;
+                projection.live_jobs(part.projection, self.term, &part.entries, &mut jobs)?;
             }
         }
         self.writer().write(&jobs).await
@@ -176,7 +181,7 @@ impl ElasticsearchSink {
             if projection.finishes(part)
                 && let Some(filling) = &projection.filling
             {
-                swap::swap(&self.client, &self.origin.owner, filling).await?;
+                swap::swap(&self.client, &self.origin.owner, filling, self.term).await?;
             }
         }
         Ok(())
@@ -207,6 +212,7 @@ impl ElasticsearchSink {
                 fingerprint: projection.fingerprint.clone(),
                 history: self.origin.history.tag(),
                 targets,
+                term: self.term,
             };
             writes.push((part.projection, document));
         }
@@ -296,13 +302,23 @@ impl Sink for ElasticsearchSink {
     async fn open(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
         self.limits = read_limits(&self.client).await?;
         let names: Vec<&str> = self.projections.iter().map(|p| p.name.as_str()).collect();
-        let records = watermark::read(&self.client, &names).await?;
+        let mut records = watermark::read(&self.client, &names).await?;
+        let term = self.origin.term.get();
+        lead::claim(&self.client, &self.origin, &names, &mut records, term, self.term).await?;
+        self.term = term;
         let mut watermarks = Vec::with_capacity(records.len());
         for (at, record) in records.into_iter().enumerate() {
             watermarks.push(self.open_projection(at, record).await?);
         }
+        let live = self.projections.iter().flat_map(|projection| &projection.live);
+        lead::take_aliases(&self.client, live, term).await?;
         self.confirmed_at = Instant::now();
         Ok(watermarks)
+    }
+
+    async fn look(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
+        let names: Vec<&str> = self.projections.iter().map(|p| p.name.as_str()).collect();
+        lead::look(&self.client, &self.origin.owner, &names).await
     }
 
     async fn begin_fill(&mut self, projection: usize, generation: u64) -> Result<(), SinkError> {

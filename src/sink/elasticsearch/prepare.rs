@@ -44,6 +44,17 @@ pub(super) fn filling_alias(index: &str) -> String {
     format!("{index}.filling")
 }
 
+/// The alias that a group's leader writes through, in its term. The next one takes it away, and with it all
+/// that the one before may still send.
+pub(super) fn term_alias(alias: &str, term: u64) -> String {
+    format!("{}{term}", term_prefix(alias))
+}
+
+/// What all of them begin with.
+pub(super) fn term_prefix(alias: &str) -> String {
+    format!("{alias}.term-")
+}
+
 /// The index of places that goes with an index of documents (see `places`).
 pub(super) fn places_index(index: &str) -> String {
     format!("readside-places-{index}")

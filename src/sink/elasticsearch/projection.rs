@@ -84,6 +84,7 @@ impl Projection {
         &self,
         client: &Client,
         owner: &Owner,
+        term: u64,
     ) -> Result<(), SinkError> {
         let generation = self.record.as_ref().map_or(0, |record| record.document.generation) + 1;
         for target in &self.targets {
@@ -94,7 +95,7 @@ impl Projection {
             let target = std::slice::from_ref(target);
             let made = swap::begin(client, &names, target, generation).await?;
             swap::end(client, &made).await?;
-            swap::swap(client, owner, &made).await?;
+            swap::swap(client, owner, &made, term).await?;
         }
         Ok(())
     }
@@ -134,6 +135,7 @@ impl Projection {
     pub(super) fn live_jobs<'a>(
         &'a self,
         projection: usize,
+        term: u64,
         entries: &'a [Entry],
         jobs: &mut Vec<Job<'a>>,
     ) -> Result<(), SinkError> {
@@ -144,7 +146,10 @@ impl Projection {
             jobs.push(Job {
                 projection,
                 target,
-                destination: target.alias.clone(),
+                destination: match term {
+                    0 => target.alias.clone(),
+                    term => prepare::term_alias(&target.alias, term),
+                },
                 places: target.moves().then(|| prepare::places_index(&place.index)),
                 entries,
             });

@@ -86,15 +86,26 @@ pub(super) async fn swap(
     client: &Client,
     owner: &Owner,
     filling: &Filling,
+    term: u64,
 ) -> Result<(), SinkError> {
     let mut actions = Vec::new();
     for FillingIndex { place, .. } in &filling.indices {
+        let own = prepare::term_alias(&place.alias, term);
         match prepare::live(client, owner, &place.alias).await? {
             Some(live) if live.name == place.index => continue,
             Some(live) => {
                 actions.push(json!({ "remove": { "index": live.name, "alias": place.alias } }));
+                // A leader that has been replaced must not change what readers see.
+                if term > 0 {
+                    actions.push(json!({ "remove": {
+                        "index": live.name, "alias": own, "must_exist": true,
+                    }}));
+                }
             }
             None => {}
+        }
+        if term > 0 {
+            actions.push(json!({ "add": { "index": place.index, "alias": own } }));
         }
         actions.push(json!({ "add": {
             "index": place.index, "alias": place.alias, "is_write_index": true,

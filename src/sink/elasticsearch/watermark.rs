@@ -30,6 +30,13 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) history: String,
     pub(super) targets: Vec<Place>,
+    /// Of the leader that wrote it, where a group has leaders.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) term: u64,
+}
+
+fn is_none(term: &u64) -> bool {
+    *term == 0
 }
 
 /// The index that the watermark speaks of; another one under the alias is not it.
@@ -64,6 +71,7 @@ impl Document {
             fingerprint: String::new(),
             history: origin.history.tag(),
             targets: Vec::new(),
+            term: 0,
         }
     }
 
@@ -102,6 +110,7 @@ impl Document {
             generation: self.generation,
             fingerprint: self.fingerprint.clone(),
             history: self.history.clone(),
+            term: self.term,
         })
     }
 }
@@ -121,6 +130,18 @@ pub(super) async fn read(
     client: &Client,
     projections: &[&str],
 ) -> Result<Vec<Option<Record>>, SinkError> {
+    if let Some(found) = find(client, projections).await? {
+        return Ok(found);
+    }
+    create(client).await?;
+    Ok(vec![None; projections.len()])
+}
+
+/// The documents of `projections`; `None` where there is no index of them.
+pub(super) async fn find(
+    client: &Client,
+    projections: &[&str],
+) -> Result<Option<Vec<Option<Record>>>, SinkError> {
     #[derive(Deserialize)]
     struct Body {
         docs: Vec<Found>,
@@ -140,7 +161,7 @@ pub(super) async fn read(
     }
     let doing = "reading the watermarks";
     if projections.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let path = format!(
         "{INDEX}/_mget?filter_path=docs.found,docs._seq_no,docs._primary_term,docs._source,\
@@ -149,8 +170,7 @@ pub(super) async fn read(
     let body = json!({ "ids": projections });
     let answer = client.send(Method::Post, &path, (&body).into()).await?;
     if answer.status == 404 {
-        create(client).await?;
-        return Ok(vec![None; projections.len()]);
+        return Ok(None);
     }
     if answer.status != 200 {
         return Err(error::refusal(doing, &answer));
@@ -160,23 +180,19 @@ pub(super) async fn read(
     if body.docs.iter().any(|doc| {
         doc.error.as_ref().is_some_and(|error| error.kind == "index_not_found_exception")
     }) {
-        create(client).await?;
-        return Ok(vec![None; projections.len()]);
+        return Ok(None);
     }
     if body.docs.len() != projections.len() {
         return Err(error::trouble("the search server left out some of the watermarks"));
     }
-    body.docs
-        .into_iter()
-        .map(|doc| match doc.error {
-            Some(error) => Err(error::trouble(format!("cannot read the watermarks: {error}"))),
-            None if doc.found => Ok(doc.source.map(|document| Record {
-                document,
-                version: Some((doc.seq_no, doc.primary_term)),
-            })),
-            None => Ok(None),
-        })
-        .collect()
+    let records = body.docs.into_iter().map(|doc| match doc.error {
+        Some(error) => Err(error::trouble(format!("cannot read the watermarks: {error}"))),
+        None if doc.found => Ok(doc
+            .source
+            .map(|document| Record { document, version: Some((doc.seq_no, doc.primary_term)) })),
+        None => Ok(None),
+    });
+    records.collect::<Result<_, _>>().map(Some)
 }
 
 async fn create(client: &Client) -> Result<(), SinkError> {

@@ -52,8 +52,8 @@ fn class_of_state(state: &str) -> Class {
     }
 }
 
-/// The watermark's statement breaks a NOT NULL on purpose where it must not go on: `owner`, `lsn` or
-/// `target` says why.
+/// The watermark's statement breaks a NOT NULL on purpose where it must not go on: `owner`, `lsn`,
+/// `target` or `term` says why.
 fn of_watermark(error: &DbError) -> Option<&str> {
     let ours = error.schema() == Some(SCHEMA) && error.table() == Some("watermark");
     error.column().filter(|_| ours && error.code().code() == "23502")
@@ -65,6 +65,8 @@ pub(super) fn sink_error(doing: &str, error: Error) -> SinkError {
     if let Some(column) = error.as_db_error().and_then(of_watermark) {
         return match column {
             "owner" => other_owner(doing),
+            // `open` finds out which.
+            "term" => retryable(format!("cannot {doing}: another instance has taken over")),
             "target" => retryable(format!(
                 "cannot {doing}: a target table was replaced or truncated meanwhile"
             )),

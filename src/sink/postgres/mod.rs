@@ -10,6 +10,7 @@
 //! | `apply` | rows into tables; the refused ones found |
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
 //! | `indexes` | the configured indexes |
+//! | `lead` | one leader of a group at a time, and what the others see |
 //! | `log` | the table of an event, or of a history |
 //! | `history` | versions of rows |
 //! | `check` | faults found without touching anything |
@@ -27,6 +28,7 @@ mod error;
 mod fill;
 mod history;
 mod indexes;
+mod lead;
 mod log;
 mod prepare;
 mod sift;
@@ -77,6 +79,10 @@ pub struct PostgresSink {
     finished: Vec<usize>,
     /// Of each projection that had a watermark at `open`.
     generations: Vec<Option<u64>>,
+    /// What this process has written into the watermarks; its session writes no other.
+    term: u64,
+    /// For looks alone.
+    looker: Option<Connection>,
 }
 
 /// What a call on a fill works with.
@@ -106,6 +112,8 @@ impl PostgresSink {
             fills,
             finished: Vec::new(),
             generations,
+            term: 0,
+            looker: None,
         }
     }
 
@@ -208,7 +216,13 @@ impl PostgresSink {
     async fn filler(&mut self) -> Result<Connection, SinkError> {
         match self.filler.take() {
             Some(connection) => Ok(connection),
-            None => Connection::open(&self.config).await,
+            None => {
+                let connection = Connection::open(&self.config).await?;
+                if self.term > 0 {
+                    lead::mark_session(&connection, self.origin.owner.name()).await?;
+                }
+                Ok(connection)
+            }
         }
     }
 
@@ -274,7 +288,7 @@ impl PostgresSink {
         connection: &mut Connection,
         step: &Step,
     ) -> Result<Watermarks, Error> {
-        let mut watermarks = Watermarks::new(connection, step, &self.origin).await?;
+        let mut watermarks = Watermarks::new(connection, step, &self.origin, self.term).await?;
         for part in &step.projections {
             let SinkProjection { name, fingerprint, .. } = &self.projections[part.projection];
             let tables = self.tables_of(part.projection).filter_map(|(position, table)| {
@@ -370,6 +384,7 @@ impl Sink for PostgresSink {
         self.steps = None;
         self.filler = None;
         self.finished.clear();
+        self.looker = None;
         let connection = Connection::open(&self.config).await?;
         prepare::server(&connection).await?;
         prepare::own_schema(&connection)
@@ -378,6 +393,9 @@ impl Sink for PostgresSink {
         watermark::take_over(&connection, &self.origin.owner, &self.projections)
             .await
             .map_err(|e| sink_error("take over the watermarks of the system before", e))?;
+        let term = self.origin.term.get();
+        lead::claim(&connection, &self.origin.owner, &self.projections, term, self.term).await?;
+        self.term = term;
         self.tables = prepare::tables(&connection, &self.projections)
             .await
             .map_err(|e| sink_error("look up the columns' types", e))?;
@@ -399,6 +417,17 @@ impl Sink for PostgresSink {
         self.settle_fills(&connection).await?;
         self.steps = Some(connection);
         Ok(watermarks)
+    }
+
+    async fn look(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
+        (self.steps, self.filler) = (None, None);
+        let connection = match self.looker.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.config).await?,
+        };
+        let seen = lead::look(&connection, &self.origin.owner, &self.projections).await?;
+        self.looker = Some(connection);
+        Ok(seen)
     }
 
     async fn begin_fill(&mut self, projection: usize, _: u64) -> Result<(), SinkError> {

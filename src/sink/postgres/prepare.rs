@@ -41,7 +41,12 @@ pub(super) async fn own_schema(connection: &Connection) -> Result<(), Error> {
         connection.batch(watermark::CREATE_SCHEMA).await?;
     }
     if row.try_get(1)? {
-        connection.batch(watermark::CREATE_TABLE).await?;
+        return connection.batch(watermark::CREATE_TABLE).await;
+    }
+    let sql = "SELECT EXISTS (SELECT FROM pg_attribute \
+               WHERE attrelid = 'readside.watermark'::regclass AND attname = 'term')";
+    if !connection.session().query_one(sql, &[]).await?.try_get::<_, bool>(0)? {
+        connection.batch(watermark::ADD_TERM).await?;
     }
     Ok(())
 }

@@ -26,18 +26,25 @@ pub(super) const CREATE_TABLE: &str = "
         fingerprint text NOT NULL,
         history text NOT NULL,
         target oid[] NOT NULL,
-        files oid[] NOT NULL
+        files oid[] NOT NULL,
+        term bigint NOT NULL DEFAULT 0
     );
     COMMENT ON TABLE readside.watermark IS
         'Every change before lsn is in the tables of the projection; written by Readside alone'";
 
-/// A NULL for `target`, `owner` or `lsn` breaks the statement, and with it the transaction, where
+/// Tables of an earlier version lack it.
+pub(super) const ADD_TERM: &str =
+    "ALTER TABLE readside.watermark ADD COLUMN IF NOT EXISTS term bigint NOT NULL DEFAULT 0";
+
+/// A NULL for `target`, `owner`, `lsn` or `term` breaks the statement, and with it the transaction, where
 /// * a table is no longer the one that the watermark is about, or its rows are in another file,
 /// * another pipeline has written the row,
+/// * a later leader of our group has written the row,
 /// * the row is further already (P3): a session that was believed dead comes too late.
 const WRITE: &str = "
     INSERT INTO readside.watermark AS w
-        (projection, lsn, committed_at, settled, generation, owner, fingerprint, history, target, files)
+        (projection, lsn, committed_at, settled, generation, owner, fingerprint, history, target, files,
+         term)
     SELECT p.name, $1, $2, true, p.generation, $3, p.fingerprint, $10,
         (SELECT CASE WHEN bool_and(coalesce(
                     to_regclass(t.path) = t.oid AND pg_relation_filenode(t.oid) = t.file, false))
@@ -46,7 +53,8 @@ const WRITE: &str = "
          WHERE t.projection = p.name),
         (SELECT array_agg(t.file)
          FROM unnest($7::text[], $8::text[], $9::oid[], $11::oid[]) AS t(projection, path, oid, file)
-         WHERE t.projection = p.name)
+         WHERE t.projection = p.name),
+        $12
     FROM unnest($4::text[], $5::bigint[], $6::text[]) AS p(name, generation, fingerprint)
     ON CONFLICT (projection) DO UPDATE SET
         lsn = CASE WHEN w.lsn <= excluded.lsn THEN excluded.lsn END,
@@ -57,7 +65,8 @@ const WRITE: &str = "
         fingerprint = excluded.fingerprint,
         history = excluded.history,
         target = excluded.target,
-        files = excluded.files";
+        files = excluded.files,
+        term = CASE WHEN w.term <= excluded.term THEN excluded.term END";
 
 /// A table as a watermark names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +101,8 @@ pub(super) async fn read(
     tables: &[u32],
 ) -> Result<Vec<Stored>, Error> {
     let sql = "SELECT projection, lsn, committed_at, settled, generation, owner, fingerprint, \
-               history, target, files \
-               FROM readside.watermark WHERE projection = ANY ($1) OR target && $2::oid[]";
+               history, target, files, coalesce((to_jsonb(w) ->> 'term')::bigint, 0) AS term \
+               FROM readside.watermark AS w WHERE projection = ANY ($1) OR target && $2::oid[]";
     let rows = connection.session().query(sql, &[&projections, &tables]).await?;
     rows.iter().map(stored).collect()
 }
@@ -113,6 +122,7 @@ fn stored(row: &Row) -> Result<Stored, Error> {
             generation: row.try_get::<_, i64>("generation")?.cast_unsigned(),
             fingerprint: row.try_get("fingerprint")?,
             history: row.try_get("history")?,
+            term: row.try_get::<_, i64>("term")?.cast_unsigned(),
         },
     })
 }
@@ -162,6 +172,7 @@ pub(super) struct Watermarks {
     generations: Vec<i64>,
     fingerprints: Vec<String>,
     tables: Tables,
+    term: i64,
 }
 
 /// The tables that the watermarks are about.
@@ -178,6 +189,7 @@ impl Watermarks {
         connection: &mut Connection,
         step: &Step,
         origin: &Origin,
+        term: u64,
     ) -> Result<Self, Error> {
         Ok(Self {
             statement: connection.statement(WRITE).await?,
@@ -189,6 +201,7 @@ impl Watermarks {
             generations: Vec::new(),
             fingerprints: Vec::new(),
             tables: Tables::default(),
+            term: term.cast_signed(),
         })
     }
 
@@ -225,6 +238,7 @@ impl Watermarks {
                 &self.tables.oids,
                 &self.history,
                 &self.tables.files,
+                &self.term,
             ],
         )
     }

@@ -200,6 +200,7 @@ impl RedisSink {
                 generation: part.generation,
                 fingerprint: self.plans[part.projection].fingerprint.clone(),
                 history: self.origin.history.tag(),
+                term: self.term,
             };
             let within = boundary == Boundary::Within;
             if within {

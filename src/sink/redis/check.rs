@@ -124,6 +124,8 @@ fn from_sink_error(
                 None => diagnostic(what, hint.into()),
             }
         }
+        // No check asks who leads.
+        SinkError::Outranked { .. } => diagnostic(error.to_string(), String::new()),
     }
 }
 

@@ -7,6 +7,7 @@
 //! * `log`: events, in streams and lists.
 //! * `apply`: a step; `backlog` and `plain`: those of a backlog and of a first fill; `swap` and
 //!   `sweep`: a fill, and what it leaves behind.
+//! * `lead`: one leader of a group at a time, and what the others see.
 //! * `connect`, `prepare`, `check`, `watermark`, `error`: the server, what is asked of it before
 //!   anything is written, and our own keys.
 //!
@@ -24,6 +25,7 @@ mod check;
 mod connect;
 mod encode;
 mod error;
+mod lead;
 mod log;
 mod pattern;
 mod plain;
@@ -68,6 +70,8 @@ pub struct RedisSink {
     /// Tells this process' fence tokens from all others'.
     run_id: u64,
     scripts: u64,
+    /// What this process has written into the watermarks.
+    term: u64,
 }
 
 /// What this process knows of a projection's watermark.
@@ -112,6 +116,7 @@ impl RedisSink {
             step_sha: redis::Script::new(apply::STEP_SCRIPT).get_hash().to_owned(),
             run_id: fastrand::u64(..),
             scripts: 0,
+            term: 0,
         })
     }
 }
@@ -126,6 +131,7 @@ impl Standing {
             generation: 0,
             fingerprint: String::new(),
             history: String::new(),
+            term: 0,
         };
         Self {
             owner: String::new(),
@@ -148,9 +154,25 @@ impl Sink for RedisSink {
             self.transactions = prepare::may_transact(server, &mut connection, key).await?;
         }
         self.connection = Some(connection);
+        let term = self.origin.term.get();
+        for projection in 0..self.plans.len() {
+            self.claim(projection, term).await?;
+        }
+        self.term = term;
         let mut watermarks = Vec::with_capacity(self.plans.len());
         for projection in 0..self.plans.len() {
             watermarks.push(self.read_watermark(projection).await?);
+        }
+        Ok(watermarks)
+    }
+
+    async fn look(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
+        if self.connection.is_none() {
+            self.connection = Some(self.server.connect().await?);
+        }
+        let mut watermarks = Vec::with_capacity(self.plans.len());
+        for projection in 0..self.plans.len() {
+            watermarks.push(self.look_at(projection).await?);
         }
         Ok(watermarks)
     }

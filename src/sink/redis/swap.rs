@@ -213,6 +213,7 @@ impl RedisSink {
             generation,
             fingerprint: String::new(),
             history: self.origin.history.tag(),
+            term: self.term,
         };
         Mark { projection, watermark }
     }

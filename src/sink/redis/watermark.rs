@@ -1,7 +1,7 @@
 //! The watermark of a projection, and the other keys that the sink keeps for itself.
 //!
 //! * `readside:watermark:<projection>`: a hash for people and programs to read: `lsn`,
-//!   `committed_at`, `settled`, `generation`, `owner`; and for this sink: `reaching`, `fingerprint`
+//!   `committed_at`, `settled`, `generation`, `owner`, and `term` where a group has leaders; and for this sink: `reaching`, `fingerprint`
 //!   (empty while the generation is being filled: there is nothing to go on from), `history`,
 //!   `committed_us` and `step`, a token that each script replaces. A script only runs over the token that its sender
 //!   last saw (the *fence*): a script that was sent before a connection broke and runs after its
@@ -46,12 +46,18 @@ pub(super) fn read(fields: &HashMap<String, String>) -> Option<Watermark> {
         generation: fields.get("generation")?.parse().ok()?,
         fingerprint: fields.get("fingerprint")?.clone(),
         history: fields.get("history")?.clone(),
+        term: term(fields),
     })
+}
+
+/// Of the leader that wrote it.
+pub(super) fn term(fields: &HashMap<String, String>) -> u64 {
+    fields.get("term").and_then(|term| term.parse().ok()).unwrap_or(0)
 }
 
 /// All fields but `step`, which the script sets.
 pub(super) fn fields(watermark: &Watermark, owner: &str) -> Vec<(&'static str, String)> {
-    vec![
+    let mut fields = vec![
         ("lsn", watermark.lsn.to_string()),
         ("committed_at", timestamptz_text(watermark.committed_at)),
         ("settled", watermark.settled.to_string()),
@@ -61,7 +67,11 @@ pub(super) fn fields(watermark: &Watermark, owner: &str) -> Vec<(&'static str, S
         ("committed_us", watermark.committed_at.to_string()),
         ("fingerprint", watermark.fingerprint.clone()),
         ("history", watermark.history.clone()),
-    ]
+    ];
+    if watermark.term > 0 {
+        fields.push(("term", watermark.term.to_string()));
+    }
+    fields
 }
 
 /// As Postgres prints a timestamptz under TimeZone UTC and DateStyle ISO, from microseconds since
@@ -119,6 +129,7 @@ mod tests {
             generation: 3,
             fingerprint: "shape".into(),
             history: "1a.1".into(),
+            term: 4,
         };
         let written: HashMap<String, String> = fields(&watermark, "7/slot")
             .into_iter()

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::world::World;
 
 /// The entries of a stream, their data read.
-async fn stream(world: &World, key: &str) -> Vec<Value> {
+pub(crate) async fn stream(world: &World, key: &str) -> Vec<Value> {
     let mut redis = world.redis.client().await;
     let entries: Vec<(String, Vec<String>)> =
         redis::cmd("XRANGE").arg(&[key, "-", "+"]).query_async(&mut redis).await.unwrap();
@@ -38,6 +38,6 @@ async fn lists(world: &World, key: &str) -> Vec<Value> {
     items.iter().map(|item| serde_json::from_str(item).unwrap()).collect()
 }
 
-fn ids(entries: &[Value]) -> Vec<String> {
+pub(crate) fn ids(entries: &[Value]) -> Vec<String> {
     entries.iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
 }

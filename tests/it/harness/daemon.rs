@@ -63,6 +63,24 @@ impl Daemon {
         fs::write(self.config_file(), config).expect("the directory is ours");
     }
 
+    /// Has it load what the file says then, and gives what became of that.
+    pub(crate) async fn reload(&mut self, config: &str) -> Value {
+        let before = self.status().await["reload"]["at"].clone();
+        self.set_config(config);
+        self.process.signal(Signal::HUP);
+        self.reloaded_since(&before).await
+    }
+
+    /// What became of the first attempt after that of this moment.
+    pub(crate) async fn reloaded_since(&self, before: &Value) -> Value {
+        wait::until("the configuration to be loaded", async || {
+            let reload = self.status().await["reload"].clone();
+            let is_over = reload["at"] != *before && reload["result"] != "waiting";
+            if is_over && !reload.is_null() { Ok(reload) } else { Err(reload) }
+        })
+        .await
+    }
+
     /// Until `/readyz` says so; fails at once when the daemon ends.
     pub(crate) async fn wait_ready(&mut self) {
         self.ready().await.unwrap_or_else(|seen| panic!("the daemon is not ready: {seen}"));

@@ -55,6 +55,7 @@ async fn a_fill_becomes_visible_with_its_watermark_and_steps_follow() {
         settled: true,
         generation: 1,
         fingerprint: "f1".into(),
+        term: 0,
     };
     assert_eq!(opened(&mut model.sink(&search)).await, Some(expected));
 

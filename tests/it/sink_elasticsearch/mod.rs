@@ -18,6 +18,7 @@ use crate::harness::{Search, unique};
 mod check;
 mod documents;
 mod generations;
+mod lead;
 mod outage;
 
 const OWNER: &str = "7301/readside";
@@ -200,7 +201,7 @@ async fn opened(sink: &mut ElasticsearchSink) -> Option<Watermark> {
 fn retryable(error: &SinkError) -> &str {
     match error {
         SinkError::Retryable { what, .. } => what,
-        SinkError::Fatal { .. } | SinkError::Blocked { .. } => {
+        SinkError::Fatal { .. } | SinkError::Blocked { .. } | SinkError::Outranked { .. } => {
             panic!("not the sink's trouble: {error}")
         }
     }

@@ -4,6 +4,7 @@
 mod checks;
 mod faults;
 mod fills;
+mod lead;
 mod steps;
 
 use std::collections::HashMap;

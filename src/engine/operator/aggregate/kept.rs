@@ -20,13 +20,14 @@ pub(super) struct Kept {
 }
 
 /// A group's rows that were looked up: what is listed of each, in order.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Gathered {
     bytes: Vec<u8>,
     rows: Vec<GatheredRow>,
     ranges: Vec<Range<usize>>,
 }
 
+#[derive(Clone)]
 struct GatheredRow {
     order: Range<usize>,
     row: Range<usize>,
@@ -164,6 +165,33 @@ impl Gathered {
         self.bytes.clear();
         self.rows.clear();
     }
+
+    pub(super) fn buffer_bytes(&self) -> usize {
+        self.bytes.capacity() + self.rows.capacity() * size_of::<GatheredRow>()
+    }
+
+    /// Becomes the same rows, in memory that it has already.
+    pub(super) fn copy(&mut self, other: &Self) {
+        self.bytes.clone_from(&other.bytes);
+        self.rows.clone_from(&other.rows);
+    }
+
+    /// Sorts the rows; those that came and went are none.
+    pub(super) fn consolidate(&mut self) {
+        self.sort();
+        let Self { bytes, rows, .. } = self;
+        rows.dedup_by(|next, kept| {
+            let same = bytes[next.order.clone()] == bytes[kept.order.clone()]
+                && bytes[next.row.clone()] == bytes[kept.row.clone()];
+            if same {
+                kept.weight += next.weight;
+            }
+            same
+        });
+        rows.retain(|row| row.weight != 0);
+        debug_assert!(rows.iter().all(|row| row.weight > 0), "a row was there less than never");
+    }
+
     /// Rows that are equal in what orders them are in the order of what is listed.
     pub(super) fn sort(&mut self) {
         let bytes = &self.bytes;

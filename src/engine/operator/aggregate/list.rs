@@ -6,6 +6,9 @@ use super::running::Failure;
 use crate::sql::plan::Function;
 use crate::value::{self, Type, ValueError, write_json_string};
 
+/// What an answer takes as a rule.
+const TEXT_USUAL: usize = 256;
+
 /// The answer so far, and how it goes on.
 pub(super) struct List<'a> {
     function: Function,
@@ -24,7 +27,8 @@ impl<'a> List<'a> {
         Self {
             function,
             types,
-            text: Vec::new(),
+            // Mostly enough, so that it grows once and not byte by byte.
+            text: Vec::with_capacity(TEXT_USUAL),
             rows: 0,
             dimensions: Vec::new(),
             object: BTreeMap::new(),

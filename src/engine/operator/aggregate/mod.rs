@@ -6,19 +6,19 @@
 //! costs the list.
 
 mod call;
+mod group;
 mod kept;
 mod list;
 mod running;
 mod sums;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::ops::{Bound, Range};
+use std::ops::Range;
 
 use self::call::{Call, Source};
+use self::group::{Group, Groups};
 use self::kept::{Gathered, Kept};
 use self::list::List;
-use self::running::Running;
 use super::super::access::Access;
 use super::super::delta::{Deltas, Refuse, Sorted};
 use super::super::graph::Engine;
@@ -36,37 +36,46 @@ pub(in crate::engine) struct Aggregate {
     kept: Vec<Kept>,
     /// Where a group's rows are looked up for lists of them, instead of being kept.
     lists: Option<Access>,
-    groups: BTreeMap<Box<[u8]>, Group>,
-    bytes: usize,
+    groups: Groups,
     /// There is a row also over nothing.
     scalar: bool,
     /// Reused: where a row's columns are, and a group's rows.
     ranges: Vec<Range<usize>>,
     gathered: RefCell<Vec<Gathered>>,
+    versions: Versions,
 }
 
 /// Deltas by group, and how far they are worked off.
 pub(in crate::engine) struct Work {
     deltas: Sorted,
     at: usize,
+    /// These are all deltas of what is being followed.
+    is_whole: bool,
 }
 
-struct Group {
-    rows: i64,
-    /// Its rows, where they are looked up, are those after the changes of this epoch; in all others those
-    /// before the changes that are being followed.
-    epoch: u64,
-    /// How many rows show the group's columns in another way than the key does (numeric 1.0 and 1.00).
-    shown: Option<Box<Shown>>,
-    totals: Box<[Running]>,
-    errors: Option<Box<Errors>>,
+/// A group before a change and after it; reused.
+#[derive(Default)]
+struct Versions {
+    rows: [Vec<u8>; 2],
+    gathered: [Vec<Gathered>; 2],
 }
 
-/// The group's columns as rows show them, and how many rows do.
-type Shown = BTreeMap<Box<[u8]>, i64>;
+/// Buffers that are larger are not used again.
+const REUSED_MAX: usize = 1 << 20;
 
-/// How often each error is among a call's rows; a row's own error is every call's.
-type Errors = BTreeMap<(Option<usize>, Vec<u8>), i64>;
+impl Versions {
+    fn bytes(&self) -> usize {
+        let gathered = self.gathered.iter().flatten().map(Gathered::buffer_bytes);
+        self.rows.iter().map(Vec::capacity).chain(gathered).sum()
+    }
+}
+
+impl Work {
+    /// The buffer that `begin` was given.
+    pub(in crate::engine) fn end(self) -> Sorted {
+        self.deltas
+    }
+}
 
 impl Aggregate {
     pub(in crate::engine) fn new(
@@ -86,18 +95,16 @@ impl Aggregate {
             group: group.to_vec(),
             calls,
             kept,
-            groups: BTreeMap::new(),
-            bytes: 0,
+            groups: Groups::default(),
             lists,
             scalar,
             ranges: Vec::new(),
             gathered: RefCell::default(),
+            versions: Versions::default(),
             input,
         };
         if scalar {
-            let nothing = Group::new(&this.calls);
-            this.bytes += cost(&[], &nothing);
-            this.groups.insert(Box::default(), nothing);
+            this.groups.insert(&[], Group::new(&this.calls));
         }
         this
     }
@@ -110,43 +117,85 @@ impl Aggregate {
     pub(in crate::engine) fn begin(
         &self,
         deltas: &Deltas,
+        is_whole: bool,
+        mut sorted: Sorted,
         refuse: &mut Refuse<'_>,
     ) -> Result<Work, ValueError> {
-        let deltas = Sorted::new(deltas.iter(), &self.input, &self.key, refuse)?;
-        Ok(Work { deltas, at: 0 })
+        sorted.fill(deltas.iter(), &self.input, &self.key, refuse)?;
+        Ok(Work { deltas: sorted, at: 0, is_whole })
     }
 
     /// Works on until `out` has a chunk of rows; whether there is more to do.
     pub(in crate::engine) fn run(
         &mut self,
         engine: &Engine,
-        Work { deltas: work, at }: &mut Work,
+        work: &mut Work,
         out: &mut Deltas,
     ) -> Result<bool, ValueError> {
-        let (mut before, mut after) = (Vec::new(), Vec::new());
-        while *at < work.len() {
-            if out.len() >= engine.chunk_rows {
-                return Ok(true);
-            }
-            let (key, end) = (work.key(*at), work.end_of_key(*at));
-            before.clear();
-            after.clear();
-            let had = self.write_row(engine, key, &mut before)?;
-            for (row, weight) in work.rows(*at..end) {
-                self.change(key, row, weight, engine.epoch)?;
-            }
-            let has = self.write_row(engine, key, &mut after)?;
-            if had != has || before != after {
-                if had {
-                    out.push(&before, -1);
-                }
-                if has {
-                    out.push(&after, 1);
-                }
-            }
-            *at = end;
+        let mut versions = std::mem::take(&mut self.versions);
+        while work.at < work.deltas.len() && out.len() < engine.chunk_rows {
+            let end = work.deltas.end_of_key(work.at);
+            self.step(engine, work, end, &mut versions, out)?;
+            work.at = end;
         }
-        Ok(false)
+        // A large group's would be held on to for nothing.
+        if versions.bytes() <= REUSED_MAX {
+            self.versions = versions;
+        }
+        Ok(work.at < work.deltas.len())
+    }
+
+    /// Brings one group to its deltas, and tells what becomes of its row.
+    fn step(
+        &mut self,
+        engine: &Engine,
+        work: &Work,
+        end: usize,
+        Versions { rows: [before, after], gathered: [was, is] }: &mut Versions,
+        out: &mut Deltas,
+    ) -> Result<(), ValueError> {
+        let key = work.deltas.key(work.at);
+        let deltas = || work.deltas.rows(work.at..end);
+        before.clear();
+        after.clear();
+        // What was there is what is there without what came: looking it up a second time costs more.
+        let by_deltas = self.lists.is_some() && work.is_whole;
+        let had = match self.groups.get(key) {
+            None => false,
+            Some(group) if by_deltas => {
+                self.gather(engine, key, When::New, is)?;
+                was.resize_with(is.len(), Gathered::default);
+                was.iter_mut().zip(&*is).for_each(|(was, is)| was.copy(is));
+                for (row, weight) in deltas() {
+                    for (kept, was) in self.kept.iter().zip(was.iter_mut()) {
+                        kept.gather(&self.input, row, -weight, was)?;
+                    }
+                }
+                was.iter_mut().for_each(Gathered::consolidate);
+                self.write_group(group, key, was, before)?;
+                true
+            }
+            Some(_) => self.write_row(engine, key, before)?,
+        };
+        for (row, weight) in deltas() {
+            self.change(key, row, weight, engine.epoch)?;
+        }
+        let has = match self.groups.get(key) {
+            Some(group) if by_deltas && had => {
+                self.write_group(group, key, is, after)?;
+                true
+            }
+            _ => self.write_row(engine, key, after)?,
+        };
+        if had != has || before != after {
+            if had {
+                out.push(before, -1);
+            }
+            if has {
+                out.push(after, 1);
+            }
+        }
+        Ok(())
     }
 
     /// Takes a row in without telling what becomes of its group.
@@ -168,12 +217,12 @@ impl Aggregate {
 
     /// The rows of the groups whose keys begin with `key`.
     pub(in crate::engine) fn look(&self, engine: &Engine, key: &[u8], see: &mut Look<'_>) -> Seen {
-        let mut row = Vec::new();
-        let from = (Bound::Included(key), Bound::Unbounded);
-        let groups = self.groups.range::<[u8], _>(from);
-        for (key, _) in groups.take_while(|(group, _)| group.starts_with(key)) {
+        let (mut row, mut of) = (Vec::new(), Vec::new());
+        for group in self.groups.under(key) {
             row.clear();
-            if self.write_row(engine, key, &mut row)? && see(&row, 1)? == Go::Rest {
+            of.clear();
+            group.write(&mut of);
+            if self.write_row(engine, &of, &mut row)? && see(&row, 1)? == Go::Rest {
                 return Ok(Go::Rest);
             }
         }
@@ -201,7 +250,7 @@ impl Aggregate {
     }
 
     pub(in crate::engine) fn bytes(&self) -> usize {
-        self.bytes + self.kept.iter().map(|kept| kept.index.bytes()).sum::<usize>()
+        self.groups.bytes() + self.kept.iter().map(|kept| kept.index.bytes()).sum::<usize>()
     }
 
     fn change(
@@ -213,13 +262,8 @@ impl Aggregate {
     ) -> Result<(), ValueError> {
         let end = self.input.split(row, &mut self.ranges)?;
         let columns = (row, self.ranges.as_slice());
-        let group = match self.groups.get_mut(key) {
-            Some(group) => {
-                self.bytes -= cost(key, group);
-                group
-            }
-            None => self.groups.entry(key.into()).or_insert(Group::new(&self.calls)),
-        };
+        let group = self.groups.get_or_insert(key, || Group::new(&self.calls));
+        let cost = group.bytes();
         group.epoch = epoch;
         group.rows += weight;
         group.count_shown(key, self.group.iter().map(|&at| datum(columns, at)), weight);
@@ -255,9 +299,9 @@ impl Aggregate {
                 _ => {}
             }
         }
-        if group.rows > 0 || self.scalar {
-            self.bytes += cost(key, group);
-        } else {
+        let (is_empty, more) = (group.rows == 0, group.bytes());
+        self.groups.resized(cost, more);
+        if is_empty && !self.scalar {
             self.groups.remove(key);
         }
         Ok(())
@@ -272,7 +316,22 @@ impl Aggregate {
     ) -> Result<bool, ValueError> {
         let Some(group) = self.groups.get(key) else { return Ok(false) };
         let mut gathered = self.gathered.take();
-        self.gather(engine, key, group, &mut gathered)?;
+        let when = if group.epoch == engine.epoch { When::New } else { When::Old };
+        self.gather(engine, key, when, &mut gathered)?;
+        self.write_group(group, key, &gathered, out)?;
+        if gathered.iter().map(Gathered::buffer_bytes).sum::<usize>() <= REUSED_MAX {
+            self.gathered.replace(gathered);
+        }
+        Ok(true)
+    }
+
+    fn write_group(
+        &self,
+        group: &Group,
+        key: &[u8],
+        gathered: &[Gathered],
+        out: &mut Vec<u8>,
+    ) -> Result<(), ValueError> {
         out.extend_from_slice(group.shown().unwrap_or(key));
         for (at, call) in self.calls.iter().enumerate() {
             if let Some(error) = group.error(Some(at)) {
@@ -280,7 +339,7 @@ impl Aggregate {
                 continue;
             }
             let start = out.len();
-            if let Err(failure) = self.write_call(call, group, key, &gathered, out)? {
+            if let Err(failure) = self.write_call(call, group, key, gathered, out)? {
                 out.truncate(start);
                 value::encode_error(&failure, out);
             }
@@ -288,8 +347,7 @@ impl Aggregate {
         if let Some(error) = group.error(None) {
             out.extend_from_slice(error);
         }
-        self.gathered.replace(gathered);
-        Ok(true)
+        Ok(())
     }
 
     fn write_call(
@@ -332,18 +390,17 @@ impl Aggregate {
         Ok(Ok(()))
     }
 
-    /// A group's rows by what is listed of them, as the group has taken them in.
+    /// A group's rows by what is listed of them.
     fn gather(
         &self,
         engine: &Engine,
         key: &[u8],
-        group: &Group,
+        when: When,
         gathered: &mut Vec<Gathered>,
     ) -> Result<(), ValueError> {
         let Some(lists) = &self.lists else { return Ok(()) };
         gathered.resize_with(self.kept.len(), Gathered::default);
         gathered.iter_mut().for_each(Gathered::clear);
-        let when = if group.epoch == engine.epoch { When::New } else { When::Old };
         engine.look(lists, key, when, &mut |row, weight| {
             for (kept, gathered) in self.kept.iter().zip(gathered.iter_mut()) {
                 kept.gather(&self.input, row, weight, gathered)?;
@@ -433,124 +490,4 @@ fn distinct_firsts(
         firsts[at] = kept[at].first_equal(key, columns)?;
     }
     Ok(firsts)
-}
-
-impl Group {
-    fn new(calls: &[Call]) -> Self {
-        let totals = calls.iter().filter_map(|call| match call.source {
-            Source::Total(_) | Source::DistinctTotal { .. } => {
-                Call::total_of(call.function, &call.types)
-            }
-            _ => None,
-        });
-        Self { rows: 0, epoch: 0, shown: None, totals: totals.collect(), errors: None }
-    }
-
-    fn count_shown<'d>(
-        &mut self,
-        key: &[u8],
-        datums: impl Iterator<Item = &'d [u8]> + Clone,
-        weight: i64,
-    ) {
-        let mut rest = Some(key);
-        for datum in datums.clone() {
-            rest = rest.and_then(|rest| rest.strip_prefix(datum));
-        }
-        if rest.is_some_and(<[u8]>::is_empty) {
-            return;
-        }
-        let shown = self.shown.get_or_insert_default();
-        let datums: Vec<&[u8]> = datums.collect();
-        let datums: Box<[u8]> = datums.concat().into();
-        let rows = shown.entry(datums).or_default();
-        *rows += weight;
-        if *rows == 0 {
-            shown.retain(|_, rows| *rows != 0);
-        }
-        if shown.is_empty() {
-            self.shown = None;
-        }
-    }
-
-    /// As the first of its rows shows it, by bytes; `None`: as the key does. What no row shows any more is
-    /// not shown, and it does not depend on the order of changes.
-    fn shown(&self) -> Option<&[u8]> {
-        let shown = self.shown.as_ref()?;
-        let as_the_key = self.rows - shown.values().sum::<i64>();
-        shown.keys().next().filter(|_| as_the_key == 0).map(|shown| &**shown)
-    }
-
-    /// Whether the row is one of the call's; counts the error where it cannot be told, or looked at.
-    fn counts(
-        &mut self,
-        at: usize,
-        call: &Call,
-        kept: &[Kept],
-        columns: Columns<'_>,
-        weight: i64,
-    ) -> bool {
-        if let Some(filter) = call.filter {
-            let filter = datum(columns, filter);
-            if value::is_error(filter) {
-                self.count_error(Some(at), filter, weight);
-            }
-            if filter != [1] {
-                return false;
-            }
-        }
-        let order = match call.source {
-            Source::List(at) => kept[at].spec.order.as_slice(),
-            _ => &[],
-        };
-        let looked_at = call.arguments.iter().copied().chain(order.iter().map(|o| o.column));
-        let mut datums = looked_at.map(|at| datum(columns, at));
-        match datums.find(|datum| value::is_error(datum)) {
-            Some(error) => {
-                self.count_error(Some(at), error, weight);
-                false
-            }
-            None => true,
-        }
-    }
-
-    fn add(
-        &mut self,
-        total: usize,
-        call: &Call,
-        columns: Columns<'_>,
-        weight: i64,
-    ) -> Result<(), ValueError> {
-        let total = &mut self.totals[total];
-        match call.arguments.first() {
-            None => total.add(&Type::Bool, &[1], weight),
-            Some(&column) if value::is_null(datum(columns, column)) => Ok(()),
-            Some(&column) => total.add(&call.types[0], datum(columns, column), weight),
-        }
-    }
-
-    fn count_error(&mut self, call: Option<usize>, error: &[u8], weight: i64) {
-        let errors = self.errors.get_or_insert_default();
-        let count = errors.entry((call, error.to_vec())).or_default();
-        *count += weight;
-        if *count == 0 {
-            errors.retain(|_, count| *count != 0);
-        }
-        if errors.is_empty() {
-            self.errors = None;
-        }
-    }
-
-    fn error(&self, call: Option<usize>) -> Option<&[u8]> {
-        let errors = self.errors.as_ref()?;
-        let (_, error) = errors.keys().find(|(of, _)| *of == call)?;
-        Some(error)
-    }
-}
-
-/// What a group costs in memory, and its place in the map.
-fn cost(key: &[u8], group: &Group) -> usize {
-    let place = (size_of::<Group>() + size_of::<Box<[u8]>>()) * 4 / 3 + key.len();
-    let shown = group.shown.iter().flat_map(|shown| shown.keys());
-    let shown: usize = shown.map(|shown| shown.len() + size_of::<(Box<[u8]>, i64)>()).sum();
-    place + shown + group.totals.iter().map(Running::bytes).sum::<usize>()
 }

@@ -59,8 +59,8 @@ impl ByHand {
     ) -> Result<Box<dyn ChangesFeed>, Refusal> {
         let running = self.running()?;
         running.has_rows(&projection)?;
-        let followers = self.shared.followers(&projection).ok_or_else(between)?;
-        let changed = followers.subscribe();
+        let laid = self.shared.laid();
+        let changed = laid.followers(&projection).ok_or_else(between)?.subscribe();
         let (named, keys) = (projection.clone(), Vec::new());
         let asked = running.ask(|reply| Question::Rows { projection: named, keys, reply }).await?;
         let now = asked.map_err(|why| not_followed(&projection, &why))?;
@@ -105,7 +105,7 @@ impl Feed {
         }
         loop {
             if self.has_all {
-                // An error cannot be: the sender lives as long as the daemon.
+                // An error says that there is no such projection any more: the engine says why.
                 let _ = self.changed.changed().await;
                 self.has_all = false;
             }

@@ -98,7 +98,7 @@ impl From<Refusal> for Failure {
 
 impl ByHand {
     pub(super) async fn verification(&self, asked: VerifyAsked) -> Result<Verification, Refusal> {
-        let running = self.running()?;
+        let running = if asked.repair { self.leading()? } else { self.running()? };
         running.has_rows(&asked.projection)?;
         let mut sinks = Vec::new();
         for (at, projections) in running.sinks.iter().enumerate() {

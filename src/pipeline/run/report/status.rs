@@ -53,16 +53,16 @@ impl Report {
                 sinks: self.lanes(machine, name),
             }
         };
-        let names = self.config.projections.iter().map(|projection| projection.name.as_str());
+        let names = self.laid.config.projections.iter().map(|projection| projection.name.as_str());
         names.map(of_projection).collect()
     }
 
     /// Of a projection that is not followed: where its sinks were last known to be.
     fn lanes_apart(&self, machine: &Machine, projection: &str) -> Vec<LaneStatus> {
         let mut lanes = Vec::new();
-        for sink in &self.shared.sinks {
+        for sink in &self.laid.sinks {
             for shown in sink.lanes.iter().filter(|lane| lane.projection == projection) {
-                let (lsn, settled) = self.shared.board.delivered(shown.board);
+                let (lsn, settled) = self.laid.board.delivered(shown.board);
                 let lag_bytes = machine.applied().0.saturating_sub(lsn.0);
                 let lag_seconds = self.begun.elapsed().as_secs_f64();
                 shown.metrics.lag_bytes.set(number(lag_bytes));
@@ -86,7 +86,7 @@ impl Report {
 
     fn lanes(&self, machine: &Machine, projection: &str) -> Vec<LaneStatus> {
         let mut lanes = Vec::new();
-        for (at, sink) in self.shared.sinks.iter().enumerate() {
+        for (at, sink) in self.laid.sinks.iter().enumerate() {
             for (lane, &shown) in self.lanes[at].iter().enumerate() {
                 let shown = &sink.lanes[shown];
                 if shown.projection != projection {

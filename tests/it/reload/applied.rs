@@ -1,0 +1,168 @@
+//! Projections, sinks and events come, change and go.
+
+use reqwest::StatusCode;
+
+use super::{SHOP, generations, loaded, strings};
+use crate::harness::{Daemon, wait};
+use crate::world::{SINKS, World, one};
+
+#[tokio::test]
+async fn projections_come_change_and_go_and_the_others_go_on() {
+    let world = World::new(SHOP).await;
+    let orders = world.projection("orders", "orders", &["id"]);
+    let customers = world.projection("customers", "customers", &["id"]);
+    let sums = |what: &str| {
+        let query = format!("SELECT customer, {what} AS n FROM orders GROUP BY customer");
+        world.query("sums", &query, &["customer"])
+    };
+    let mut daemon = Daemon::start(&world.config(&orders));
+    daemon.wait_ready().await;
+    assert!(daemon.status().await["reload"].is_null());
+    let generation = generations(&world, &daemon, "orders").await;
+    let pid = daemon.pid();
+
+    // One over a table that is followed already, one over another.
+    let more = format!("{orders}{customers}{}", sums("count(*)"));
+    let reload = daemon.reload(&world.config(&more)).await;
+    assert_eq!(reload["result"], "applied", "{reload}");
+    let named = |how: &str, name: &str| format!("{how} projection {}", world.name(name));
+    assert_eq!(strings(&reload["changes"]), [named("added", "customers"), named("added", "sums")]);
+    world
+        .execute(
+            "UPDATE orders SET total = -total WHERE id < 10; DELETE FROM customers WHERE id = 3",
+        )
+        .await;
+    daemon.wait_ready().await;
+    world.same(&mut daemon, "orders", "orders", &["id"]).await;
+    world.same(&mut daemon, "customers", "customers", &["id"]).await;
+    let expected = "(SELECT customer, count(*) AS n FROM orders GROUP BY customer)";
+    world.same(&mut daemon, "sums", expected, &["customer"]).await;
+    assert_eq!(loaded(&daemon, "orders").await, 3000.0);
+    // The one that was deleted meanwhile may be among them.
+    let of_customers = loaded(&daemon, "customers").await;
+    assert!((49.0..=50.0).contains(&of_customers), "{of_customers}");
+    assert_eq!(generations(&world, &daemon, "orders").await, generation);
+    let sums_before = generations(&world, &daemon, "sums").await;
+
+    // Another query: a generation beside the one that readers see, from the state.
+    let changed = format!("{orders}{customers}{}", sums("sum(total)"));
+    let reload = daemon.reload(&world.config(&changed)).await;
+    assert_eq!(strings(&reload["changes"]), [named("changed", "sums")]);
+    let expected = "(SELECT customer, sum(total) AS n FROM orders GROUP BY customer)";
+    world.soon_same("sums", expected, &["customer"]).await;
+    wait::until("another generation in each sink", async || {
+        let now = generations(&world, &daemon, "sums").await;
+        let newer = now.iter().zip(&sums_before).all(|(now, before)| now > before);
+        if newer && now.len() == 3 { Ok(()) } else { Err(format!("{now:?} {sums_before:?}")) }
+    })
+    .await;
+    assert_eq!(loaded(&daemon, "orders").await, 3000.0, "from the state");
+
+    // What goes leaves its targets as they are.
+    let reload = daemon.reload(&world.config(&orders)).await;
+    assert_eq!(
+        strings(&reload["changes"]),
+        [named("removed", "customers"), named("removed", "sums")]
+    );
+    let gone = format!("/v1/wait?projection={}&lsn=0/1", world.name("customers"));
+    assert_eq!(daemon.get(&gone).await.0, StatusCode::NOT_FOUND);
+    let metrics = daemon.metrics().await;
+    let of_gone = [("projection", &*world.name("customers"))];
+    assert_eq!(metrics.get("readside_sink_lag_bytes", &of_gone), None);
+    world
+        .execute("UPDATE customers SET name = 'other'; UPDATE orders SET total = 7 WHERE id < 20")
+        .await;
+    world.same(&mut daemon, "orders", "orders", &["id"]).await;
+    let count =
+        one(&world.reporting, "SELECT count(*)::text FROM customers WHERE name <> 'other'").await;
+    assert_eq!(count, "49");
+    let watermarks = format!(
+        "SELECT count(*)::text FROM readside.watermark WHERE projection = '{}'",
+        world.name("customers")
+    );
+    assert_eq!(one(&world.reporting, &watermarks).await, "1");
+
+    // Back again: as if it had been away.
+    let reload = daemon.reload(&world.config(&format!("{orders}{customers}"))).await;
+    assert_eq!(reload["result"], "applied", "{reload}");
+    world.soon_same("customers", "customers", &["id"]).await;
+    world.same(&mut daemon, "orders", "orders", &["id"]).await;
+    assert_eq!(
+        (loaded(&daemon, "orders").await, loaded(&daemon, "customers").await),
+        (3000.0, of_customers + 49.0)
+    );
+    assert_eq!(generations(&world, &daemon, "orders").await, generation);
+    assert_eq!((daemon.pid(), daemon.exited()), (pid, None), "{}", daemon.log());
+    let applied = daemon.metrics().await.get("readside_reload_total", &[("result", "applied")]);
+    assert_eq!(applied, Some(4.0));
+}
+
+#[tokio::test]
+async fn sinks_and_events_come_and_go() {
+    let world = World::new(SHOP).await;
+    let archive = world.postgres.new_database().await;
+    let archived = world.postgres.client(&archive).await;
+    let orders = world.projection("orders", "orders", &["id"]);
+    let mut daemon = Daemon::start(&world.config(&orders));
+    daemon.wait_ready().await;
+
+    let event = world.name("raised");
+    let with_event = |to: &str| {
+        format!(
+            "[event.{event}]\ntable = 'orders'\nwhen = 'new.total > old.total'\n\
+             data = 'new.id, new.total'\n{to}"
+        )
+    };
+    let sink = format!("[sink.archive.postgres]\nurl = \"{}\"\n", world.postgres.url(&archive));
+    let to = "to.reporting = { table = 'raised' }\nto.archive = { table = 'raised' }\n";
+    let all = format!("{}to.archive = {{ table = \"orders\" }}\n{sink}{}", orders, with_event(to));
+    let reload = daemon.reload(&world.config(&all)).await;
+    assert_eq!(reload["result"], "applied", "{reload}");
+    let changes = [
+        format!("added event {event}"),
+        format!("changed projection {}", world.name("orders")),
+        "added sink archive".to_owned(),
+    ];
+    assert_eq!(strings(&reload["changes"]), changes);
+    daemon.wait_ready().await;
+    for round in 1..=3 {
+        world.execute(&format!("UPDATE orders SET total = total + 1 WHERE id = {round}")).await;
+        let lsn = world.lsn().await;
+        for sink in SINKS.iter().chain(&["archive"]) {
+            daemon.wait_for(&world.name("orders"), sink, &lsn).await;
+        }
+        for sink in ["reporting", "archive"] {
+            daemon.wait_for(&event, sink, &lsn).await;
+        }
+        if round == 1 {
+            // Again with an event less beside it: what has been told is not told again.
+            let other =
+                with_event(to).replace(&event, &world.name("lowered")).replace("> old", "< old");
+            let other = other.replace("'raised'", "'lowered'");
+            let reload = daemon.reload(&world.config(&format!("{all}{other}"))).await;
+            assert_eq!(reload["result"], "applied", "{reload}");
+        }
+        if round == 2 {
+            assert_eq!(daemon.reload(&world.config(&all)).await["result"], "applied");
+        }
+    }
+    world.compare("orders", "orders", &["id"]).await;
+    let sum = "SELECT sum(total)::text FROM orders";
+    assert_eq!(one(&archived, sum).await, one(&world.client, sum).await);
+    let told = "SELECT string_agg(id::text, ' ' ORDER BY lsn, ordinal) FROM raised";
+    assert_eq!(one(&archived, told).await, "1 2 3");
+    assert_eq!(one(&world.reporting, told).await, "1 2 3");
+
+    // The new sink goes; of the others nothing is filled again.
+    let generation = generations(&world, &daemon, "orders").await;
+    let reload = daemon.reload(&world.config(&orders)).await;
+    assert_eq!(reload["result"], "applied", "{reload}");
+    world.execute("UPDATE orders SET total = total + 1").await;
+    world.same(&mut daemon, "orders", "orders", &["id"]).await;
+    assert_eq!(generations(&world, &daemon, "orders").await, generation[..3]);
+    let sinks: Vec<_> = daemon.status().await["sinks"].as_array().unwrap().to_vec();
+    assert_eq!(sinks.iter().map(|sink| &sink["name"]).collect::<Vec<_>>(), SINKS);
+    assert_eq!(daemon.metrics().await.get("readside_sink_up", &[("sink", "archive")]), None);
+    assert_eq!(loaded(&daemon, "orders").await, 3000.0);
+    assert_eq!(one(&archived, told).await, "1 2 3", "its tables stay as they are");
+}
