@@ -44,7 +44,7 @@ use std::sync::Arc;
 use crate::config::Target;
 use crate::engine::Entry;
 use crate::lsn::Lsn;
-use crate::value::Column;
+use crate::value::{Column, Type};
 
 /// One projection as a sink is told of it. Delivery and the sink name it by its position in the list
 /// given to the sink.
@@ -54,6 +54,8 @@ pub struct SinkProjection {
     pub role: Role,
     /// The row's columns, in the order of the row's datums.
     pub columns: Arc<[Column]>,
+    /// Of each column: what JSON is made of that the query builds, as far as that is known.
+    pub shapes: Vec<Option<Type>>,
     /// The key columns' positions in `columns`, in the order of the key's datums. Empty: one row.
     pub key: Vec<usize>,
     /// All of this sink's kind.

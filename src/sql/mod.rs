@@ -5,3 +5,4 @@ pub mod event;
 pub mod expr;
 pub mod plan;
 pub mod query;
+pub mod shape;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::expr::{self, EvalError, Row};
-use crate::value::Column;
+use crate::value::{Column, Type};
 
 /// One projection's plan. The last node is its `Output`.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -130,11 +130,20 @@ pub trait Evaluate: fmt::Debug + Send + Sync {
     /// Appends the value's datum, NULL included. The row's datums may be errors: an expression that
     /// looks at one fails, with any error; the caller knows the row's own.
     fn eval(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), EvalError>;
+
+    /// What the JSON is made of that it builds, given the same of the row's columns.
+    fn json_shape(&self, _: &[Option<Type>]) -> Option<Type> {
+        None
+    }
 }
 
 impl Evaluate for expr::Expr {
     fn eval(&self, row: Row<'_>, out: &mut Vec<u8>) -> Result<(), EvalError> {
         self.eval(row, out)
+    }
+
+    fn json_shape(&self, inputs: &[Option<Type>]) -> Option<Type> {
+        self.json_shape(inputs)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Read models that are queries: every sink holds the answer that the source gives, while rows come and
 //! go and the daemon is killed.
 
+use reqwest::Method;
+use serde_json::{Value, json};
+
 use crate::harness::Daemon;
 use crate::world::{SINKS, World, until_metric};
 
@@ -181,4 +184,43 @@ async fn what_cannot_be_computed_is_missing_and_counted_until_it_can() {
     for words in ["key=2", "division by zero", "invalid input syntax for type integer"] {
         assert!(log.contains(words), "{words}: {log}");
     }
+}
+
+#[tokio::test]
+async fn json_that_a_query_builds_is_searched_by_its_parts() {
+    let world = World::new(
+        "CREATE TABLE bills (id int PRIMARY KEY, doc jsonb);
+         CREATE TABLE lines (id int PRIMARY KEY, bill int, name text, price numeric);
+         INSERT INTO bills VALUES (1, '{\"a\": 1}'), (2, '{\"a\": \"x\"}'), (3, '[]');
+         INSERT INTO lines VALUES (1, 1, 'pen', 1.50), (2, 1, 'ink', 12), (3, 2, 'paper', 3)",
+    )
+    .await;
+    let name = world.name("bills");
+    let config = world.config(&format!(
+        "[projection.{name}]\nquery = '''SELECT b.id, b.doc,
+           jsonb_agg(jsonb_build_object('name', l.name, 'price', l.price) ORDER BY l.id)
+             FILTER (WHERE l.id IS NOT NULL) AS lines
+         FROM bills b LEFT JOIN lines l ON l.bill = b.id GROUP BY b.id'''\n\
+         to.search = {{ index = '{name}' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    let lsn = world.lsn().await;
+    let wait = format!("/v1/wait?projection={name}&lsn={lsn}&search=true&timeout=20s");
+    let (status, text) = daemon.get(&wait).await;
+    assert_eq!(status, 200, "{text}");
+    let found = async |query: Value| -> Vec<String> {
+        let asked = json!({ "query": query, "sort": ["id"] });
+        let path = format!("{name}/_search");
+        let (status, found) = world.search.request(Method::POST, &path, Some(asked)).await;
+        assert_eq!(status, 200, "{found}");
+        let hits = found["hits"]["hits"].as_array().unwrap();
+        hits.iter().map(|hit| hit["_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(found(json!({ "term": { "lines.name.keyword": "pen" } })).await, ["1"]);
+    assert_eq!(found(json!({ "match": { "lines.name": "paper" } })).await, ["2"]);
+    assert_eq!(found(json!({ "range": { "lines.price": { "gte": 2 } } })).await, ["1", "2"]);
+    // A column's own JSON is kept as it is, whatever it holds, and not searched.
+    assert_eq!(found(json!({ "term": { "doc.a": 1 } })).await, Vec::<String>::new());
+    assert_eq!(found(json!({ "match_all": {} })).await, ["1", "2", "3"]);
 }

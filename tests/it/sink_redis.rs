@@ -78,6 +78,7 @@ fn projection(name: &str, columns: &[(&str, Type)], targets: Vec<RedisTarget>) -
         not_null: false,
     };
     SinkProjection {
+        shapes: Vec::new(),
         role: Role::Rows,
         name: name.into(),
         columns: columns.iter().map(column).collect(),

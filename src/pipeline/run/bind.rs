@@ -7,12 +7,13 @@ use super::uses::Uses;
 use super::{events, schema};
 use crate::config::resolve::{self, Relation};
 use crate::config::{Config, Definition, Diagnostic, Place, ProjectionConfig, Target, suggest};
+use crate::engine::EVENT_COLUMNS;
 use crate::sink::{Role, SinkProjection};
 use crate::source::catalog::{Catalog, Kind, Table, TableName};
 use crate::sql::event::Event;
 use crate::sql::expr;
 use crate::sql::query::{self, Planned};
-use crate::value::Column;
+use crate::value::{Column, Type};
 
 /// A projection whose rows, columns and key are known.
 pub(crate) struct Bound<'a> {
@@ -252,6 +253,7 @@ pub(crate) fn of_sinks(config: &Config, bound: &[Bound<'_>]) -> Vec<Vec<SinkProj
                 },
                 fingerprint: fingerprint(bound, &targets),
                 columns: Arc::clone(&bound.columns),
+                shapes: shapes(&bound.rows),
                 key: bound.key.clone(),
                 targets,
             })
@@ -259,6 +261,18 @@ pub(crate) fn of_sinks(config: &Config, bound: &[Bound<'_>]) -> Vec<Vec<SinkProj
         bound.iter().filter_map(told).collect()
     };
     config.sinks.iter().map(|sink| of_sink(&sink.name)).collect()
+}
+
+/// What JSON that is built here is made of; of a table's own nothing is known.
+fn shapes(rows: &Rows) -> Vec<Option<Type>> {
+    match rows {
+        Rows::Table(_) => Vec::new(),
+        Rows::Query { planned, .. } => planned.shapes.clone(),
+        Rows::Event(event) => {
+            let data = event.data.iter().map(|expr| expr.json_shape(&[]));
+            EVENT_COLUMNS.iter().map(|_| None).chain(data).collect()
+        }
+    }
 }
 
 /// Names the shape of the rows and targets; it is compared, never read.

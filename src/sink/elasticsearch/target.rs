@@ -39,9 +39,14 @@ const EVENT_ID: &str = "{lsn}/{ordinal}";
 
 /// What a document has, for the mapping.
 pub(super) fn fields(projection: &SinkProjection) -> Arc<[Column]> {
-    let columns = &projection.columns;
+    let shapes = projection.shapes.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+    let shaped = |(column, shape): (&Column, Option<&Type>)| match shape {
+        Some(ty) => Column { ty: ty.clone(), ..column.clone() },
+        None => column.clone(),
+    };
+    let columns: Vec<Column> = projection.columns.iter().zip(shapes).map(shaped).collect();
     if projection.role == Role::Rows {
-        return Arc::clone(columns);
+        return columns.into();
     }
     let (own, data) = columns.split_at(EVENT_COLUMNS.len().min(columns.len()));
     let members = data.iter().map(|column| (column.name.clone(), column.ty.clone()));

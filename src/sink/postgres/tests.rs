@@ -22,6 +22,7 @@ fn table(columns: &[(&str, Type, &str)], key: Vec<usize>) -> Table {
         base: sql_type.split('(').next().unwrap().to_string(),
     };
     let projection = SinkProjection {
+        shapes: Vec::new(),
         name: "p".into(),
         role: Role::Rows,
         columns: columns.iter().map(column).collect(),

@@ -44,6 +44,7 @@ fn plan(targets: Vec<RedisTarget>) -> Plan {
         not_null: false,
     };
     let projection = SinkProjection {
+        shapes: Vec::new(),
         name: "p".into(),
         role: Role::Rows,
         columns: ["a", "b", "c"].map(column).into(),

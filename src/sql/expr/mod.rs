@@ -11,6 +11,7 @@
 //! * `bind`: names to columns, operators and functions to the ones that Postgres would choose, every
 //!   cast spelled out; what is not supported is refused by name and place.
 //! * `node`: what `bind` makes. `fold`: constants are computed, as the planner does.
+//! * `shape`: what JSON that an expression builds is made of.
 //! * `eval`: rows in, datums out. Nothing is parsed or looked up by name for a row.
 //!
 //! Exact or refused: what is computed is what the source would compute, to the last digit, or an error
@@ -25,6 +26,7 @@ mod names;
 mod node;
 pub(super) mod normal;
 mod parse;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod ty;
@@ -34,6 +36,7 @@ pub use eval::{EvalError, Row};
 pub use names::{Ctype, Database, Field, Names, Scope, UserKind, UserType};
 pub use parse::Places;
 pub(super) use parse::{parse, parse_list};
+pub use shape::common_shape;
 pub use ty::{Collation, Ty};
 
 use std::hash::{Hash, Hasher};

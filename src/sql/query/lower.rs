@@ -13,6 +13,7 @@ use super::relation::{self, Relation, Sort};
 use super::subquery::Sub;
 use crate::sql::expr::{Collation, Ty};
 use crate::sql::plan::{Aggregate, Expr, Node, NodeId, Order, Plan};
+use crate::sql::shape;
 use crate::value::Column;
 
 /// The plan of a whole query.
@@ -29,6 +30,7 @@ pub(super) fn lower(planner: &Planner<'_>, query: Sub) -> Result<Planned> {
     let output = Node::Output { input: rows, key: key.clone().unwrap_or_default() };
     lower.add(output, "the projection's rows".into());
     Ok(Planned {
+        shapes: shape::of_plan(&lower.nodes, &lower.columns),
         plan: Plan { nodes: lower.nodes },
         columns,
         key,

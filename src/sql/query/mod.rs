@@ -77,7 +77,7 @@ use sqlparser::ast::Ident;
 
 use super::expr::{Collation, Database, UserType, fold_case};
 use super::plan::Plan;
-use crate::value::Column;
+use crate::value::{Column, Type};
 
 pub use super::expr::Fault;
 
@@ -139,6 +139,8 @@ pub struct Planned {
     /// Positions in `columns` that tell the rows apart; empty for a query of one row. `None`: the query
     /// shows no key, and `missing` says what would.
     pub key: Option<Vec<usize>>,
+    /// Of each column: what the JSON is made of that the query builds.
+    pub shapes: Vec<Option<Type>>,
     /// Of each column: its collation, where it has one, tells texts apart that differ in any byte.
     pub deterministic: Vec<bool>,
     /// Columns that would be the key if the result had them.

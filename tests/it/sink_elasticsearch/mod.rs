@@ -52,6 +52,7 @@ impl Model {
             place: Place::default(),
         };
         let projection = SinkProjection {
+            shapes: Vec::new(),
             name: unique("model"),
             role: Role::Rows,
             columns,

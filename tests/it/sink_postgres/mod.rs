@@ -80,6 +80,7 @@ impl World {
             .collect();
         let position = |name: &&str| columns.iter().position(|c| c.name == *name).unwrap();
         SinkProjection {
+            shapes: Vec::new(),
             name: name.into(),
             role: Role::Rows,
             key: key.iter().map(position).collect(),

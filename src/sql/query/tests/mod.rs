@@ -2,6 +2,7 @@
 
 mod plans;
 mod refusals;
+mod shapes;
 
 use super::{Planned, Schema, Table, explain, plan};
 use crate::sql::expr::{Collation, Database};
