@@ -173,6 +173,8 @@ impl Feed {
                 Standing::Fresh { generation, reaching } => {
                     lane.refill(generation.max(lane.generation) + 1);
                     lane.held_until = reaching;
+                    // It may have been ahead of the engine before it was emptied.
+                    lane.delivered.lsn = Lsn::ZERO;
                 }
                 Standing::At { lsn, reaching, generation } => {
                     // Which rows its fill refused has been forgotten by a crash.
@@ -295,7 +297,7 @@ impl Feed {
         if self.broken {
             return Some(Work::Reopen);
         }
-        self.give_up_round(engine);
+        self.renew_round(engine, progress.applied, &ready);
         if self.round.is_none() {
             self.begin_rebuilds(&ready);
             self.catch_up(engine, progress.applied, &ready);

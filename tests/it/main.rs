@@ -36,6 +36,7 @@ mod sink_elasticsearch;
 mod sink_outage;
 mod sink_postgres;
 mod sink_redis;
+mod sinks_restored;
 mod slot_loss;
 mod source_catalog;
 mod source_check;

@@ -79,6 +79,12 @@ impl World {
         self.source_net.heal();
     }
 
+    /// The Postgres sink's name leads to another server from now on, as after a restore.
+    pub(crate) async fn move_reporting(&mut self, to: &Postgres) {
+        self.reporting = to.client(&self.sink).await;
+        self.reporting_net.lead_to(to.port());
+    }
+
     /// Source, sinks, and the projections.
     pub(crate) fn config(&self, projections: &str) -> String {
         self.config_with("", projections)

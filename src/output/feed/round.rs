@@ -21,12 +21,37 @@ pub(super) struct Round {
 }
 
 impl Feed {
-    /// A round that can no longer end where it was to, and of which the sink has nothing yet, is given up:
-    /// lanes that can read again by now take part in the one that begins in its place, and readers meet
-    /// all that a transaction has changed at once.
-    pub(super) fn give_up_round(&mut self, engine: &Engine) {
+    /// A round that can no longer end where it was to takes in the lanes that can read again by now, so that
+    /// readers meet all that a transaction has changed at once: it is given up for a new one, or, when
+    /// the sink has a part of it, those join it that stand where its members do.
+    pub(super) fn renew_round(
+        &mut self,
+        engine: &Engine,
+        applied: Lsn,
+        ready: &impl Fn(usize) -> bool,
+    ) {
         let (whole_from, is_cut) = (self.whole_from(), self.is_cut(engine));
-        self.round.take_if(|round| !round.has_sent && (is_cut || round.until < whole_from));
+        let Some(round) = &self.round else { return };
+        if !is_cut && whole_from <= round.until {
+            return;
+        }
+        if !round.has_sent {
+            self.round = None;
+            return;
+        }
+        if applied < whole_from {
+            return;
+        }
+        self.catch_up(engine, applied, ready);
+        let Some(round) = &mut self.round else { return };
+        let position = round.members.first().map(|&at| self.lanes[at].delivered.lsn);
+        for (at, lane) in self.lanes.iter().enumerate() {
+            let takes_part = round.members.contains(&at) || round.finishing.contains(&at);
+            let stands_there = position == Some(lane.delivered.lsn);
+            if lane.is_live() && ready(at) && stands_there && !takes_part {
+                round.members.push(at);
+            }
+        }
     }
 
     /// The first position at which all lanes can be whole.

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
+use fastrand::Rng;
 use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::ports::Port;
 use super::process::{Process, RunAs, Signal, run};
 use super::scratch::Scratch;
-use super::wait;
+use super::{power, wait};
 
 /// `readside run` with a configuration of the test's. The state's directory and the address of HTTP
 /// are set through the environment: the text names sources, sinks and projections.
@@ -30,7 +31,18 @@ impl Daemon {
     }
 
     pub(crate) fn start_with(config: &str, environment: &[(&str, &str)]) -> Daemon {
+        Daemon::start_in(Scratch::new("readside"), config, environment)
+    }
+
+    /// One that [`Daemon::lose_power`] may be asked of.
+    pub(crate) fn start_noting_syncs(config: &str) -> Daemon {
         let scratch = Scratch::new("readside");
+        let noting = power::environment(&scratch.path().join("state"), &syncs(&scratch));
+        let noting: Vec<_> = noting.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        Daemon::start_in(scratch, config, &noting)
+    }
+
+    fn start_in(scratch: Scratch, config: &str, environment: &[(&str, &str)]) -> Daemon {
         let port = Port::reserve();
         fs::write(scratch.path().join("readside.toml"), config).expect("the directory is ours");
         let mut all = vec![
@@ -188,6 +200,12 @@ impl Daemon {
         self.process.kill9();
     }
 
+    /// Dies, and of its state goes what was not synced: so many bytes.
+    pub(crate) fn lose_power(&mut self, rng: &mut Rng) -> u64 {
+        self.kill9();
+        power::lose(&self.state_dir(), &syncs(&self.scratch), rng)
+    }
+
     /// SIGTERM, as a service manager sends it.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.process.signal(Signal::TERM);
@@ -228,7 +246,12 @@ impl Daemon {
     /// As a loss of the state's disk: only while it is not running.
     pub(crate) fn lose_state(&mut self) {
         assert!(self.process.exited().is_some(), "the daemon is still running");
-        fs::remove_dir_all(self.state_dir()).expect("the state's directory is ours");
+        // One that was killed in its first moments has not made it yet.
+        if self.state_dir().exists() {
+            fs::remove_dir_all(self.state_dir()).expect("the state's directory is ours");
+        }
+        // Not all daemons note what they sync.
+        let _ = fs::remove_file(syncs(&self.scratch));
     }
 }
 
@@ -288,6 +311,11 @@ async fn get(http: &reqwest::Client, url: &str) -> Result<(StatusCode, String), 
     let answer = http.get(url).send().await.map_err(|e| format!("{e:?}"))?;
     let status = answer.status();
     Ok((status, answer.text().await.map_err(|e| format!("{e:?}"))?))
+}
+
+/// What was written and what was synced.
+fn syncs(scratch: &Scratch) -> PathBuf {
+    scratch.path().join("syncs")
 }
 
 fn launch(scratch: &Scratch, environment: &[(String, String)]) -> Process {

@@ -12,6 +12,7 @@ pub(crate) mod certificates;
 pub(crate) mod daemon;
 pub(crate) mod ports;
 pub(crate) mod postgres;
+pub(crate) mod power;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, NoTls};
 
 use super::ports::Port;
 use super::process::{Process, RunAs, Signal, run};
-use super::scratch::{Scratch, root};
+use super::scratch::{Scratch, replace, root};
 use super::{Certificates, wait};
 
 #[derive(Clone, Copy, Default)]
@@ -74,15 +74,39 @@ impl Postgres {
         self.backup(&[], |_| {}).await
     }
 
+    /// A base backup of this moment, for [`Postgres::restore`].
+    pub(crate) fn copy(&self) {
+        let copied = self.copied();
+        if copied.exists() {
+            fs::remove_dir_all(&copied).expect("the directory is ours");
+        }
+        self.base_backup(self.scratch.path(), &copied);
+    }
+
+    /// Starts on the backup, on the same port; ends first.
+    pub(crate) async fn restore(&mut self) {
+        self.stop_immediate().await;
+        replace(&self.copied(), &self.data_dir());
+        self.restart().await;
+    }
+
+    fn copied(&self) -> PathBuf {
+        self.scratch.path().join("copy")
+    }
+
+    fn base_backup(&self, from: &Path, to: &Path) {
+        let mut backup = run_as().command(&program("pg_basebackup"));
+        backup.arg("-D").arg(to).args(["-h", "127.0.0.1", "-U", "postgres", "-c", "fast"]);
+        backup.args(["-X", "stream", "--no-sync", "-p", &self.port().to_string()]);
+        backup.current_dir(from);
+        run("pg_basebackup", backup);
+    }
+
     async fn backup(&self, settings: &[(&str, &str)], before: impl Fn(&Path)) -> Postgres {
         let scratch = Scratch::new("pg");
         run_as().own(scratch.path());
         let data = scratch.path().join("data");
-        let mut backup = run_as().command(&program("pg_basebackup"));
-        backup.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-U", "postgres", "-c", "fast"]);
-        backup.args(["-X", "stream", "--no-sync", "-p", &self.port().to_string()]);
-        backup.current_dir(scratch.path());
-        run("pg_basebackup", backup);
+        self.base_backup(scratch.path(), &data);
         let port = Port::reserve();
         write_settings(&data, &scratch, &port, &PostgresOptions { settings, ..Default::default() });
         before(&data);

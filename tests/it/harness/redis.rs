@@ -1,11 +1,11 @@
 //! A Redis server of the test's own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use super::ports::Port;
 use super::process::{Process, RunAs, Signal};
-use super::scratch::Scratch;
+use super::scratch::{Scratch, replace};
 use super::{Certificates, wait};
 
 #[derive(Clone, Copy, Default)]
@@ -89,6 +89,27 @@ impl Redis {
         self.kill9();
         self.process = launch(&self.scratch, &self.arguments);
         self.ready().await;
+    }
+
+    /// Its files as they are on disk now, for [`Redis::restore`]: what a crash leaves of one that syncs
+    /// now and then, or a backup.
+    pub(crate) fn copy(&self) {
+        replace(&self.files(), &self.copied());
+    }
+
+    /// Starts on the copy; kills first.
+    pub(crate) async fn restore(&mut self) {
+        self.kill9();
+        replace(&self.copied(), &self.files());
+        self.restart().await;
+    }
+
+    fn files(&self) -> PathBuf {
+        self.scratch.path().join("appendonlydir")
+    }
+
+    fn copied(&self) -> PathBuf {
+        self.scratch.path().join("copy")
     }
 
     async fn connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {

@@ -3,7 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
+
+use super::process::run;
 
 const PREFIX: &str = "readside-it-";
 
@@ -31,6 +34,16 @@ impl Drop for Scratch {
         // A server that was just killed may still be writing; the next run removes what is left.
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Puts a copy of a directory in the place of another one.
+pub(super) fn replace(from: &Path, to: &Path) {
+    if to.exists() {
+        fs::remove_dir_all(to).unwrap_or_else(|e| panic!("cannot remove {}: {e}", to.display()));
+    }
+    let mut copy = Command::new("cp");
+    copy.args(["-a", "--reflink=auto"]).arg(from).arg(to);
+    run("cp", copy);
 }
 
 /// The directory of this process, which every user may enter: servers do not run as root.

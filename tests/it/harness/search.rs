@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::ports::Port;
 use super::process::{Process, RunAs, kill9_pid, run};
-use super::scratch::Scratch;
+use super::scratch::{Scratch, replace};
 use super::{unique, wait};
 
 /// Two cores that also build and test may take a Java server well beyond the usual bound.
@@ -147,6 +147,10 @@ impl Search {
 }
 
 impl PrivateSearch {
+    pub(crate) fn port(&self) -> u16 {
+        self.server.port.number()
+    }
+
     pub(crate) fn kill9(&mut self) {
         self.server.kill9();
     }
@@ -159,7 +163,31 @@ impl PrivateSearch {
     }
 }
 
+impl PrivateSearch {
+    /// Its files, for [`PrivateSearch::restore`]; they are whole only while it does not run.
+    pub(crate) async fn copy(&mut self) {
+        self.server.kill9();
+        replace(&self.server.files(), &self.server.copied());
+        self.restart().await;
+    }
+
+    /// Starts on the copy; kills first.
+    pub(crate) async fn restore(&mut self) {
+        self.server.kill9();
+        replace(&self.server.copied(), &self.server.files());
+        self.restart().await;
+    }
+}
+
 impl Server {
+    fn files(&self) -> PathBuf {
+        self.scratch.path().join("node")
+    }
+
+    fn copied(&self) -> PathBuf {
+        self.scratch.path().join("copy")
+    }
+
     async fn start() -> Server {
         // A download at the first use ever, so not in a runtime's thread.
         tokio::task::spawn_blocking(|| {

@@ -1,5 +1,6 @@
 //! What dies, and how.
 
+use std::cell::Cell;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use crate::harness::process::Signal;
 use crate::harness::search::PrivateSearch;
 use crate::harness::{Daemon, Postgres, Redis, wait};
 
+/// What it says of a state that lacks what it had acknowledged.
+const BEYOND: &str = "the slot has been acknowledged beyond the state";
 /// Until a process comes to its fail-point, on a machine that does other things, too.
 const POINT_BOUND: Duration = Duration::from_secs(120);
 
@@ -43,11 +46,13 @@ pub(super) struct Targets<'a> {
     pub(super) cache: &'a mut Redis,
     /// Where there is one that nobody else uses.
     pub(super) search: Option<&'a mut PrivateSearch>,
+    /// Of `Shared`.
+    pub(super) restored: &'a Cell<u32>,
 }
 
 impl Targets<'_> {
     pub(super) fn daemon(&mut self) -> &mut Daemon {
-        self.daemon.get_or_insert_with(|| Daemon::start(self.config))
+        self.daemon.get_or_insert_with(|| Daemon::start_noting_syncs(self.config))
     }
 
     /// Kills them all at once, and starts them again beside each other.
@@ -55,7 +60,7 @@ impl Targets<'_> {
         let dies = |victim| victims.contains(&victim);
         let config = self.config;
         let Targets { daemon, source, reporting, cache, search, .. } = self;
-        let daemon = daemon.get_or_insert_with(|| Daemon::start(config));
+        let daemon = daemon.get_or_insert_with(|| Daemon::start_noting_syncs(config));
         if dies(Victim::Daemon) {
             daemon.kill9();
         }
@@ -98,6 +103,63 @@ impl Targets<'_> {
         join4(cache, search, reporting, source).await;
     }
 
+    /// A sink goes back to what it was some time ago: as a Redis that had not synced its last writes, or
+    /// whose backup was put back.
+    pub(super) async fn put_back(&mut self, victim: Victim, age: Duration) {
+        match victim {
+            Victim::Reporting => self.reporting.copy(),
+            Victim::Cache => self.cache.copy(),
+            Victim::Search => self.own_search().copy().await,
+            Victim::Daemon | Victim::Source => unreachable!("no sinks"),
+        }
+        wait::delay(age).await;
+        // No reader is answered any more when its next answers may be older.
+        match victim {
+            Victim::Reporting => {
+                self.reporting.stop_immediate().await;
+                self.restored.set(self.restored.get() + 1);
+                self.reporting.restore().await;
+            }
+            Victim::Cache => {
+                self.cache.kill9();
+                self.restored.set(self.restored.get() + 1);
+                self.cache.restore().await;
+            }
+            Victim::Search => {
+                self.own_search().kill9();
+                self.restored.set(self.restored.get() + 1);
+                self.own_search().restore().await;
+            }
+            Victim::Daemon | Victim::Source => unreachable!("no sinks"),
+        }
+    }
+
+    fn own_search(&mut self) -> &mut PrivateSearch {
+        self.search.as_mut().expect("there is one of this test's own")
+    }
+
+    /// The daemon dies when it is about to sync, and what it has not synced is gone; it goes on from what
+    /// it had acknowledged at least.
+    pub(super) async fn lose_power(&mut self, rng: &mut Rng) {
+        let daemon = self.daemon();
+        let sync = rng.u32(1..60).to_string();
+        daemon.restart_with(&[("READSIDE_UNSYNCED_DIES", &sync)]);
+        let status = wait::until_within(&format!("sync {sync}"), POINT_BOUND, async || {
+            daemon.exited().ok_or("it lives")
+        })
+        .await;
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
+        let lost = daemon.lose_power(rng);
+        eprintln!("oracle: {lost} bytes were not on disk");
+        daemon.restart();
+        wait::until("the daemon to stream", async || {
+            let log = daemon.log_of_this_start();
+            assert!(!log.contains(BEYOND), "{log}");
+            if log.contains("streaming from") { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+
     /// Lets the daemon run until it comes to this place and dies there; then starts it as usual.
     pub(super) async fn die_at(&mut self, point: &str, load: bool) {
         let daemon = self.daemon();
@@ -117,7 +179,7 @@ impl Targets<'_> {
 
     pub(super) async fn strike(&mut self, rng: &mut Rng) {
         let Some(daemon) = self.daemon else {
-            *self.daemon = Some(Daemon::start(self.config));
+            *self.daemon = Some(Daemon::start_noting_syncs(self.config));
             return;
         };
         if let Some(status) = daemon.exited() {

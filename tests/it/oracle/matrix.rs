@@ -32,6 +32,9 @@ enum Fault {
         on: On,
     },
     Kill(Vec<Victim>),
+    PowerLoss,
+    /// A sink goes back to what it was a moment or some time ago.
+    PutBack(Victim),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,13 @@ fn cases(kills_search: bool) -> Vec<Case> {
         );
         at(&format!("{name}: within a generation's swap"), &format!("swap@{sink}:3"), On::Load);
     }
+    let mut add = |name: &str, fault| cases.push(Case { name: name.into(), fault, runs: 0 });
+    add("power loss of readside: what was not synced is gone", Fault::PowerLoss);
+    add("Redis loses its last writes, or is an older backup", Fault::PutBack(Victim::Cache));
+    add("Postgres is an older backup", Fault::PutBack(Victim::Reporting));
+    if kills_search {
+        add("the search server is an older backup", Fault::PutBack(Victim::Search));
+    }
     let mut victims = vec![Victim::Daemon, Victim::Source, Victim::Reporting, Victim::Cache];
     victims.extend(kills_search.then_some(Victim::Search));
     for (at, &one) in victims.iter().enumerate() {
@@ -92,6 +102,7 @@ impl Case {
         eprintln!("oracle: {}", self.name);
         self.runs += 1;
         let pause = Duration::from_millis(trial.rng.u64(0..600));
+        let mut rng = trial.rng.fork();
         let client = trial.source.client(&trial.database).await;
         trial
             .round(async |targets: &mut Targets<'_>| match &self.fault {
@@ -106,6 +117,19 @@ impl Case {
                 Fault::Kill(victims) => {
                     wait::delay(pause).await;
                     targets.kill(victims).await;
+                }
+                Fault::PowerLoss => {
+                    for _ in 0..3 {
+                        targets.lose_power(&mut rng).await;
+                        wait::delay(pause).await;
+                    }
+                }
+                Fault::PutBack(victim) => {
+                    targets.daemon();
+                    // From a second of Redis' to what deletes a lot.
+                    let age = pause * [1, 2, 10][rng.usize(..3)];
+                    targets.put_back(*victim, age).await;
+                    wait::delay(pause).await;
                 }
             })
             .await;
@@ -145,7 +169,7 @@ async fn crash_matrix() {
     match kills {
         // Kills at any moment are the other trials' matter.
         None => {
-            for case in cases.iter_mut().filter(|case| matches!(case.fault, Fault::At { .. })) {
+            for case in cases.iter_mut().filter(|case| !matches!(case.fault, Fault::Kill(_))) {
                 case.run(&mut trial).await;
             }
         }
@@ -154,12 +178,18 @@ async fn crash_matrix() {
             for _ in 0..kills {
                 let case = rng.usize(..cases.len());
                 cases[case].run(&mut trial).await;
+                write_table(&cases, seed, begun.elapsed());
             }
         }
     }
     assert!(trial.exact > 0, "no reader met anything");
+    write_table(&cases, seed, begun.elapsed());
+}
+
+/// After each case: a run that is broken off has shown something, too.
+fn write_table(cases: &[Case], seed: u64, took: Duration) {
     if let Ok(path) = std::env::var("READSIDE_CRASH_MATRIX") {
-        std::fs::write(path, table(&cases, seed, begun.elapsed())).unwrap();
+        std::fs::write(path, table(cases, seed, took)).unwrap();
     }
 }
 

@@ -260,6 +260,7 @@ impl Trial {
             reporting: &mut self.reporting,
             cache: &mut self.cache,
             search: self.search.as_mut().and_then(|search| search.own.as_mut()),
+            restored: &shared.restored,
         };
         let faults = async {
             faults(&mut targets).await;
@@ -291,7 +292,7 @@ impl Trial {
         let sql = "SELECT pg_current_wal_insert_lsn()::text";
         let lsn: String = client.query_one(sql, &[]).await.unwrap().get(0);
         let config = self.config();
-        let daemon = self.daemon.get_or_insert_with(|| Daemon::start(&config));
+        let daemon = self.daemon.get_or_insert_with(|| Daemon::start_noting_syncs(&config));
         let (reporting, cache) = (self.reporting.url("postgres"), self.cache.url());
         let mut stores = vec![
             Store::Reporting { postgres: &reporting, tables: TABLES },

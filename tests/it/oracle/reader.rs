@@ -95,9 +95,15 @@ pub(super) async fn read(
 ) -> Result<Vec<Observation>, String> {
     let mut met = Vec::new();
     let mut forward = Forward::default();
+    let mut restored = shared.restored.get();
     while !shared.stop.get() {
         // A sink that is being restarted refuses.
-        if let Ok(reading) = store.read().await {
+        let reading = store.read().await;
+        if restored != shared.restored.get() {
+            (restored, forward) = (shared.restored.get(), Forward::default());
+            continue;
+        }
+        if let Ok(reading) = reading {
             forward.check(store.sink(), &reading)?;
             met.extend(reading.observations(store.sink()));
         }
@@ -117,9 +123,15 @@ pub(super) async fn follow_number(
     let http = harness::http();
     let url = format!("{}/{}/_doc/1", search.url, search.index(SEQUENCE));
     let mut last: Option<i64> = None;
+    let mut restored = shared.restored.get();
     while !shared.stop.get() {
         // A server that is being restarted refuses, or has not found its shards yet.
-        if let Ok(answer) = http.get(&url).send().await
+        let answer = http.get(&url).send().await;
+        if restored != shared.restored.get() {
+            (restored, last) = (shared.restored.get(), None);
+            continue;
+        }
+        if let Ok(answer) = answer
             && matches!(answer.status(), StatusCode::OK | StatusCode::NOT_FOUND)
             && let Ok(text) = answer.text().await
         {

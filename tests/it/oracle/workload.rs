@@ -14,6 +14,8 @@ use crate::harness::{self, wait};
 /// What the writers share.
 pub(super) struct Shared {
     pub(super) stop: Cell<bool>,
+    /// How often a sink was put back to what it had been: readers meet older states then.
+    pub(super) restored: Cell<u32>,
     /// Numbers of commits, each with a position that the source had reached after its answer.
     pub(super) answered: RefCell<Vec<(i64, Lsn)>>,
     pub(super) counts: RefCell<Counts>,
@@ -28,7 +30,12 @@ pub(super) struct Counts {
 
 impl Shared {
     pub(super) fn new() -> Shared {
-        Shared { stop: Cell::new(false), answered: RefCell::default(), counts: RefCell::default() }
+        Shared {
+            stop: Cell::new(false),
+            restored: Cell::new(0),
+            answered: RefCell::default(),
+            counts: RefCell::default(),
+        }
     }
 }
 
