@@ -90,5 +90,5 @@ fn database(server: &Server) -> Database {
         'c' => BYTEWISE.contains(&server.collate.as_str()),
         _ => false,
     };
-    Database { ordered_by_bytes: bytewise, ctype }
+    Database { ordered_by_bytes: bytewise, ctype, version: server.version }
 }

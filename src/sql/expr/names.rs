@@ -78,12 +78,21 @@ pub enum UserKind {
     Other,
 }
 
-/// What the database's own settings decide.
+/// What the database's own settings decide, and its server's version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Database {
     /// Its collation orders by bytes: C, POSIX, C.UTF-8.
     pub ordered_by_bytes: bool,
     pub ctype: Ctype,
+    /// As `server_version_num`.
+    pub version: u32,
+}
+
+impl Database {
+    /// Since 18 (its release notes, "Allow jsonb null values to be cast to scalar types as NULL").
+    pub fn casts_json_null(self) -> bool {
+        self.version >= 180_000
+    }
 }
 
 /// What upper and lower case are.

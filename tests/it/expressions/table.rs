@@ -18,6 +18,7 @@ pub(super) struct Table {
     rows: Vec<Vec<u8>>,
     mood: u32,
     moods: u32,
+    version: u32,
 }
 
 impl Table {
@@ -48,7 +49,8 @@ impl Table {
             let insert = format!("INSERT INTO t VALUES ({})", values.join(", "));
             client.batch_execute(&insert).await.unwrap_or_else(|e| panic!("{insert}: {e:?}"));
         }
-        let mood = "SELECT 'mood'::regtype::oid, 'mood[]'::regtype::oid";
+        let mood = "SELECT 'mood'::regtype::oid, 'mood[]'::regtype::oid,
+                           current_setting('server_version_num')::int4";
         let oids = client.query_one(mood, &[]).await.unwrap();
         let mut table = Table {
             client,
@@ -56,6 +58,7 @@ impl Table {
             rows: Vec::new(),
             mood: oids.get(0),
             moods: oids.get(1),
+            version: u32::try_from(oids.get::<_, i32>(2)).unwrap(),
         };
         table.columns = table.described().await;
         table.rows = table.encoded().await;
@@ -230,7 +233,7 @@ impl Names for Table {
     }
 
     fn database(&self) -> Database {
-        Database { ordered_by_bytes: true, ctype: Ctype::Libc }
+        Database { ordered_by_bytes: true, ctype: Ctype::Libc, version: self.version }
     }
 }
 

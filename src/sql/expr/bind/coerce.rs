@@ -242,6 +242,7 @@ impl Binder<'_> {
             arguments: arguments.iter().map(|&oid| self.known.stored(oid)).collect(),
             result: self.known.stored(result),
             ctype: self.known.names.database().ctype,
+            null_casts: self.known.names.database().casts_json_null(),
         }
     }
 }

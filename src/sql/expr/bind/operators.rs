@@ -402,6 +402,7 @@ impl Binder<'_> {
                     arguments: vec![self.known.stored(array.ty)],
                     result: Type::Array(Box::new(to.clone()), b','),
                     ctype: comparison.types.ctype,
+                    null_casts: comparison.types.null_casts,
                 };
                 let of = Box::new(array.node);
                 (Node::Each { of, element: Box::new(of_element), types }, to)

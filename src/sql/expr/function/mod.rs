@@ -37,6 +37,8 @@ pub(super) struct Types {
     pub(super) result: Type,
     /// What the case of letters follows.
     pub(super) ctype: Ctype,
+    /// Whether jsonb's null is cast to SQL's, or an error.
+    pub(super) null_casts: bool,
 }
 
 pub(super) type Run = for<'v> fn(&'v Types, &mut [Scalar<'v>]) -> Result<Scalar<'v>>;

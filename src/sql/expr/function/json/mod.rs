@@ -49,6 +49,7 @@ pub(super) fn to_number<'v>(types: &'v Types, of: &mut [Scalar<'v>]) -> Result<S
         EvalError::new(format!("cannot cast {kind} to type {to}"))
     };
     match (kind, to) {
+        ("null", _) if types.null_casts => Ok(Scalar::Null),
         ("boolean", Type::Bool) => Ok(Scalar::Bool(json == "true")),
         ("number", Type::Bool) => Err(refused()),
         ("number", _) => {

@@ -168,6 +168,7 @@ fn date_part(types: &Types, of: &mut [Scalar<'_>]) -> Result<Part> {
         arguments: vec![Type::Text, Type::Timestamp],
         result: types.result.clone(),
         ctype: types.ctype,
+        null_casts: types.null_casts,
     };
     part(&types, &[of[0].clone(), midnight(of[1].int())?])
 }
