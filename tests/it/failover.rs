@@ -1,8 +1,6 @@
 //! The source goes on as another server: a standby that was promoted, a backup that was restored,
 //! another system. Its positions then mean what they say, or nothing.
 
-use std::time::Duration;
-
 use crate::harness::{Daemon, Postgres, PostgresOptions, wait};
 use crate::world::{World, one, until_logged};
 
@@ -82,51 +80,6 @@ async fn a_failover_that_loses_nothing() {
     let log = daemon.log();
     assert!(log.contains("nothing that was applied is lost"), "{log}");
     assert!(!log.contains("another past"), "{log}");
-}
-
-/// From PostgreSQL 17 on: the standby takes the slot along, and nothing is loaded again.
-#[tokio::test]
-async fn a_failover_that_takes_the_slot_along() {
-    let mut world = World::new(ITEMS).await;
-    let version = one(&world.client, "SHOW server_version_num").await;
-    if version.parse::<u32>().unwrap() < 170_000 {
-        eprintln!("slots of version {version} do not fail over");
-        return;
-    }
-    world.execute("SELECT pg_create_physical_replication_slot('standby', true)").await;
-    let follows = [
-        ("primary_slot_name", "standby"),
-        ("hot_standby_feedback", "on"),
-        ("sync_replication_slots", "on"),
-    ];
-    let standby = world.postgres.standby_with(&follows).await;
-    let follower = standby.client("postgres").await;
-    let mut daemon = start(&world).await;
-    wait::until_within("the slot to be there, too", Duration::from_secs(150), async || {
-        // It is taken along once the standby has all that it needs.
-        world.execute("UPDATE items SET v = v || '.' WHERE id = 1; CHECKPOINT").await;
-        world.execute("SELECT pg_log_standby_snapshot()").await;
-        let sql = "SELECT string_agg(s::text, ' ') FROM pg_replication_slots AS s
-                   WHERE slot_name = 'readside' AND synced AND NOT temporary";
-        let row = follower.query_one(sql, &[]).await.map_err(|e| e.to_string())?;
-        row.get::<_, Option<String>>(0).map(drop).ok_or_else(|| standby.log())
-    })
-    .await;
-    write(&world, &mut daemon, 0).await;
-    world.source_net.cut();
-    let end = one(&world.client, "SELECT pg_current_wal_lsn()::text").await;
-    wait::until("the standby to have it all", async || {
-        let sql = format!("SELECT (pg_last_wal_replay_lsn() >= '{end}')::text");
-        let has = one(&follower, &sql).await;
-        if has == "true" { Ok(()) } else { Err(has) }
-    })
-    .await;
-    promote(&standby).await;
-    world.move_source(&standby).await;
-    write(&world, &mut daemon, 1).await;
-    let log = daemon.log();
-    assert!(!log.contains("everything is loaded anew"), "{log}");
-    assert_eq!(log.matches("a load begins").count(), 1, "{log}");
 }
 
 #[tokio::test]

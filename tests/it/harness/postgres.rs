@@ -60,19 +60,13 @@ impl Postgres {
 
     /// A server that follows this one, until it is promoted.
     pub(crate) async fn standby(&self) -> Postgres {
-        self.standby_with(&[]).await
-    }
-
-    /// With more settings.
-    pub(crate) async fn standby_with(&self, settings: &[(&str, &str)]) -> Postgres {
-        let conninfo = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port());
-        let settings = [&[("primary_conninfo", conninfo.as_str())], settings].concat();
+        let conninfo = format!("host=127.0.0.1 port={} user=postgres", self.port());
         let signal = |data: &Path| {
             let file = data.join("standby.signal");
             fs::write(&file, "").expect("the directory is ours");
             run_as().own(&file);
         };
-        self.backup(&settings, signal).await
+        self.backup(&[("primary_conninfo", &conninfo)], signal).await
     }
 
     /// A server that is restored from a base backup of this moment. It has no slots.
