@@ -18,17 +18,24 @@ impl Throttle {
         Self { rows_per_second, paid_at: Mutex::new(Instant::now()) }
     }
 
-    /// Waits until the rows before these are paid for.
+    /// So many rows are to be let through at once, a second's at most.
+    pub(super) fn rows_at_once(&self, most: usize) -> usize {
+        match self.rows_per_second.map(usize::try_from) {
+            Some(Ok(rows)) => rows.clamp(1, most),
+            Some(Err(_)) | None => most,
+        }
+    }
+
+    /// Waits until these rows are paid for, and all before them.
     pub(super) async fn pass(&self, rows: usize) {
         let Some(rows_per_second) = self.rows_per_second else { return };
         let cost = Duration::from_secs_f64(rows as f64 / rows_per_second.max(1) as f64);
-        let start = {
+        let paid_at = {
             let mut paid_at = self.paid_at.lock().await;
-            let start = (*paid_at).max(Instant::now());
-            *paid_at = start + cost;
-            start
+            *paid_at = (*paid_at).max(Instant::now()) + cost;
+            *paid_at
         };
-        tokio::time::sleep_until(start).await;
+        tokio::time::sleep_until(paid_at).await;
     }
 }
 
@@ -43,8 +50,11 @@ mod tests {
         for _ in 0..6 {
             throttle.pass(10).await;
         }
-        // Five batches of ten have been paid for when the sixth passes.
-        assert!(start.elapsed() >= Duration::from_millis(50));
-        Throttle::new(None).pass(1_000_000).await;
+        assert!(start.elapsed() >= Duration::from_millis(60));
+        assert_eq!(throttle.rows_at_once(4000), 1000);
+        assert_eq!(throttle.rows_at_once(400), 400);
+        let free = Throttle::new(None);
+        free.pass(1_000_000).await;
+        assert_eq!(free.rows_at_once(4000), 4000);
     }
 }

@@ -143,7 +143,8 @@ impl Worker<'_> {
         let Self { shared, wire: Some(wire), buffer } = self else { return Ok(0) };
         start_copy(wire, chunk, table, leaf).await?;
         let mut text = CopyText::new(table.layout.columns.len());
-        let (mut rows, mut bytes, mut entries) = (0_u64, 0, Vec::with_capacity(EVENT_ROWS_MAX));
+        let rows_max = shared.throttle.rows_at_once(EVENT_ROWS_MAX);
+        let (mut rows, mut bytes, mut entries) = (0_u64, 0, Vec::with_capacity(rows_max));
         loop {
             let message = wire.copy_data(MESSAGE_BYTES_MAX, |data| {
                 text.feed(data, |row| {
@@ -164,7 +165,7 @@ impl Worker<'_> {
                 Some(Message::ErrorResponse(body)) => return Err(wire.error(&body).into()),
                 Some(_) => return Err(wire.unexpected("COPY").into()),
             };
-            let full = entries.len() >= EVENT_ROWS_MAX || bytes >= EVENT_BYTES;
+            let full = entries.len() >= rows_max || bytes >= EVENT_BYTES;
             if full || (last && !entries.is_empty()) {
                 rows += entries.len() as u64;
                 shared.throttle.pass(entries.len()).await;

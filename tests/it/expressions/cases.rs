@@ -113,6 +113,7 @@ pub(super) const CASES: &[&str] = &[
     "extract(epoch FROM ts)",
     "extract(dow FROM tz)",
     "date_trunc('month', d)",
+    "date_trunc('microseconds', (ts)::timestamp(2))",
     "date_part('day', d)",
     "ts::date",
     "tz::date",

@@ -57,14 +57,15 @@ pub(super) fn cut<'v>(name: &str, micros: i64, ty: &Type) -> Result<Scalar<'v>> 
     let shown = ty.to_string();
     let shown = if *ty == Type::Timestamp { "timestamp without time zone" } else { &shown };
     let Some(unit) = unit(name) else { return Err(no_unit(name, shown, false)) };
-    let down = |by: i64| Ok(Scalar::Int(micros.div_euclid(by) * by));
+    // Rounding to fewer digits may have brought it beyond the last moment that there is.
+    let down = |by: i64| timestamp(Some(micros.div_euclid(by) * by));
     if ends(micros) {
         return Ok(Scalar::Int(micros));
     }
     let civil = Civil::of(micros)?;
     let (mut year, mut month) = (civil.year, 1);
     match unit {
-        "microseconds" => return Ok(Scalar::Int(micros)),
+        "microseconds" => return down(1),
         "milliseconds" => return down(1_000),
         "second" => return down(SECOND),
         "minute" => return down(MINUTE),
