@@ -79,7 +79,7 @@ async fn the_page_shows_what_the_daemon_does() {
     // One projection: what it is, how it is kept, its rows, all of it as text.
     browser.click(&format!("[data-node='p/{summary}']")).await;
     browser.until_text("dialog pre", "SELECT o.order_id, c.name").await;
-    browser.until_text("dialog", "keeps").await;
+    browser.until_text("dialog", "In memory").await;
     let shown = browser.until_text("dialog", "<b>Customer 2</b>").await;
     for word in
         ["<i>markup</i>", "table public.order_summary", "sorted set by-total", "Exact as of"]
@@ -90,8 +90,11 @@ async fn the_page_shows_what_the_daemon_does() {
         browser.run("return document.querySelectorAll('b > b, td b, td i, pre i').length").await,
         0
     );
-    let names = "return [...document.querySelectorAll('dialog section th')].slice(-4).map((th) => th.innerText).join()";
-    assert_eq!(browser.run(names).await, "order_id key,name,total,note");
+    let names = "return [...document.querySelectorAll('dialog section th')].slice(-8).map((th) => th.innerText).join()";
+    assert_eq!(
+        browser.run(names).await,
+        "order_id key,name,total,note,In memory,Rows,Size,Also for"
+    );
     browser.screenshot("projection").await;
     browser.click("dialog .close").await;
     assert_eq!(browser.run("return document.querySelector('dialog').open").await, false);

@@ -110,13 +110,14 @@ fn fold_call(call: Call) -> Result {
         return Ok(Node::NULL);
     }
     let constant = call.arguments.iter().all(|node| node.constant().is_some());
-    // What depends on the session as well is computed when it is needed, and may fail then.
+    // What depends on the session as well is computed when it is needed, and may fail then. NULL and truth
+    // values would hide before what fails beside them.
     let immutable = call.immutable;
     let node = Node::Call(Box::new(call));
     if constant && !immutable {
         return Ok(match node.eval(EMPTY) {
+            Err(_) | Ok(Scalar::Null | Scalar::Bool(_)) => node,
             Ok(value) => Node::Const(value.into_owned()),
-            Err(_) => node,
         });
     }
     computed(node, constant)

@@ -377,6 +377,8 @@ pub(super) const CASES: &[&str] = &[
     "array_append(ai, 5)",
     "array_prepend(5, ai)",
     "array_cat(ai, ai)",
+    "array_cat('{}', '{}')",
+    "overlay(s, to_char('-infinity'::timestamp, 'Dy'), 1 / (i2 - i2))",
     "ai || ai",
     "at || 'x'",
     "at || ARRAY['x']",

@@ -209,6 +209,10 @@ pub(super) fn is_generic(oid: Oid) -> bool {
     )
 }
 
+fn is_compatible(oid: Oid) -> bool {
+    matches!(oid, ANYCOMPATIBLE | ANYCOMPATIBLEARRAY | ANYCOMPATIBLENONARRAY)
+}
+
 /// The types that the arguments and the result of a generic signature come to with these inputs;
 /// `None` where they do not go together.
 pub(super) fn resolve(
@@ -244,7 +248,7 @@ pub(super) fn resolve(
         }
     }
     let common = match compatible.is_empty() {
-        true if pairs().any(|(declared, _)| declared == ANYCOMPATIBLE) => TEXT,
+        true if pairs().any(|(declared, _)| is_compatible(declared)) => TEXT,
         true => UNKNOWN,
         false => common_type(known, &compatible)?,
     };
