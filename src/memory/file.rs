@@ -86,7 +86,8 @@ pub(super) fn map(dir: &Path) -> io::Result<()> {
             MAPPED_BYTES,
             false,
             false,
-            false,
+            // All of it is a hole. Else the allocator would write 30 MiB of zeros for its own records.
+            true,
             -1,
             true,
             Some(commit),
