@@ -24,8 +24,11 @@ has redis-server || packages+=(redis-server)
 if [ "${1:-}" != demo ]; then
   has chromedriver || packages+=(chromium chromium-driver)
   has promtool || packages+=(prometheus)
+  for package in $(./postgres.sh missing); do
+    packages+=("$package")
+  done
 fi
-for package in $(./search.sh missing) $(./postgres.sh missing); do
+for package in $(./search.sh missing); do
   packages+=("$package")
 done
 
