@@ -14,6 +14,7 @@ mod latency;
 mod load;
 mod logs;
 mod memory;
+mod overhead;
 mod peers;
 mod pipe;
 mod redis;
@@ -56,6 +57,8 @@ enum Part {
     Search,
     /// Events and histories in Postgres, beside plain projections.
     Logs,
+    /// What durability, waiters and followers cost.
+    Overhead,
     /// From the commit's answer to the row in each store.
     Latency,
     /// With ten thousand rows in the state.
@@ -106,6 +109,9 @@ async fn bench(options: &Options) -> Result<()> {
     }
     if wanted(Part::Logs) {
         logs::run(&servers, &mut report).await?;
+    }
+    if wanted(Part::Overhead) {
+        overhead::run(&servers, &mut report).await?;
     }
     if wanted(Part::Latency) {
         latency::run(&servers, &mut report).await?;

@@ -103,6 +103,28 @@ impl Subscription {
     }
 }
 
+/// Copies of the indices behind the tables' aliases, `raw_TABLE`: who writes to them finds the same documents.
+pub(crate) async fn clone_indices(url: &str) -> Result<()> {
+    let http = http();
+    let block = async |index: &str, blocked: bool| {
+        let settings = format!(r#"{{"index.blocks.write": {blocked}}}"#);
+        let request = http.put(format!("{url}/{index}/_settings")).body(settings);
+        request.header(CONTENT_TYPE, "application/json").send().await?.error_for_status()
+    };
+    for table in TABLES {
+        let answer = http.get(format!("{url}/_alias/{table}")).send().await?.error_for_status()?;
+        let answer: serde_json::Value = serde_json::from_str(&answer.text().await?)?;
+        let index = answer.as_object().and_then(|indices| indices.keys().next());
+        let index = index.with_context(|| format!("no index behind {table}"))?;
+        block(index, true).await?;
+        let copy = format!("{url}/{index}/_clone/raw_{table}");
+        http.post(copy).send().await?.error_for_status()?;
+        block(index, false).await?;
+        block(&format!("raw_{table}"), false).await?;
+    }
+    Ok(())
+}
+
 /// The rows as they are after the changes: (table, key, columns with their text).
 pub(crate) struct ChangedRows(Vec<(&'static str, Vec<(String, String)>)>);
 
@@ -158,12 +180,9 @@ impl ChangedRows {
         Ok(begun.elapsed())
     }
 
-    /// NDJSON by two thousand documents a request.
+    /// NDJSON by two thousand documents a request, into the indices of [`clone_indices`].
     pub(crate) async fn to_search(&self, url: &str) -> Result<Duration> {
         let http = http();
-        for table in TABLES {
-            http.put(format!("{url}/raw_{table}")).send().await?.error_for_status()?;
-        }
         let begun = Instant::now();
         for rows in self.0.chunks(2_000) {
             let mut body = String::new();
