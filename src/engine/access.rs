@@ -213,7 +213,12 @@ impl Engine {
         columns: &[usize],
         nulls: Nulls,
     ) -> Option<Access> {
-        if columns.iter().copied().eq(0..columns.len()) && columns.len() <= group.len() {
+        let State::Aggregate(groups) = self.nodes[at].state.get_mut() else {
+            unreachable!("made as an aggregate");
+        };
+        let in_order = groups.look_into();
+        let begins = columns.iter().copied().eq(0..columns.len());
+        if begins && (columns.len() == group.len() || in_order && columns.len() < group.len()) {
             return Some(Access::Groups(at));
         }
         let by = columns.iter().map(|&column| group.get(column).copied());

@@ -54,6 +54,11 @@ impl Engine {
                 (State::Aggregate(aggregate), Some((input, from))) => {
                     let kept = aggregate.keeps_rows() as f64;
                     let (groups, each) = (size(rows, width(&node.layout)), width(&input.layout));
+                (State::Aggregate(aggregate), Some((_, from)))
+                    if aggregate.forgets(from.rows / rows.max(1.0)) =>
+                {
+                    size(0.0, 0.0)
+                }
                     Size {
                         bytes: groups.bytes + (kept * size(from.rows, each).bytes as f64) as usize,
                         ..groups

@@ -52,10 +52,23 @@ impl Engine {
         let Some(node) = self.output_node(output).filter(|_| !self.is_asleep(output)) else {
             return Ok(());
         };
-        for at in self.up_to(node) {
-            if !self.nodes[at].filled {
+        let parts = self.up_to(node);
+        if parts.iter().all(|&at| self.nodes[at].filled) {
+            return Ok(());
+        }
+        for &at in &parts {
+            let is_pruned = match self.nodes[at].state.get_mut() {
+                State::Aggregate(aggregate) => aggregate.is_pruned(),
+                _ => false,
+            };
+            if is_pruned || !self.nodes[at].filled {
                 self.fill(at, lsn)?;
                 self.nodes[at].filled = true;
+            }
+        }
+        for &at in &parts {
+            if let State::Aggregate(aggregate) = self.nodes[at].state.get_mut() {
+                aggregate.prune();
             }
         }
         Ok(())
@@ -75,6 +88,7 @@ impl Engine {
                 }
             }
             (_, State::Aggregate(aggregate)) => {
+                aggregate.clear();
                 self.each(input, &mut |row, weight| aggregate.absorb(row, weight, refuse))?;
             }
             (_, State::TopN(top_n)) => {

@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::access::is_whole;
+use super::access::{Access, is_whole};
 use super::changes::{Changes, Gone};
 use super::delta::{Deltas, Sorted};
 use super::index::{Index, Packed};
@@ -302,8 +302,11 @@ impl Engine {
                 (joined.operator, joined.state)
             }
             plan::Node::Aggregate { input, group, aggregates, scalar } => {
-                let lists = Aggregate::lists(aggregates).then(|| self.lists(*input, group));
-                let lists = lists.flatten();
+                let lists = match Aggregate::lists(aggregates) {
+                    true => self.lists(*input, group),
+                    false if Aggregate::orders(aggregates) => self.found_anyway(*input, group),
+                    false => None,
+                };
                 lists.iter().for_each(|access| access.reads(&mut reads));
                 let layout = self.nodes[*input].layout.clone();
                 let aggregate = Aggregate::new(layout, group, aggregates, *scalar, lists);
@@ -329,6 +332,19 @@ impl Engine {
         &self,
         left: usize,
         right: usize,
+    /// How the rows of a group are found, where nothing more has to be kept for that.
+    fn found_anyway(&mut self, input: usize, group: &[usize]) -> Option<Access> {
+        let known = self.nodes.len();
+        let found = self.lists(input, group);
+        if self.nodes.len() == known {
+            return found;
+        }
+        self.nodes.truncate(known);
+        self.nodes.iter_mut().for_each(|node| node.users.retain(|user| user.node < known));
+        self.tables.iter_mut().for_each(|table| table.indexes.retain(|&index| index < known));
+        None
+    }
+
         on: &[(usize, usize)],
     ) -> Vec<(usize, usize)> {
         let mut ordered = on.to_vec();
