@@ -102,6 +102,11 @@ pub enum Function {
     Min,
     Max,
     BoolAnd,
+    /// Of integers and numeric.
+    VarSamp,
+    VarPop,
+    StddevSamp,
+    StddevPop,
     BoolOr,
     ArrayAgg,
     /// Value and delimiter, of text or bytea.
@@ -120,6 +125,14 @@ pub enum Function {
 /// A value for each row.
 #[derive(Clone, Debug)]
 pub enum Expr {
+impl Function {
+    /// A variance or its root.
+    pub fn is_spread(self) -> bool {
+        use Function::{StddevPop, StddevSamp, VarPop, VarSamp};
+        matches!(self, VarSamp | VarPop | StddevSamp | StddevPop)
+    }
+}
+
     /// The column at this position, as it is.
     Column(usize),
     Computed(Arc<dyn Evaluate>),

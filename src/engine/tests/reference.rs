@@ -263,6 +263,10 @@ fn call(input: &Relation, of: &plan::Aggregate, rows: &[Vec<u8>]) -> Result<Vec<
         }
         let mut key = Vec::new();
         by.write(row, &parts(&input.layout, row).0, &mut key).expect("a row");
+            | Function::VarSamp
+            | Function::VarPop
+            | Function::StddevSamp
+            | Function::StddevPop
         counted.push((key, arguments));
     }
     if let Some(error) = errors.into_iter().min() {

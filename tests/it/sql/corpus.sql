@@ -604,7 +604,9 @@ SELECT x.id, y.id AS other FROM things x, things y WHERE (x.id = y.id AND x.a > 
 -- refused: there is no aggregate max(bytea)
 SELECT max(t) AS x, min(t) AS y, max(by) AS z FROM things
 
--- refused: the aggregate stddev is not supported
+SELECT stddev(n) AS x, variance(a) AS y, var_pop(DISTINCT b) AS z, stddev_pop(a) FILTER (WHERE a > 1) AS w FROM things
+
+-- refused: the aggregate variance(double precision) is not supported
 SELECT stddev(n) AS x, variance(f) AS y FROM things
 
 -- refused: the aggregate bit_and is not supported

@@ -11,14 +11,15 @@ mod group;
 mod kept;
 mod list;
 mod running;
+mod spread;
 mod sums;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use self::call::{Call, Source};
-use self::group::{Group, Groups};
 use self::few::Few;
+use self::group::{Group, Groups};
 use self::kept::{Gathered, Kept};
 use self::list::List;
 use super::super::access::Access;
@@ -39,9 +40,9 @@ pub(in crate::engine) struct Aggregate {
     /// Where a group's rows are looked up for lists of them, instead of being kept.
     lists: Option<Access>,
     groups: Groups,
-    /// There is a row also over nothing.
     /// Where groups of few rows are not kept.
     few: Option<Few>,
+    /// There is a row also over nothing.
     scalar: bool,
     /// Reused: where a row's columns are, and a group's rows.
     ranges: Vec<Range<usize>>,
@@ -100,8 +101,8 @@ impl Aggregate {
             calls,
             kept,
             groups: Groups::default(),
-            lists,
             few: (lists.is_some() && !scalar).then(Few::default),
+            lists,
             scalar,
             ranges: Vec::new(),
             gathered: RefCell::default(),
@@ -119,7 +120,6 @@ impl Aggregate {
         aggregates.iter().any(|aggregate| Call::lists(aggregate.function))
     }
 
-    pub(in crate::engine) fn begin(
     /// Whether any of them keeps its group's rows, where they are not looked up.
     pub(in crate::engine) fn orders(aggregates: &[plan::Aggregate]) -> bool {
         aggregates.iter().any(|aggregate| {
@@ -127,6 +127,7 @@ impl Aggregate {
         })
     }
 
+    pub(in crate::engine) fn begin(
         &self,
         deltas: &Deltas,
         is_whole: bool,
@@ -200,17 +201,17 @@ impl Aggregate {
                 self.write_group(group, key, Found::lists(is), after)?;
                 true
             }
-            _ => self.write_row(engine, key, after)?,
             // Its last row has gone; where the changes come in parts, there may be others.
             None if self.few.is_some() => {
                 !work.is_whole && self.write_unkept(engine, key, When::New, is, after)?
             }
+            _ => self.write_row(engine, key, after)?,
         };
-        if had != has || before != after {
         if work.is_whole {
             self.forget_when_few(key);
         }
         self.leave(engine, key);
+        if had != has || before != after {
             if had {
                 out.push(before, -1);
             }
@@ -241,10 +242,10 @@ impl Aggregate {
     /// The rows of the groups whose keys begin with `key`; it is a whole key where small groups are not kept,
     /// but when all are there.
     pub(in crate::engine) fn look(&self, engine: &Engine, key: &[u8], see: &mut Look<'_>) -> Seen {
-        let (mut row, mut of) = (Vec::new(), Vec::new());
         if self.is_pruned() {
             return self.look_at_group(engine, key, see);
         }
+        let (mut row, mut of) = (Vec::new(), Vec::new());
         for group in self.groups.under(key) {
             row.clear();
             of.clear();
@@ -276,12 +277,12 @@ impl Aggregate {
         self.kept.iter().filter(|kept| !kept.is_looked_up()).count()
     }
 
-    pub(in crate::engine) fn bytes(&self) -> usize {
     /// Whether nothing is kept of groups that have so many rows.
     pub(in crate::engine) fn forgets(&self, rows: f64) -> bool {
         self.few.is_some() && rows <= few::FEW_MAX as f64
     }
 
+    pub(in crate::engine) fn bytes(&self) -> usize {
         self.groups.bytes() + self.kept.iter().map(|kept| kept.index.bytes()).sum::<usize>()
     }
 
@@ -302,10 +303,10 @@ impl Aggregate {
         for kept in self.kept.iter_mut().filter(|kept| !kept.has_error(columns)) {
             kept.add(key, columns, weight)?;
         }
-        for (at, call) in self.calls.iter().enumerate() {
         let own_key = self.group.iter().map(|&at| datum(columns, at));
         group.count(key, own_key, (columns, end), weight);
         debug_assert!(group.rows >= 0, "a group has {} rows", group.rows);
+        for (at, call) in self.calls.iter().enumerate() {
             if !group.counts(at, call, &self.kept, columns, weight) {
                 continue;
             }
@@ -405,17 +406,17 @@ impl Aggregate {
             out.extend_from_slice(&datums[..len]);
             Ok::<_, ValueError>(())
         };
-        match call.source {
         let ty = call.types.first().unwrap_or(&Type::Bool);
-            Source::Total(total) | Source::DistinctTotal { total, .. } => {
+        match call.source {
             Source::DistinctTotal { kept, .. } if found.all => {
                 return Ok(found.gathered[kept].total(call, ty)?.write(call.function, ty, out));
             }
+            Source::Total(total) | Source::DistinctTotal { total, .. } => {
                 return Ok(group.totals[total].write(call.function, ty, out));
             }
-            Source::First(kept) => {
             Source::First(kept) if found.all => first(found.gathered[kept].first(), out)?,
             Source::Last(kept) if found.all => first(found.gathered[kept].last(), out)?,
+            Source::First(kept) => {
                 let slot = self.kept[kept].index.under(key, None).next();
                 first(slot.map(|slot| slot.row.content()), out)?;
             }
@@ -509,7 +510,6 @@ impl Aggregate {
     }
 }
 
-/// A row and where its columns are.
 /// A group's rows as they were looked up.
 #[derive(Clone, Copy)]
 struct Found<'g> {
@@ -525,6 +525,7 @@ impl<'g> Found<'g> {
     }
 }
 
+/// A row and where its columns are.
 type Columns<'r> = (&'r [u8], &'r [Range<usize>]);
 
 fn datum<'r>((row, ranges): Columns<'r>, at: usize) -> &'r [u8] {
