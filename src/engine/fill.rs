@@ -155,16 +155,12 @@ impl Engine {
                 let rows = self.arrangements[self.tables[*table].arrangement].scan_after(None);
                 rows.filter_map(Entry::value).try_for_each(|row| see(row, 1))
             }
-            (Operator::Filter(_) | Operator::Map(_), _) => {
+            (Operator::Filter(_) | Operator::Map(_) | Operator::Expand(_), _) => {
                 let (input, mut passing) = (node.inputs[0], Passing::default());
                 let layout = &self.nodes[input].layout;
-                self.each(input, &mut |row, weight| match passing.pass(
-                    &node.operator,
-                    layout,
-                    row,
-                )? {
-                    true => see(&passing.row, weight),
-                    false => Ok(()),
+                self.each(input, &mut |row, weight| {
+                    let see = &mut |row: &[u8]| see(row, weight).map(|()| Go::On);
+                    passing.each(&node.operator, layout, row, see).map(drop)
                 })
             }
             (Operator::Union, _) => node.inputs.iter().try_for_each(|&input| self.each(input, see)),

@@ -10,7 +10,7 @@ use super::delta::{Deltas, Sorted};
 use super::index::{Index, Packed};
 use super::look::Pairing;
 use super::operator::{Aggregate, Join, JoinState, NotIn, Notice, Output, TopN};
-use super::passing::Passing;
+use super::passing::{Expand, Passing};
 use super::pool::Pool;
 use super::row::{Key, RowLayout};
 use super::{Arrangement, Entry, TableLayout};
@@ -114,6 +114,7 @@ pub(super) enum Operator {
     Scan(TableId),
     Filter(Expr),
     Map(Vec<Expr>),
+    Expand(Box<Expand>),
     Union,
     Arrange,
     Join(Box<Join>),
@@ -294,6 +295,11 @@ impl Engine {
                 (Operator::Filter(condition.clone()), State::Nothing)
             }
             plan::Node::Map { exprs, .. } => (Operator::Map(exprs.clone()), State::Nothing),
+            plan::Node::Expand { list, series, outer, columns, .. } => {
+                let (list, series) = (list.clone(), series.clone());
+                let expand = Expand { list, series, outer: *outer, width: columns.len() };
+                (Operator::Expand(Box::new(expand)), State::Nothing)
+            }
             plan::Node::Union { .. } => (Operator::Union, State::Nothing),
             plan::Node::Join { left, right, kind, on, residual } => {
                 let joined = self.join((*left, *right), *kind, on, residual.as_ref());
@@ -326,12 +332,6 @@ impl Engine {
         at
     }
 
-    /// A table that is looked up by columns that its identity begins with needs no index, nor do groups by
-    /// the first of theirs; so equalities are put in that order where they can be.
-    fn in_order_of_keys(
-        &self,
-        left: usize,
-        right: usize,
     /// How the rows of a group are found, where nothing more has to be kept for that.
     fn found_anyway(&mut self, input: usize, group: &[usize]) -> Option<Access> {
         let known = self.nodes.len();
@@ -345,6 +345,12 @@ impl Engine {
         None
     }
 
+    /// A table that is looked up by columns that its identity begins with needs no index, nor do groups by
+    /// the first of theirs; so equalities are put in that order where they can be.
+    fn in_order_of_keys(
+        &self,
+        left: usize,
+        right: usize,
         on: &[(usize, usize)],
     ) -> Vec<(usize, usize)> {
         let mut ordered = on.to_vec();

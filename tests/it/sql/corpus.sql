@@ -557,8 +557,10 @@ SELECT id, unnest(arr) AS x FROM things
 -- refused: functions that give several rows are not supported
 SELECT id, generate_series(1, 2) AS x FROM things
 
--- refused: the function unnest in FROM is not supported
-SELECT t.id, u.x FROM things t CROSS JOIN LATERAL unnest(t.arr) AS u (x)
+SELECT t.id, u.x, u.n FROM things t CROSS JOIN LATERAL unnest(t.arr) WITH ORDINALITY AS u (x, n)
+
+-- refused: generate_series in FROM is not supported: its rows come from no table
+SELECT t.id, g FROM things t, generate_series(1, t.a) g
 
 -- refused: now reads the clock
 SELECT id, now() AS x FROM things

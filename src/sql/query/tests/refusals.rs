@@ -145,8 +145,11 @@ fn what_is_not_maintained() {
         "SELECT order_id FROM orders FOR UPDATE",
         "SELECT order_id FROM orders TABLESAMPLE SYSTEM (10)",
         "SELECT * FROM generate_series(1, 3) g",
-        "SELECT o.order_id, x FROM orders o, unnest(ARRAY[1]) x",
-        "SELECT o.order_id FROM orders o, LATERAL jsonb_array_elements('[]') e",
+        "SELECT o.order_id, x FROM orders o, regexp_split_to_table(o.status, ',') x",
+        "SELECT o.order_id, x FROM orders o, LATERAL jsonb_each(to_jsonb(o), to_jsonb(o)) x",
+        "SELECT o.order_id FROM orders o, LATERAL jsonb_array_elements(o.status) e",
+        "SELECT o.order_id FROM orders o FULL JOIN LATERAL jsonb_each(to_jsonb(o.status)) e ON true",
+        "SELECT o.order_id, (SELECT count(*) FROM jsonb_each(to_jsonb(o.status)) e) AS n FROM orders o",
         "SELECT order_id, now() AS at FROM orders",
         "SELECT order_id, current_date AS at FROM orders",
         "SELECT upper(statsu) FROM orders",
@@ -191,14 +194,22 @@ fn what_is_not_maintained() {
       TABLESAMPLE gives other rows each time
       hint: leave it out
     SELECT * FROM «generate_series(1, 3) g»
-      the function generate_series in FROM is not supported
-      hint: read a table; what is inside an array or a JSON value is projected with it
-    SELECT o.order_id, x FROM orders o, unnest(ARRAY[«1]) x»
-      the function unnest in FROM is not supported
-      hint: read a table; what is inside an array or a JSON value is projected with it
-    SELECT o.order_id FROM orders o, LATERAL «jsonb_array_elements('[]') e»
-      the function jsonb_array_elements in FROM is not supported
-      hint: read a table; what is inside an array or a JSON value is projected with it
+      generate_series in FROM is not supported: its rows come from no table
+      hint: keep a table of the days or numbers, and join it
+    SELECT o.order_id, x FROM orders o, «regexp_split_to_table(o.status, ',') x»
+      the function regexp_split_to_table in FROM is not supported
+      hint: there are unnest, jsonb_array_elements, jsonb_each, jsonb_object_keys and the like
+    SELECT o.order_id, x FROM orders o, LATERAL «jsonb_each(to_jsonb(o), to_jsonb(o)) x»
+      jsonb_each in FROM takes one argument here
+      hint: write one call for each, WITH ORDINALITY, and compare the ordinalities
+    SELECT o.order_id FROM orders o, LATERAL jsonb_array_elements(«o.status») e
+      jsonb_array_elements takes no text
+      hint: cast the argument, as in (…)::jsonb
+    SELECT o.order_id FROM orders o FULL JOIN LATERAL «jsonb_each(to_jsonb(o.status)) e» ON true
+      RIGHT and FULL JOIN with LATERAL are not possible
+    SELECT o.order_id, (SELECT count(*) FROM «jsonb_each(to_jsonb(o.status)) e») AS n FROM orders o
+      a function in FROM of a value of the query around it is not supported
+      hint: join the function where the value's table stands, and group there
     SELECT order_id, «now»() AS at FROM orders
       now reads the clock
       hint: a read model changes with its rows alone
