@@ -421,8 +421,14 @@ impl Planner<'_> {
                 Fault::new("RIGHT and FULL JOIN with LATERAL are not possible")
             }
             Kind::Left if !is_true(constraint) => {
-                Fault::new("LEFT JOIN LATERAL of one row is supported ON true")
+                Fault::new("LEFT JOIN LATERAL of one row or of a function is supported ON true")
                     .hint("write ON true, and the condition in WHERE")
+            }
+            Kind::Inner
+                if matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural) =>
+            {
+                Fault::new("USING and NATURAL with LATERAL and functions are not supported")
+                    .hint("write the equality in ON")
             }
             Kind::Left | Kind::Inner => {
                 self.inner_on(&mut from, constraint, around)?;

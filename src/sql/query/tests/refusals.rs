@@ -378,7 +378,7 @@ fn subqueries() {
       EXISTS over an aggregate without GROUP BY is always true
       hint: leave the aggregate out
     SELECT order_id FROM orders o LEFT JOIN LATERAL («SELECT count(*) AS n FROM events e WHERE e.order_id = o.order_id) t» ON t.n > 1
-      LEFT JOIN LATERAL of one row is supported ON true
+      LEFT JOIN LATERAL of one row or of a function is supported ON true
       hint: write ON true, and the condition in WHERE
     SELECT order_id, («SELECT kind FROM events e WHERE e.order_id = o.order_id UNION ALL SELECT status FROM orders») AS x FROM orders o
       UNION inside a subquery that looks at the surrounding query is not supported
