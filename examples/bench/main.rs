@@ -16,12 +16,17 @@ mod logs;
 mod memory;
 mod peers;
 mod pipe;
+mod plot;
+mod probe;
 mod redis;
 mod report;
 mod servers;
 mod shop;
+mod soak;
+mod steady;
 mod usage;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -40,7 +45,16 @@ struct Options {
     /// WAL (200 k transactions, 840 k row changes).
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// All without one.
+    /// How long the soak lasts.
+    #[arg(long, default_value_t = 60.0)]
+    minutes: f64,
+    /// The soak's transactions per second; without it half of what there can be.
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Where the soak's samples and plot go.
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+    /// All but rivals, correctness and soak without one; one of these alone.
     parts: Vec<Part>,
 }
 
@@ -60,6 +74,8 @@ enum Part {
     Latency,
     /// With ten thousand rows in the state.
     Memory,
+    /// Whether anything grows under the same load for a long time.
+    Soak,
 }
 
 fn main() -> Result<ExitCode> {
@@ -88,8 +104,12 @@ async fn stopped() -> Result<()> {
 }
 
 async fn bench(options: &Options) -> Result<()> {
-    let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
     let scale = Scale(options.scale);
+    if options.parts.contains(&Part::Soak) {
+        let (minutes, rate, out) = (options.minutes, options.rate, options.out.as_path());
+        return soak::run(&soak::Options { minutes, rate, out }).await;
+    }
+    let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
     let mut report = Report::default();
     let servers = Servers::start(scale).await?;
     if wanted(Part::Load) {
