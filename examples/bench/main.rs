@@ -10,6 +10,7 @@
 mod harness;
 
 mod catch_up;
+mod contender;
 mod latency;
 mod load;
 mod logs;
@@ -20,10 +21,12 @@ mod plot;
 mod probe;
 mod redis;
 mod report;
+mod rivals;
 mod servers;
 mod shop;
 mod soak;
 mod steady;
+mod table;
 mod usage;
 
 use std::path::PathBuf;
@@ -74,6 +77,8 @@ enum Part {
     Latency,
     /// With ten thousand rows in the state.
     Memory,
+    /// Side by side with others that do the same work.
+    Rivals,
     /// Whether anything grows under the same load for a long time.
     Soak,
 }
@@ -108,6 +113,9 @@ async fn bench(options: &Options) -> Result<()> {
     if options.parts.contains(&Part::Soak) {
         let (minutes, rate, out) = (options.minutes, options.rate, options.out.as_path());
         return soak::run(&soak::Options { minutes, rate, out }).await;
+    }
+    if options.parts.contains(&Part::Rivals) {
+        return rivals::run(scale).await;
     }
     let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
     let mut report = Report::default();
