@@ -11,6 +11,7 @@ mod harness;
 
 mod catch_up;
 mod contender;
+mod correctness;
 mod latency;
 mod load;
 mod logs;
@@ -79,6 +80,8 @@ enum Part {
     Memory,
     /// Side by side with others that do the same work.
     Rivals,
+    /// The same faults for Readside and others.
+    Correctness,
     /// Whether anything grows under the same load for a long time.
     Soak,
 }
@@ -116,6 +119,9 @@ async fn bench(options: &Options) -> Result<()> {
     }
     if options.parts.contains(&Part::Rivals) {
         return rivals::run(scale).await;
+    }
+    if options.parts.contains(&Part::Correctness) {
+        return correctness::run().await;
     }
     let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
     let mut report = Report::default();
