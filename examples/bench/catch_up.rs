@@ -181,8 +181,9 @@ pub(crate) async fn postgres(servers: &Servers, report: &mut Report) -> Result<(
         peers::copy_pipe(from, (&servers.target, "subscribed"), table).await?;
     }
     copy.batch_execute("VACUUM ANALYZE").await?;
-    let subscription =
-        Subscription::create(servers, "shop", "subscribed", "bench_sub", "bench").await?;
+    let to = servers.target.client("subscribed").await;
+    let from = servers.source.url("shop");
+    let subscription = Subscription::create(&from, to, "bench_sub", "bench", false).await?;
     for slot in ["bench_bare", "bench_recv"] {
         let sql = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
         source.query_one(sql, &[&slot]).await?;

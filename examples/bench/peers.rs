@@ -10,7 +10,6 @@ use tokio_postgres::Client;
 use crate::harness::postgres::program;
 use crate::harness::process::{RunAs, run};
 use crate::harness::{Postgres, http, wait};
-use crate::servers::Servers;
 use crate::shop::TABLES;
 
 /// Far beyond what any of these takes.
@@ -57,33 +56,41 @@ pub(crate) async fn recvlogical(
     Ok(begun.elapsed())
 }
 
-/// A native subscription over tables that are filled already.
+/// A native subscription.
 pub(crate) struct Subscription {
     client: Client,
-    name: &'static str,
+    name: String,
 }
 
 impl Subscription {
+    /// `client` is the target's. It fills the tables, too, or finds them filled.
     pub(crate) async fn create(
-        servers: &Servers,
         source: &str,
-        target: &str,
-        name: &'static str,
+        client: Client,
+        name: &str,
         publication: &str,
+        copies: bool,
     ) -> Result<Subscription> {
-        let client = servers.target.client(target).await;
         let create = format!(
-            "CREATE SUBSCRIPTION {name} CONNECTION '{}' PUBLICATION {publication}
-             WITH (copy_data = false, enabled = false)",
-            servers.source.url(source)
+            "CREATE SUBSCRIPTION {name} CONNECTION '{source}' PUBLICATION {publication}
+             WITH (copy_data = {copies}, enabled = {copies})"
         );
         client.batch_execute(&create).await?;
-        // What a first load would have marked as read.
-        Ok(Subscription { client, name })
+        Ok(Subscription { client, name: name.to_owned() })
     }
 
     pub(crate) async fn enable(&self) -> Result<()> {
         Ok(self.client.batch_execute(&format!("ALTER SUBSCRIPTION {} ENABLE", self.name)).await?)
+    }
+
+    /// Until its worker has ended.
+    pub(crate) async fn disable(&self) -> Result<()> {
+        self.client.batch_execute(&format!("ALTER SUBSCRIPTION {} DISABLE", self.name)).await?;
+        let ended = "SELECT count(pid) = 0 FROM pg_stat_subscription WHERE subname = $1";
+        while !self.client.query_one(ended, &[&self.name]).await?.try_get::<_, bool>(0)? {
+            wait::delay(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     /// Until the source has heard that everything before `end` was applied.
