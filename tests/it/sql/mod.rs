@@ -347,7 +347,7 @@ async fn explain_tells_the_plan() {
       rows of public.customers: 100 rows, 0.0 MiB
       rows of public.items: 0 rows, 0.0 MiB
       rows of public.orders: 2000 rows, 0.1 MiB; also for q1
-      index of public.orders by customer_id: 2000 rows, 0.1 MiB
+      index of public.orders by customer_id: 2000 rows, 0.1 MiB; also for q1
       index of public.items by order_id: 0 rows, 0.0 MiB
       groups by id, id: 2000 rows, 0.1 MiB
       the projection's rows: 2000 rows, 0.2 MiB
