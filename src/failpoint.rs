@@ -1,6 +1,8 @@
 //! Places where a test makes the process die: `READSIDE_FAILPOINT=NAME[@SINK][:NTH]` aborts it, as
 //! suddenly as kill -9 does, when it comes to the place for the nth time (the first, when not said).
 //!
+//! A benchmark may have the process leave out a part of its work instead, to see what it costs: [`left_out`].
+//!
 //! Without the variable a place costs a look at a static.
 
 use std::sync::LazyLock;
@@ -23,6 +25,11 @@ pub fn reached(name: &str) {
     if let Some(armed) = ARMED.as_ref() {
         armed.reached(name, None);
     }
+}
+
+/// Whether the part of this name is left out. What is right without it is for the benchmark to know.
+pub fn left_out(name: &str) -> bool {
+    ARMED.as_ref().is_some_and(|armed| armed.name == name)
 }
 
 /// As [`reached`], on the way into a sink.

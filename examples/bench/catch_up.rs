@@ -92,9 +92,18 @@ pub(crate) struct CaughtUp {
 
 /// Starts the daemon on its state again, and measures from the beginning of the stream.
 pub(crate) async fn catch_up(daemon: &mut Daemon, end: &str) -> Result<CaughtUp> {
+    catch_up_with(daemon, end, &[]).await
+}
+
+/// The same with more in the daemon's environment.
+pub(crate) async fn catch_up_with(
+    daemon: &mut Daemon,
+    end: &str,
+    environment: &[(&str, &str)],
+) -> Result<CaughtUp> {
     let before = streams(daemon);
     let restarted = Instant::now();
-    daemon.restart();
+    daemon.restart_with(environment);
     while streams(daemon) == before {
         ensure!(daemon.exited().is_none(), "Readside ended:\n{}", daemon.log());
         wait::delay(Duration::from_millis(2)).await;
@@ -172,8 +181,9 @@ pub(crate) async fn postgres(servers: &Servers, report: &mut Report) -> Result<(
         peers::copy_pipe(from, (&servers.target, "subscribed"), table).await?;
     }
     copy.batch_execute("VACUUM ANALYZE").await?;
-    let subscription =
-        Subscription::create(servers, "shop", "subscribed", "bench_sub", "bench").await?;
+    let to = servers.target.client("subscribed").await;
+    let from = servers.source.url("shop");
+    let subscription = Subscription::create(&from, to, "bench_sub", "bench", false).await?;
     for slot in ["bench_bare", "bench_recv"] {
         let sql = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
         source.query_one(sql, &[&slot]).await?;
@@ -308,6 +318,7 @@ pub(crate) async fn search(servers: &Servers, report: &mut Report) -> Result<()>
     let mut daemon = start(&config("bench_search", &from, "elasticsearch", &url, TO_SEARCH)).await;
     loaded(&mut daemon, &source, report, "Search").await?;
     daemon.terminate().await;
+    peers::clone_indices(&url).await?;
     let bare = BareSlot::create(&source, "bench_search_bare").await?;
     let xid = xid(&source).await?;
     let end = wal(servers, &source).await?;

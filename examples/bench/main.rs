@@ -10,18 +10,28 @@
 mod harness;
 
 mod catch_up;
+mod contender;
+mod correctness;
 mod latency;
 mod load;
 mod logs;
 mod memory;
+mod overhead;
 mod peers;
 mod pipe;
+mod plot;
+mod probe;
 mod redis;
 mod report;
+mod rivals;
 mod servers;
 mod shop;
+mod soak;
+mod steady;
+mod table;
 mod usage;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -40,7 +50,16 @@ struct Options {
     /// WAL (200 k transactions, 840 k row changes).
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// All without one.
+    /// How long the soak lasts.
+    #[arg(long, default_value_t = 60.0)]
+    minutes: f64,
+    /// The soak's transactions per second; without it half of what there can be.
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Where the soak's samples and plot go.
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+    /// All but rivals, correctness and soak without one; one of these alone.
     parts: Vec<Part>,
 }
 
@@ -56,10 +75,18 @@ enum Part {
     Search,
     /// Events and histories in Postgres, beside plain projections.
     Logs,
+    /// What durability, waiters and followers cost.
+    Overhead,
     /// From the commit's answer to the row in each store.
     Latency,
     /// With ten thousand rows in the state.
     Memory,
+    /// Side by side with others that do the same work.
+    Rivals,
+    /// The same faults for Readside and others.
+    Correctness,
+    /// Whether anything grows under the same load for a long time.
+    Soak,
 }
 
 fn main() -> Result<ExitCode> {
@@ -88,8 +115,18 @@ async fn stopped() -> Result<()> {
 }
 
 async fn bench(options: &Options) -> Result<()> {
-    let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
     let scale = Scale(options.scale);
+    if options.parts.contains(&Part::Soak) {
+        let (minutes, rate, out) = (options.minutes, options.rate, options.out.as_path());
+        return soak::run(&soak::Options { minutes, rate, out }).await;
+    }
+    if options.parts.contains(&Part::Rivals) {
+        return rivals::run(scale).await;
+    }
+    if options.parts.contains(&Part::Correctness) {
+        return correctness::run().await;
+    }
+    let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
     let mut report = Report::default();
     let servers = Servers::start(scale).await?;
     if wanted(Part::Load) {
@@ -106,6 +143,9 @@ async fn bench(options: &Options) -> Result<()> {
     }
     if wanted(Part::Logs) {
         logs::run(&servers, &mut report).await?;
+    }
+    if wanted(Part::Overhead) {
+        overhead::run(&servers, &mut report).await?;
     }
     if wanted(Part::Latency) {
         latency::run(&servers, &mut report).await?;

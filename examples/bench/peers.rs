@@ -10,7 +10,6 @@ use tokio_postgres::Client;
 use crate::harness::postgres::program;
 use crate::harness::process::{RunAs, run};
 use crate::harness::{Postgres, http, wait};
-use crate::servers::Servers;
 use crate::shop::TABLES;
 
 /// Far beyond what any of these takes.
@@ -57,33 +56,41 @@ pub(crate) async fn recvlogical(
     Ok(begun.elapsed())
 }
 
-/// A native subscription over tables that are filled already.
+/// A native subscription.
 pub(crate) struct Subscription {
     client: Client,
-    name: &'static str,
+    name: String,
 }
 
 impl Subscription {
+    /// `client` is the target's. It fills the tables, too, or finds them filled.
     pub(crate) async fn create(
-        servers: &Servers,
         source: &str,
-        target: &str,
-        name: &'static str,
+        client: Client,
+        name: &str,
         publication: &str,
+        copies: bool,
     ) -> Result<Subscription> {
-        let client = servers.target.client(target).await;
         let create = format!(
-            "CREATE SUBSCRIPTION {name} CONNECTION '{}' PUBLICATION {publication}
-             WITH (copy_data = false, enabled = false)",
-            servers.source.url(source)
+            "CREATE SUBSCRIPTION {name} CONNECTION '{source}' PUBLICATION {publication}
+             WITH (copy_data = {copies}, enabled = {copies})"
         );
         client.batch_execute(&create).await?;
-        // What a first load would have marked as read.
-        Ok(Subscription { client, name })
+        Ok(Subscription { client, name: name.to_owned() })
     }
 
     pub(crate) async fn enable(&self) -> Result<()> {
         Ok(self.client.batch_execute(&format!("ALTER SUBSCRIPTION {} ENABLE", self.name)).await?)
+    }
+
+    /// Until its worker has ended.
+    pub(crate) async fn disable(&self) -> Result<()> {
+        self.client.batch_execute(&format!("ALTER SUBSCRIPTION {} DISABLE", self.name)).await?;
+        let ended = "SELECT count(pid) = 0 FROM pg_stat_subscription WHERE subname = $1";
+        while !self.client.query_one(ended, &[&self.name]).await?.try_get::<_, bool>(0)? {
+            wait::delay(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     /// Until the source has heard that everything before `end` was applied.
@@ -101,6 +108,28 @@ impl Subscription {
     pub(crate) async fn drop(self) -> Result<()> {
         Ok(self.client.batch_execute(&format!("DROP SUBSCRIPTION {}", self.name)).await?)
     }
+}
+
+/// Copies of the indices behind the tables' aliases, `raw_TABLE`: who writes to them finds the same documents.
+pub(crate) async fn clone_indices(url: &str) -> Result<()> {
+    let http = http();
+    let block = async |index: &str, blocked: bool| {
+        let settings = format!(r#"{{"index.blocks.write": {blocked}}}"#);
+        let request = http.put(format!("{url}/{index}/_settings")).body(settings);
+        request.header(CONTENT_TYPE, "application/json").send().await?.error_for_status()
+    };
+    for table in TABLES {
+        let answer = http.get(format!("{url}/_alias/{table}")).send().await?.error_for_status()?;
+        let answer: serde_json::Value = serde_json::from_str(&answer.text().await?)?;
+        let index = answer.as_object().and_then(|indices| indices.keys().next());
+        let index = index.with_context(|| format!("no index behind {table}"))?;
+        block(index, true).await?;
+        let copy = format!("{url}/{index}/_clone/raw_{table}");
+        http.post(copy).send().await?.error_for_status()?;
+        block(index, false).await?;
+        block(&format!("raw_{table}"), false).await?;
+    }
+    Ok(())
 }
 
 /// The rows as they are after the changes: (table, key, columns with their text).
@@ -158,12 +187,9 @@ impl ChangedRows {
         Ok(begun.elapsed())
     }
 
-    /// NDJSON by two thousand documents a request.
+    /// NDJSON by two thousand documents a request, into the indices of [`clone_indices`].
     pub(crate) async fn to_search(&self, url: &str) -> Result<Duration> {
         let http = http();
-        for table in TABLES {
-            http.put(format!("{url}/raw_{table}")).send().await?.error_for_status()?;
-        }
         let begun = Instant::now();
         for rows in self.0.chunks(2_000) {
             let mut body = String::new();

@@ -50,6 +50,18 @@ pub(crate) const TARGET_TABLES: &str = "
     CREATE TABLE order_items (item_id bigint PRIMARY KEY, order_id bigint NOT NULL,
       product_id bigint NOT NULL, quantity integer NOT NULL, price_cents integer NOT NULL);";
 
+/// The list of orders: four joined tables and a group for each row.
+pub(crate) const ORDER_SUMMARY: &str = "
+    SELECT o.order_id, o.customer_id, o.status, o.total_cents, o.created_at,
+           c.email AS customer_email, c.full_name AS customer_name, count(i.item_id) AS item_count,
+           jsonb_agg(jsonb_build_object('product', p.name, 'quantity', i.quantity) ORDER BY i.item_id)
+             FILTER (WHERE i.item_id IS NOT NULL) AS items
+    FROM orders o
+    JOIN customers c ON c.customer_id = o.customer_id
+    LEFT JOIN order_items i ON i.order_id = o.order_id
+    LEFT JOIN products p ON p.product_id = i.product_id
+    GROUP BY o.order_id, c.customer_id";
+
 pub(crate) async fn fill(client: &Client, scale: Scale) -> Result<()> {
     let example = include_str!("../../config/examples/shop.sql");
     let (schema, _) = example.split_once("\nINSERT").context("the example's own rows")?;

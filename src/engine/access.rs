@@ -92,6 +92,24 @@ impl Engine {
                 let input = Box::new(self.access(input, &columns, nulls)?);
                 Some(Access::Pass { node: at, input })
             }
+            plan::Node::Expand { input, .. } => {
+                // What is in a value is found by the row that has it.
+                let width = self.nodes[input].layout.columns.len();
+                let part: Vec<usize> =
+                    (0..columns.len()).filter(|&at| columns[at] < width).collect();
+                let of_input: Vec<usize> = part.iter().map(|&at| columns[at]).collect();
+                let whole = part.len() == columns.len();
+                if of_input.is_empty() && !whole {
+                    return None;
+                }
+                let checked = if whole { None } else { Some(self.checked(at, columns, part)?) };
+                let input = Box::new(self.access(input, &of_input, nulls)?);
+                let rows = Access::Pass { node: at, input };
+                Some(match checked {
+                    Some(checked) => checked(rows),
+                    None => rows,
+                })
+            }
             plan::Node::Union { inputs } => {
                 let inputs = inputs.into_iter().map(|input| self.access(input, columns, nulls));
                 Some(Access::Union(inputs.collect::<Option<_>>()?))
@@ -213,7 +231,12 @@ impl Engine {
         columns: &[usize],
         nulls: Nulls,
     ) -> Option<Access> {
-        if columns.iter().copied().eq(0..columns.len()) && columns.len() <= group.len() {
+        let State::Aggregate(groups) = self.nodes[at].state.get_mut() else {
+            unreachable!("made as an aggregate");
+        };
+        let in_order = groups.look_into();
+        let begins = columns.iter().copied().eq(0..columns.len());
+        if begins && (columns.len() == group.len() || in_order && columns.len() < group.len()) {
             return Some(Access::Groups(at));
         }
         let by = columns.iter().map(|&column| group.get(column).copied());
@@ -247,6 +270,10 @@ impl Engine {
         match node {
             plan::Node::Filter { input, .. } => Some((*input, columns.to_vec())),
             plan::Node::Map { input, exprs, .. } => Some((*input, through(exprs, columns)?)),
+            plan::Node::Expand { input, .. } => {
+                let width = self.nodes[*input].layout.columns.len();
+                columns.iter().all(|&at| at < width).then(|| (*input, columns.to_vec()))
+            }
             plan::Node::Join { left, kind, on, .. } if *kind != JoinKind::AntiNull => {
                 let width = self.nodes[*left].layout.columns.len();
                 let of_left = |&column: &usize| match column < width {

@@ -180,7 +180,13 @@ impl Arrangement {
     pub fn put(&mut self, entry: Entry) -> Option<Entry> {
         debug_assert!(!entry.is_tombstone());
         self.log(&entry);
-        let old = self.replace(entry);
+        let known = self.replace(entry);
+        if known.is_none()
+            && let Some(entry) = self.recent.back()
+        {
+            entry.set_first();
+        }
+        let old = known.filter(|old| !old.is_tombstone());
         self.live += usize::from(old.is_none());
         old
     }
@@ -189,7 +195,7 @@ impl Arrangement {
     pub fn load(&mut self, entry: Entry) {
         self.recent_floor = self.recent_floor.max(Lsn(entry.lsn().0 + 1));
         let arrival = self.arrivals.is_some().then(|| entry.clone());
-        let is_new = self.replace(entry).is_none();
+        let is_new = self.replace(entry).is_none_or(|old| old.is_tombstone());
         self.live += usize::from(is_new);
         if let (Some(arrivals), Some(entry)) = (&mut self.arrivals, arrival) {
             arrivals.add(entry, is_new);
@@ -246,13 +252,14 @@ impl Arrangement {
         self.last
     }
 
+    /// Returns the version that was under its key, which may be a tombstone.
     fn replace(&mut self, entry: Entry) -> Option<Entry> {
         let lsn = entry.lsn();
         self.bytes += entry.bytes();
         let old = self.map.replace(Slot::new(entry))?.entry;
         self.bytes -= old.bytes();
         old.supersede(lsn);
-        (!old.is_tombstone()).then_some(old)
+        Some(old)
     }
 
     /// Rows, not counting tombstones.
@@ -500,6 +507,26 @@ mod tests {
         assert_eq!(a.get(b"abcdefgh\x01").map(Entry::key), None);
         let after: Vec<_> = a.scan_after(Some(b"abcdefgh")).map(Entry::key).collect();
         assert_eq!(after, [&b"abcdefgh\0"[..], b"abcdefghi", b"abcdefgi", b"b"]);
+    }
+
+    #[test]
+    fn the_first_version_of_a_key_is_known_for_one() {
+        let mut a = Arrangement::default();
+        a.load(row(5, "loaded", "1"));
+        a.put(row(10, "loaded", "2"));
+        a.put(row(10, "new", "1"));
+        a.put(row(20, "new", "2"));
+        a.delete(Lsn(30), b"new");
+        // Who has yet to learn of the deletion still has a row.
+        a.put(row(40, "new", "3"));
+        let first = |e: &Entry| e.is_first().then(|| (e.lsn(), e.key().to_vec()));
+        let found: Vec<_> = a.changes_from(0).expect("all").filter_map(first).collect();
+        assert_eq!(found, [(Lsn(10), b"new".to_vec())]);
+        a.delete(Lsn(50), b"new");
+        a.trim(a.next_seq());
+        a.drop_tombstones(Lsn(60), 0);
+        a.put(row(60, "new", "4"));
+        assert!(a.get(b"new").is_some_and(Entry::is_first));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! One version of one row: the unit that the engine's arrangements hold, the store persists and the
 //! sinks deliver, shared by all of them behind one pointer.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use triomphe::ThinArc;
 
 use crate::lsn::Lsn;
 
-/// Immutable but for `superseded_at`, which the engine sets once, when a newer version takes its place.
+/// Immutable but for what the engine sets once: `is_first` when the version takes its place, `superseded_at` when a
+/// newer one does.
 #[derive(Clone)]
 pub struct Entry(ThinArc<Header, u8>);
 
@@ -20,6 +21,7 @@ struct Header {
     /// Which leaf of a partitioned table holds the row; 0 for other tables.
     leaf: Leaf,
     tombstone: bool,
+    is_first: AtomicBool,
 }
 
 /// A leaf of a partitioned table, numbered within its root.
@@ -44,8 +46,14 @@ impl Entry {
     fn new(lsn: Lsn, key: &[u8], row: &[u8], leaf: Leaf, tombstone: bool) -> Self {
         let key_len =
             u32::try_from(key.len()).expect("a key is shorter than a Postgres field, 1 GB");
-        let header =
-            Header { lsn, superseded_at: AtomicU64::new(u64::MAX), key_len, leaf, tombstone };
+        let header = Header {
+            lsn,
+            superseded_at: AtomicU64::new(u64::MAX),
+            key_len,
+            leaf,
+            tombstone,
+            is_first: AtomicBool::new(false),
+        };
         // Short ones, the usual case, are put together without an allocation of their own.
         let mut short = [0; 256];
         let len = key.len() + row.len();
@@ -89,6 +97,17 @@ impl Entry {
 
     pub fn leaf(&self) -> Leaf {
         self.0.header.header.leaf
+    }
+
+    /// Whether nothing was known under its key before it, a deletion neither. So a sink that has everything before
+    /// this version has no such row, unless somebody else has put it there. `false`: not known.
+    pub fn is_first(&self) -> bool {
+        self.0.header.header.is_first.load(Ordering::Relaxed)
+    }
+
+    /// Called as `supersede` is.
+    pub(crate) fn set_first(&self) {
+        self.0.header.header.is_first.store(true, Ordering::Relaxed);
     }
 
     /// The commit that replaced this version, or `Lsn::MAX`.

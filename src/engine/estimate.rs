@@ -12,6 +12,9 @@ use crate::value::Type;
 /// What an entry, a place in a map and an operator's row cost beside their bytes.
 const ROW_BYTES: f64 = 64.0;
 
+/// So many elements has a list, as a guess.
+const EXPANDED_TO: f64 = 3.0;
+
 /// A relation's rows, and of each column how many values it has at most.
 #[derive(Clone)]
 struct Guess {
@@ -51,6 +54,11 @@ impl Engine {
             match (&*node.state.borrow(), input) {
                 // An index of a table holds its rows by reference.
                 (State::Arranged(_), None) => size(rows, 0.0),
+                (State::Aggregate(aggregate), Some((_, from)))
+                    if aggregate.forgets(from.rows / rows.max(1.0)) =>
+                {
+                    size(0.0, 0.0)
+                }
                 (State::Aggregate(aggregate), Some((input, from))) => {
                     let kept = aggregate.keeps_rows() as f64;
                     let (groups, each) = (size(rows, width(&node.layout)), width(&input.layout));
@@ -86,6 +94,12 @@ impl Engine {
                     plan::Expr::Computed(_) => from.rows,
                 });
                 Guess::of(from.rows, values)
+            }
+            plan::Node::Expand { input, columns, .. } => {
+                let from = &below[*input];
+                let rows = from.rows * EXPANDED_TO;
+                let values = from.values.iter().copied();
+                Guess::of(rows, values.chain(columns.iter().map(|_| rows)))
             }
             plan::Node::Union { inputs } => {
                 let rows = inputs.iter().map(|&input| below[input].rows).sum();

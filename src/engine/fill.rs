@@ -52,10 +52,23 @@ impl Engine {
         let Some(node) = self.output_node(output).filter(|_| !self.is_asleep(output)) else {
             return Ok(());
         };
-        for at in self.up_to(node) {
-            if !self.nodes[at].filled {
+        let parts = self.up_to(node);
+        if parts.iter().all(|&at| self.nodes[at].filled) {
+            return Ok(());
+        }
+        for &at in &parts {
+            let is_pruned = match self.nodes[at].state.get_mut() {
+                State::Aggregate(aggregate) => aggregate.is_pruned(),
+                _ => false,
+            };
+            if is_pruned || !self.nodes[at].filled {
                 self.fill(at, lsn)?;
                 self.nodes[at].filled = true;
+            }
+        }
+        for &at in &parts {
+            if let State::Aggregate(aggregate) = self.nodes[at].state.get_mut() {
+                aggregate.prune();
             }
         }
         Ok(())
@@ -75,6 +88,7 @@ impl Engine {
                 }
             }
             (_, State::Aggregate(aggregate)) => {
+                aggregate.clear();
                 self.each(input, &mut |row, weight| aggregate.absorb(row, weight, refuse))?;
             }
             (_, State::TopN(top_n)) => {
@@ -141,16 +155,12 @@ impl Engine {
                 let rows = self.arrangements[self.tables[*table].arrangement].scan_after(None);
                 rows.filter_map(Entry::value).try_for_each(|row| see(row, 1))
             }
-            (Operator::Filter(_) | Operator::Map(_), _) => {
+            (Operator::Filter(_) | Operator::Map(_) | Operator::Expand(_), _) => {
                 let (input, mut passing) = (node.inputs[0], Passing::default());
                 let layout = &self.nodes[input].layout;
-                self.each(input, &mut |row, weight| match passing.pass(
-                    &node.operator,
-                    layout,
-                    row,
-                )? {
-                    true => see(&passing.row, weight),
-                    false => Ok(()),
+                self.each(input, &mut |row, weight| {
+                    let see = &mut |row: &[u8]| see(row, weight).map(|()| Go::On);
+                    passing.each(&node.operator, layout, row, see).map(drop)
                 })
             }
             (Operator::Union, _) => node.inputs.iter().try_for_each(|&input| self.each(input, see)),

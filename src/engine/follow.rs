@@ -12,6 +12,7 @@ use super::access::Port;
 use super::changes::Changes;
 use super::delta::Deltas;
 use super::graph::{Arranged, Engine, Node, Operator, State, TableId, Told};
+use super::look::Go;
 use super::operator::{Mode, Notice};
 use super::passing::Passing;
 use crate::lsn::Lsn;
@@ -209,9 +210,10 @@ impl Engine {
             let mut out = std::mem::take(&mut node.pending.borrow_mut()[0]);
             let (layout, mut passing) = (&self.nodes[at].layout, self.passings.take());
             for (row, weight) in rows.iter() {
-                if passing.pass(&node.operator, layout, row)? {
-                    out.push(&passing.row, weight);
-                }
+                passing.each(&node.operator, layout, row, &mut |row| {
+                    out.push(row, weight);
+                    Ok(Go::On)
+                })?;
             }
             self.passings.give(passing);
             self.push(user.node, &out)?;
@@ -276,9 +278,11 @@ impl Engine {
         };
         let mut emit = Emit { engine: self, at, lsn, out: self.deltas.take() };
         match &node.operator {
-            Operator::Scan(_) | Operator::Filter(_) | Operator::Map(_) | Operator::Union => {
-                unreachable!("nothing is pending there")
-            }
+            Operator::Scan(_)
+            | Operator::Filter(_)
+            | Operator::Map(_)
+            | Operator::Expand(_)
+            | Operator::Union => unreachable!("nothing is pending there"),
             Operator::Arrange => {
                 self.rearrange(at, &pending[0])?;
                 self.send(at, &mut pending[0], lsn)?;

@@ -4,13 +4,13 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::access::is_whole;
+use super::access::{Access, is_whole};
 use super::changes::{Changes, Gone};
 use super::delta::{Deltas, Sorted};
 use super::index::{Index, Packed};
 use super::look::Pairing;
 use super::operator::{Aggregate, Join, JoinState, NotIn, Notice, Output, TopN};
-use super::passing::Passing;
+use super::passing::{Expand, Passing};
 use super::pool::Pool;
 use super::row::{Key, RowLayout};
 use super::{Arrangement, Entry, TableLayout};
@@ -114,6 +114,7 @@ pub(super) enum Operator {
     Scan(TableId),
     Filter(Expr),
     Map(Vec<Expr>),
+    Expand(Box<Expand>),
     Union,
     Arrange,
     Join(Box<Join>),
@@ -294,6 +295,11 @@ impl Engine {
                 (Operator::Filter(condition.clone()), State::Nothing)
             }
             plan::Node::Map { exprs, .. } => (Operator::Map(exprs.clone()), State::Nothing),
+            plan::Node::Expand { list, series, outer, columns, .. } => {
+                let (list, series) = (list.clone(), series.clone());
+                let expand = Expand { list, series, outer: *outer, width: columns.len() };
+                (Operator::Expand(Box::new(expand)), State::Nothing)
+            }
             plan::Node::Union { .. } => (Operator::Union, State::Nothing),
             plan::Node::Join { left, right, kind, on, residual } => {
                 let joined = self.join((*left, *right), *kind, on, residual.as_ref());
@@ -302,8 +308,11 @@ impl Engine {
                 (joined.operator, joined.state)
             }
             plan::Node::Aggregate { input, group, aggregates, scalar } => {
-                let lists = Aggregate::lists(aggregates).then(|| self.lists(*input, group));
-                let lists = lists.flatten();
+                let lists = match Aggregate::lists(aggregates) {
+                    true => self.lists(*input, group),
+                    false if Aggregate::orders(aggregates) => self.found_anyway(*input, group),
+                    false => None,
+                };
                 lists.iter().for_each(|access| access.reads(&mut reads));
                 let layout = self.nodes[*input].layout.clone();
                 let aggregate = Aggregate::new(layout, group, aggregates, *scalar, lists);
@@ -321,6 +330,19 @@ impl Engine {
         let at = self.add_node(spec, layout, &inputs, operator, state);
         self.nodes[at].reads = reads;
         at
+    }
+
+    /// How the rows of a group are found, where nothing more has to be kept for that.
+    fn found_anyway(&mut self, input: usize, group: &[usize]) -> Option<Access> {
+        let known = self.nodes.len();
+        let found = self.lists(input, group);
+        if self.nodes.len() == known {
+            return found;
+        }
+        self.nodes.truncate(known);
+        self.nodes.iter_mut().for_each(|node| node.users.retain(|user| user.node < known));
+        self.tables.iter_mut().for_each(|table| table.indexes.retain(|&index| index < known));
+        None
     }
 
     /// A table that is looked up by columns that its identity begins with needs no index, nor do groups by

@@ -148,6 +148,18 @@ impl Index<Packed> {
     }
 }
 
+impl<R: Held> Index<R> {
+    /// Without all rows whose keys begin with `key`.
+    pub(in crate::engine) fn remove_under(&mut self, key: &[u8]) {
+        let gone: Vec<Slot<R>> = self.under(key, None).cloned().collect();
+        for slot in gone {
+            if self.slots.remove(&slot) {
+                self.bytes -= slot.cost();
+            }
+        }
+    }
+}
+
 impl Index<Entry> {
     pub(in crate::engine) fn put(&mut self, key: &[u8], entry: Entry) {
         let old = self.insert(Slot::new(key, entry));

@@ -102,11 +102,11 @@ impl Engine {
         Mode::Both
     }
 
-    /// Whether the rows are a table's, one for one at most.
+    /// Whether the rows are a table's, one for one at most, or what is in them.
     fn passes(&self, at: usize) -> bool {
         match &self.nodes[at].operator {
             Operator::Scan(_) => true,
-            Operator::Filter(_) | Operator::Map(_) | Operator::Union => {
+            Operator::Filter(_) | Operator::Map(_) | Operator::Expand(_) | Operator::Union => {
                 self.nodes[at].inputs.iter().all(|&input| self.passes(input))
             }
             _ => false,
@@ -188,7 +188,11 @@ impl Operator {
     pub(super) fn gathers(&self) -> bool {
         !matches!(
             self,
-            Operator::Scan(_) | Operator::Filter(_) | Operator::Map(_) | Operator::Union
+            Operator::Scan(_)
+                | Operator::Filter(_)
+                | Operator::Map(_)
+                | Operator::Expand(_)
+                | Operator::Union
         )
     }
 }

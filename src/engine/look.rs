@@ -46,13 +46,8 @@ impl Engine {
                 let node = &self.nodes[*node];
                 let layout = &self.nodes[node.inputs[0]].layout;
                 let mut passing = self.passings.take();
-                let seen = self.look(input, key, when, &mut |row, weight| match passing.pass(
-                    &node.operator,
-                    layout,
-                    row,
-                )? {
-                    true => see(&passing.row, weight),
-                    false => Ok(Go::On),
+                let seen = self.look(input, key, when, &mut |row, weight| {
+                    passing.each(&node.operator, layout, row, &mut |row| see(row, weight))
                 });
                 self.passings.give(passing);
                 seen

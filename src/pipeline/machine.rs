@@ -401,7 +401,8 @@ impl Machine {
             old_key: Vec::new(),
             wanted: None,
             told: Vec::new(),
-            marks: VecDeque::new(),
+            // What was kept for readers before a restart is kept after it.
+            marks: VecDeque::from([(init.committed_at, Lsn::ZERO)]),
             news: Vec::new(),
         })
     }

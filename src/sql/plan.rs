@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::expr::{self, EvalError, Row};
+use super::expr::{self, EvalError, Row, Series};
 use crate::value::{Column, Type};
 
 /// One projection's plan. The last node is its `Output`.
@@ -28,6 +28,9 @@ pub enum Node {
     Filter { input: NodeId, condition: Expr },
     /// New rows: one expression for each column.
     Map { input: NodeId, exprs: Vec<Expr>, columns: Vec<Column> },
+    /// Each row beside each of the rows that a function makes of one of its values; `outer`: beside NULLs
+    /// where it makes none. Where the function fails, beside that error.
+    Expand { input: NodeId, list: Expr, series: Series, outer: bool, columns: Vec<Column> },
     /// Pairs of rows that are equal, as values, in the columns `on` (position in the left rows, in the
     /// right rows; both of one type) and for which the residual, over the left row followed by the
     /// right one, is true. NULL equals nothing.
@@ -99,6 +102,11 @@ pub enum Function {
     Count,
     Sum,
     Avg,
+    /// Of integers and numeric.
+    VarSamp,
+    VarPop,
+    StddevSamp,
+    StddevPop,
     Min,
     Max,
     BoolAnd,
@@ -115,6 +123,14 @@ pub enum Function {
     JsonbObjectAgg,
     /// The only row's value, NULL without rows; an error with several (a scalar subquery).
     Single,
+}
+
+impl Function {
+    /// A variance or its root.
+    pub fn is_spread(self) -> bool {
+        use Function::{StddevPop, StddevSamp, VarPop, VarSamp};
+        matches!(self, VarSamp | VarPop | StddevSamp | StddevPop)
+    }
 }
 
 /// A value for each row.
@@ -174,6 +190,7 @@ impl Node {
             Node::Scan { .. } => Vec::new(),
             Node::Filter { input, .. }
             | Node::Map { input, .. }
+            | Node::Expand { input, .. }
             | Node::Aggregate { input, .. }
             | Node::TopN { input, .. }
             | Node::Output { input, .. } => vec![*input],
@@ -189,6 +206,7 @@ impl Node {
             Node::Scan { .. } => {}
             Node::Filter { input, .. }
             | Node::Map { input, .. }
+            | Node::Expand { input, .. }
             | Node::Aggregate { input, .. }
             | Node::TopN { input, .. }
             | Node::Output { input, .. } => *input = place(*input),
@@ -210,6 +228,7 @@ impl Node {
             | Node::TopN { .. }
             | Node::Output { .. } => first().to_vec(),
             Node::Map { columns, .. } => columns.clone(),
+            Node::Expand { columns, .. } => [first(), columns].concat(),
             Node::Join { kind: JoinKind::Inner, .. } => inputs.concat(),
             Node::Join { kind: JoinKind::Left, .. } => {
                 let left = inputs.iter().take(1).flat_map(|columns| columns.iter().cloned());

@@ -16,6 +16,11 @@ pub fn of_plan(nodes: &[Node], columns: &[Vec<Column>]) -> Vec<Option<Type>> {
             Node::Map { input, exprs, .. } => {
                 exprs.iter().map(|expr| of_expr(expr, &shapes[*input])).collect()
             }
+            Node::Expand { input, .. } => {
+                let mut all = shapes[*input].clone();
+                all.resize(columns_of.len(), None);
+                all
+            }
             Node::Join { left, right, kind: JoinKind::Inner | JoinKind::Left, .. } => {
                 [shapes[*left].as_slice(), &shapes[*right]].concat()
             }

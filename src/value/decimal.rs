@@ -390,6 +390,15 @@ impl Decimal {
 
     /// With at least 16 significant digits, and no fewer after the point than it has.
     pub fn sqrt(&self) -> Result {
+        self.root(|finite| finite.root_scale())
+    }
+
+    /// With as many digits after the point as it has.
+    pub fn root_at_own_scale(&self) -> Result {
+        self.root(|finite| finite.scale)
+    }
+
+    fn root(&self, scale: impl FnOnce(&Finite) -> usize) -> Result {
         let finite = match &self.0 {
             F(finite) => finite,
             Infinite { negative: true } => return Err(DecimalError::RootOfNegative),
@@ -398,11 +407,7 @@ impl Decimal {
         if finite.negative {
             return Err(DecimalError::RootOfNegative);
         }
-        let weight = finite.leading_group().0 * GROUP;
-        let before_point = if weight >= 0 { weight / 2 + 1 } else { 1 - (1 - weight) / 2 };
-        let shown = i64::try_from(finite.scale).unwrap_or(QUOTIENT_SCALE_MAX);
-        let scale = (QUOTIENT_DIGITS_MIN - before_point).max(shown).clamp(0, QUOTIENT_SCALE_MAX);
-        let scale = usize::try_from(scale).unwrap_or(0);
+        let scale = scale(finite);
         // The root of the value times 100^scale, rounded to the nearest integer.
         let power = u32::try_from(2 * scale).unwrap_or(0);
         let down = u32::try_from(finite.scale).unwrap_or(0);
@@ -557,6 +562,15 @@ impl fmt::Display for Decimal {
 }
 
 impl Finite {
+    /// The scale that the root of the value is shown with.
+    fn root_scale(&self) -> usize {
+        let weight = self.leading_group().0 * GROUP;
+        let before_point = if weight >= 0 { weight / 2 + 1 } else { 1 - (1 - weight) / 2 };
+        let shown = i64::try_from(self.scale).unwrap_or(QUOTIENT_SCALE_MAX);
+        let scale = (QUOTIENT_DIGITS_MIN - before_point).max(shown).clamp(0, QUOTIENT_SCALE_MAX);
+        usize::try_from(scale).unwrap_or(0)
+    }
+
     fn checked(self) -> Result {
         if self.magnitude.digits() > self.scale + INTEGER_DIGITS_MAX {
             return Err(DecimalError::Overflow);

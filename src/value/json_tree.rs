@@ -72,6 +72,16 @@ impl<'a> Json<'a> {
         elements.get(usize::try_from(at).ok()?).copied()
     }
 
+    /// The text of each element of an array; `None` for what is none.
+    pub fn each_element<'t>(text: &'t str, each: impl FnMut(&'t str)) -> Option<()> {
+        Reader { text, at: 0 }.elements(each)
+    }
+
+    /// Each member of an object: its key in its quotes, and the text of its value; `None` for what is none.
+    pub fn each_member<'t>(text: &'t str, each: impl FnMut(&'t str, &'t str)) -> Option<()> {
+        Reader { text, at: 0 }.members(each)
+    }
+
     /// What a string in its quotes says; `None` where Postgres has no such text.
     pub fn unescape(string: &str) -> Option<Cow<'_, str>> {
         let inner = string.strip_prefix('"')?.strip_suffix('"')?;

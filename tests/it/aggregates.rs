@@ -265,6 +265,16 @@ fn cases(pools: &[Pool]) -> Vec<Case> {
             add(format!("sum({name})"), Function::Sum, one(), false, sum.clone());
             add(format!("avg({name})"), Function::Avg, one(), false, avg);
         }
+        if matches!(pool.ty, Type::Int2 | Type::Int4 | Type::Int8 | Type::Numeric) {
+            for (call, function) in [
+                ("var_samp", Function::VarSamp),
+                ("var_pop", Function::VarPop),
+                ("stddev", Function::StddevSamp),
+                ("stddev_pop", Function::StddevPop),
+            ] {
+                add(format!("{call}({name})"), function, one(), false, Type::Numeric);
+            }
+        }
         if matches!(pool.kind, Kind::Number | Kind::Ordered) {
             add(format!("min({name})"), Function::Min, one(), false, pool.ty.clone());
             add(format!("max({name})"), Function::Max, one(), false, pool.ty.clone());

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, http, wait};
-use crate::world::World;
+use crate::world::{World, until_metric};
 
 /// No sink at all.
 fn config(world: &World, projections: &str) -> String {
@@ -234,8 +234,19 @@ async fn a_page_follows_a_projection_over_every_interruption() {
     world
         .execute("DELETE FROM orders WHERE id % 7 = 0; INSERT INTO orders VALUES (3, 'back')")
         .await;
+    let lsn = world.lsn().await;
+    let (status, text) = daemon.get(&format!("/v1/wait?projection=orders&lsn={lsn}")).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
     daemon.restart();
     daemon.wait_ready().await;
+    // When it has stored something it forgets what nobody needs: not these deletions.
+    world.execute("UPDATE orders SET note = 'newer' WHERE id = 1").await;
+    let lsn = world.lsn().await;
+    let (status, text) = daemon.get(&format!("/v1/wait?projection=orders&lsn={lsn}")).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    #[expect(clippy::cast_precision_loss, reason = "a metric is a float")]
+    let updated = number(&lsn) as f64;
+    until_metric(&daemon, "readside_durable_lsn", &[], |durable| durable >= updated).await;
     let lsn = world.lsn().await;
     follow(&daemon, "", &mut page, &lsn).await;
     page.is_exact(&world).await;

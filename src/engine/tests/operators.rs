@@ -6,7 +6,7 @@ use super::World;
 use super::expressions::Sample;
 use super::random::Change;
 use crate::engine::testing::{column, int_columns, ints};
-use crate::engine::{Engine, Entry, Notice, TableLayout};
+use crate::engine::{Engine, Entry, KeptOf, Notice, TableLayout};
 use crate::lsn::Lsn;
 use crate::sql::plan::{Aggregate, Expr, Function, JoinKind, Node, Order, Plan};
 use crate::value::{self, Type};
@@ -306,4 +306,36 @@ fn chunks_bound_what_is_on_its_way() {
     assert_eq!(parents, BTreeMap::from([(ints(&[Some(7), Some(2), Some(2)]), 200)]));
     let pending = engine.pending_rows_max.get();
     assert!(pending <= 40, "{pending}");
+}
+
+#[test]
+fn of_a_group_of_few_rows_nothing_is_kept() {
+    let array = Type::Array(Box::new(Type::Int4), b',');
+    let aggregates = vec![
+        call(Function::ArrayAgg, vec![0], array),
+        call(Function::Sum, vec![2], Type::Int8),
+        call(Function::Max, vec![2], Type::Int4),
+    ];
+    let group = Node::Aggregate { input: 0, group: vec![1], aggregates, scalar: false };
+    let mut world = world(vec![group], vec![0]);
+    let kept = |world: &World| {
+        let kept = world.engine.kept();
+        let groups = kept.iter().find(|kept| matches!(kept.what, KeptOf::Groups(_)));
+        groups.map(|groups| (groups.rows, groups.bytes))
+    };
+    put(&mut world, 0, [Some(1), Some(7), Some(10)]);
+    put(&mut world, 0, [Some(2), Some(7), Some(20)]);
+    assert_eq!(commit(&mut world), ["7 {1,2} 30 20"]);
+    assert_eq!(kept(&world), Some((0, 0)));
+    put(&mut world, 0, [Some(3), Some(7), Some(5)]);
+    assert_eq!(commit(&mut world), ["7 {1,2,3} 35 20"]);
+    assert!(kept(&world).is_some_and(|(rows, bytes)| rows == 1 && bytes > 0));
+    world.restart();
+    delete(&mut world, 0, 2);
+    assert_eq!(commit(&mut world), ["7 {1,3} 15 10"]);
+    delete(&mut world, 0, 1);
+    assert_eq!(commit(&mut world), ["7 {3} 5 5"]);
+    assert_eq!(kept(&world), Some((0, 0)));
+    delete(&mut world, 0, 3);
+    assert_eq!(commit(&mut world), [""; 0]);
 }

@@ -5,6 +5,7 @@ use fastrand::Rng;
 use super::expressions::Sample;
 use crate::engine::TableLayout;
 use crate::engine::testing::{column, int_columns, ints};
+use crate::sql::expr::{Series, SeriesOf};
 use crate::sql::plan::{Aggregate, Expr, Function, JoinKind, Node, Order, Plan};
 use crate::value::{Column, Type};
 
@@ -186,7 +187,8 @@ impl Builder<'_> {
 
     fn operator(&mut self) {
         let input = self.input();
-        let node = match self.rng.u8(..10) {
+        let node = match self.rng.u8(..11) {
+            9 => self.expand(input),
             0 => Node::Filter { input, condition: self.condition(input) },
             1 => self.map(input),
             2 => self.union(input),
@@ -219,6 +221,20 @@ impl Builder<'_> {
             columns.push(column(&format!("m{at}"), ty));
         }
         Node::Map { input, exprs, columns }
+    }
+
+    /// Of arrays, where there are some; of others a map.
+    fn expand(&mut self, input: usize) -> Node {
+        let argument = Type::Array(Box::new(Type::Int4), b',');
+        let arrays = self.of_type(input, &argument);
+        let Some(&array) = arrays.get(self.rng.usize(..arrays.len().max(1))) else {
+            return self.map(input);
+        };
+        let ordinality = self.rng.bool();
+        let mut columns = int_columns(1);
+        columns.extend(ordinality.then(|| column("at", Type::Int8)));
+        let series = Series { of: SeriesOf::Unnest, argument, ordinality };
+        Node::Expand { input, list: Expr::Column(array), series, outer: self.rng.bool(), columns }
     }
 
     /// Inputs of equal types are made by maps.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine::row::{Key, RowLayout, Verdict, evaluate, judge};
+use crate::sql::expr::{Series, SeriesRows};
 use crate::sql::plan::{self, Expr, Function, JoinKind, Node, Plan};
 use crate::value::{self, Column, Type};
 
@@ -42,6 +43,9 @@ fn rows(node: &Node, inputs: &[&Relation]) -> Bag {
     match node {
         Node::Filter { condition, .. } => filter(inputs[0], condition),
         Node::Map { exprs, .. } => map(inputs[0], exprs),
+        Node::Expand { list, series, outer, columns, .. } => {
+            expand(inputs[0], list, series, *outer, columns.len())
+        }
         Node::Union { .. } => union(inputs),
         Node::Join { kind, on, residual, .. } => {
             join(inputs[0], inputs[1], *kind, on, residual.as_ref())
@@ -98,6 +102,29 @@ fn map(input: &Relation, exprs: &[Expr]) -> Bag {
         exprs.iter().for_each(|expr| evaluate(expr, row, &ranges, &mut new));
         new.extend_from_slice(&row[end..]);
         add(&mut out, new, weight);
+    }
+    out
+}
+
+fn expand(input: &Relation, list: &Expr, series: &Series, outer: bool, width: usize) -> Bag {
+    let (mut out, mut made) = (Bag::new(), SeriesRows::default());
+    for (row, &weight) in &input.rows {
+        let (ranges, end) = parts(&input.layout, row);
+        let mut value = Vec::new();
+        evaluate(list, row, &ranges, &mut value);
+        let more: Vec<Vec<u8>> = match series.write(&value, &mut made) {
+            _ if value::is_error(&value) => vec![value.repeat(width)],
+            Ok(()) => made.iter().map(<[u8]>::to_vec).collect(),
+            Err(failed) => {
+                let mut error = Vec::new();
+                value::encode_error(&failed.to_string(), &mut error);
+                vec![error.repeat(width)]
+            }
+        };
+        let none = (more.is_empty() && outer).then(|| vec![value::NULL; width]);
+        for more in more.iter().chain(&none) {
+            add(&mut out, [&row[..end], more, &row[end..]].concat(), weight);
+        }
     }
     out
 }
@@ -236,6 +263,10 @@ fn call(input: &Relation, of: &plan::Aggregate, rows: &[Vec<u8>]) -> Result<Vec<
         Function::Count
             | Function::Sum
             | Function::Avg
+            | Function::VarSamp
+            | Function::VarPop
+            | Function::StddevSamp
+            | Function::StddevPop
             | Function::Min
             | Function::Max
             | Function::BoolAnd

@@ -26,6 +26,7 @@ mod names;
 mod node;
 pub(super) mod normal;
 mod parse;
+mod series;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use eval::{EvalError, Row};
 pub use names::{Ctype, Database, Field, Names, Scope, UserKind, UserType};
 pub use parse::Places;
 pub(super) use parse::{parse, parse_list};
+pub use series::{Series, SeriesOf, SeriesRows};
 pub use shape::common_shape;
 pub use ty::{Collation, Ty};
 

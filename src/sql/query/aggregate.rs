@@ -18,7 +18,7 @@ use crate::sql::plan::Function;
 use crate::value::Type;
 
 /// Aggregates of PostgreSQL that are refused by name.
-const REFUSED: [&str; 36] = [
+const REFUSED: [&str; 30] = [
     "any_value",
     "bit_and",
     "bit_or",
@@ -49,12 +49,6 @@ const REFUSED: [&str; 36] = [
     "regr_sxx",
     "regr_sxy",
     "regr_syy",
-    "stddev",
-    "stddev_pop",
-    "stddev_samp",
-    "var_pop",
-    "var_samp",
-    "variance",
 ];
 
 fn known(name: &str) -> Option<Function> {
@@ -62,6 +56,10 @@ fn known(name: &str) -> Option<Function> {
         "count" => Function::Count,
         "sum" => Function::Sum,
         "avg" => Function::Avg,
+        "variance" | "var_samp" => Function::VarSamp,
+        "var_pop" => Function::VarPop,
+        "stddev" | "stddev_samp" => Function::StddevSamp,
+        "stddev_pop" => Function::StddevPop,
         "min" => Function::Min,
         "max" => Function::Max,
         "bool_and" | "every" => Function::BoolAnd,
@@ -162,7 +160,12 @@ impl Group<'_> {
         let ty = types::aggregate(schema, function, &tys).filter(|_| wanted.contains(&tys.len()));
         let Some(ty) = ty else {
             let of: Vec<String> = tys.iter().map(ToString::to_string).collect();
-            return refuse(format!("there is no aggregate {name}({})", of.join(", ")), "");
+            let of = of.join(", ");
+            if function.is_spread() && tys.iter().any(types::is_float) {
+                let hint = "cast the argument to numeric: of floats the last digits depend on the rows' order";
+                return refuse(format!("the aggregate {name}({of}) is not supported"), hint);
+            }
+            return refuse(format!("there is no aggregate {name}({of})"), "");
         };
         self.check(function, distinct, &arguments, &mut order, &place)?;
         Ok(self.shared(

@@ -14,9 +14,10 @@ use super::condition::conjuncts;
 use super::generated::column_ty;
 use super::planner::{Commons, Instance, Planner, Result};
 use super::push::{Sieve, push};
-use super::relation::{Condition, Factor, Relation};
+use super::relation::{Condition, Expansion, Factor, Relation};
 use super::resolve::Clause;
 use super::scope::{Named, Scope};
+use super::set_function::SetFunction;
 use super::subquery::{Sub, computed_alone, onto, outer_columns};
 use crate::sql::expr::{Ty, fold_case};
 use crate::sql::plan::JoinKind;
@@ -31,21 +32,23 @@ pub(super) struct From {
 }
 
 /// One item, and what there is to be done when it is joined to what stands before it.
-struct Item {
-    from: From,
+pub(super) struct Item {
+    pub(super) from: From,
     /// A LATERAL subquery of one row for each row before it: computed after the join.
-    lifted: Option<Vec<(ColumnId, super::column::Scalar)>>,
+    pub(super) lifted: Option<Vec<(ColumnId, super::column::Scalar)>>,
     /// Columns of a LATERAL subquery that look at what stands before it.
-    deferred: Vec<(ColumnId, super::column::Scalar)>,
+    pub(super) deferred: Vec<(ColumnId, super::column::Scalar)>,
+    /// Rows that a function makes of a value of what stands before it.
+    pub(super) expansion: Option<Box<Expansion>>,
 }
 
 /// Where an item stands.
 #[derive(Clone, Copy)]
-struct Around<'f> {
+pub(super) struct Around<'f> {
     /// What stands before it, for LATERAL.
-    before: &'f Scope,
-    outer: Option<&'f Clause<'f>>,
-    commons: &'f Commons,
+    pub(super) before: &'f Scope,
+    pub(super) outer: Option<&'f Clause<'f>>,
+    pub(super) commons: &'f Commons,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,13 @@ impl Planner<'_> {
     fn joined(&self, item: &TableWithJoins, around: Around<'_>) -> Result<Item> {
         let mut left = self.factor(&item.relation, around)?;
         for join in &item.joins {
+            if left.expansion.is_some() {
+                return Err(Fault::new(
+                    "a join with a function of what stands before it on its left is not supported",
+                )
+                .hint("write the function last, by a comma or JOIN LATERAL … ON true")
+                .at(left.from.place));
+            }
             if left.lifted.is_some() {
                 return Err(Fault::new(
                     "a join with a LATERAL aggregate on its left is not supported",
@@ -116,7 +126,7 @@ impl Planner<'_> {
     fn factor(&self, factor: &TableFactor, around: Around<'_>) -> Result<Item> {
         let place = self.text.place(factor);
         let from = match factor {
-            TableFactor::Table { name, alias, .. } => {
+            TableFactor::Table { name, alias, args: None, .. } => {
                 self.table(name, alias.as_ref(), around.commons, place)?
             }
             TableFactor::Derived { lateral, subquery, alias, .. } => {
@@ -133,7 +143,10 @@ impl Planner<'_> {
                     .hint("name the tables inside, or write a subquery")
                     .at(place));
             }
-            _ => unreachable!("`refuse` has let these alone through"),
+            factor => match SetFunction::of(factor) {
+                Some(function) => return self.set_function(&function, around, place),
+                None => unreachable!("`refuse` has let these alone through"),
+            },
         };
         Ok(Item::of(from))
     }
@@ -195,6 +208,7 @@ impl Planner<'_> {
             hidden: BTreeSet::new(),
             table: key.map(|key| (number, key)),
             nullable: false,
+            is_value: false,
         };
         Ok(From::of(relation, named, place))
     }
@@ -251,11 +265,11 @@ impl Planner<'_> {
         }
         let mut from = From::of(sub.relation, Named::subquery(name, columns), place);
         from.correlated = sub.correlated;
-        Ok(Item { from, lifted, deferred: sub.deferred })
+        Ok(Item { from, lifted, deferred: sub.deferred, expansion: None })
     }
 
     /// Under the names that an alias gives, as in `t (a, b)`.
-    fn renamed(
+    pub(super) fn renamed(
         &self,
         mut columns: Vec<(String, ColumnId)>,
         alias: Option<&TableAlias>,
@@ -281,10 +295,27 @@ impl Planner<'_> {
         constraint: &JoinConstraint,
         around: Around<'_>,
     ) -> Result<From> {
-        let Item { from: right, lifted, deferred } = right;
+        let Item { from: right, lifted, deferred, expansion } = right;
         let place = right.place.clone();
         let mut scope = left.scope.clone();
         scope.append(right.scope.clone(), &place)?;
+        if let Some(expansion) = expansion {
+            let outer = kind == Kind::Left;
+            if !expansion.list.columns.is_subset(&left.relation.columns()) {
+                return Err(Fault::new(
+                    "a function in FROM of a value of the query around it is not supported",
+                )
+                .hint("join the function where the value's table stands, and group there")
+                .at(place));
+            }
+            if outer {
+                self.make_nullable(expansion.columns.iter().copied());
+                scope.relations.iter_mut().rev().take(1).for_each(|named| named.nullable = true);
+            }
+            let relation = Relation::Expand { input: Box::new(left.relation), expansion, outer };
+            let from = From { relation, scope, correlated: left.correlated, place };
+            return self.one_beside(from, kind, constraint, around);
+        }
         let mut both = left.relation.columns();
         both.append(&mut right.relation.columns());
         let inside = |condition: &Condition| condition.scalar.columns.is_subset(&both);
@@ -390,8 +421,14 @@ impl Planner<'_> {
                 Fault::new("RIGHT and FULL JOIN with LATERAL are not possible")
             }
             Kind::Left if !is_true(constraint) => {
-                Fault::new("LEFT JOIN LATERAL of one row is supported ON true")
+                Fault::new("LEFT JOIN LATERAL of one row or of a function is supported ON true")
                     .hint("write ON true, and the condition in WHERE")
+            }
+            Kind::Inner
+                if matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural) =>
+            {
+                Fault::new("USING and NATURAL with LATERAL and functions are not supported")
+                    .hint("write the equality in ON")
             }
             Kind::Left | Kind::Inner => {
                 self.inner_on(&mut from, constraint, around)?;
@@ -430,8 +467,8 @@ impl Planner<'_> {
 }
 
 impl Item {
-    fn of(from: From) -> Self {
-        Item { from, lifted: None, deferred: Vec::new() }
+    pub(super) fn of(from: From) -> Self {
+        Item { from, lifted: None, deferred: Vec::new(), expansion: None }
     }
 }
 
@@ -451,15 +488,16 @@ impl From {
         }
     }
 
-    fn of(relation: Relation, named: Named, place: Range<usize>) -> Self {
+    pub(super) fn of(relation: Relation, named: Named, place: Range<usize>) -> Self {
         let scope = Scope { relations: vec![named], merged: Vec::new() };
         From { relation, scope, correlated: Vec::new(), place }
     }
 }
 
 impl Named {
-    fn subquery(name: String, columns: Vec<(String, ColumnId)>) -> Self {
-        Named { name, schema: None, columns, hidden: BTreeSet::new(), table: None, nullable: false }
+    pub(super) fn subquery(name: String, columns: Vec<(String, ColumnId)>) -> Self {
+        let (schema, hidden, table) = Default::default();
+        Named { name, schema, columns, hidden, table, nullable: false, is_value: false }
     }
 }
 

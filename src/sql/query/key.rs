@@ -124,6 +124,17 @@ pub(super) fn facts(planner: &Planner<'_>, relation: &Relation) -> Facts {
             }
             facts
         }
+        Relation::Expand { input, expansion, .. } => {
+            let mut facts = facts(planner, input);
+            facts.key = facts.key.take().zip(expansion.key.clone()).map(|(mut key, more)| {
+                key.extend(more);
+                key
+            });
+            if let Some(key) = facts.key.clone() {
+                facts.add(key, expansion.columns.iter().copied().collect());
+            }
+            facts
+        }
         Relation::Union { columns, key, .. } => {
             let mut facts = Facts { key: key.clone(), dependences: Vec::new() };
             if let Some(key) = key {

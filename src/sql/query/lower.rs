@@ -9,7 +9,7 @@ use super::column::{ColumnId, Scalar, all};
 use super::key;
 use super::order::{ordered, reads_no_table};
 use super::planner::{Planner, Result};
-use super::relation::{self, Relation, Sort};
+use super::relation::{self, Expansion, Relation, Sort};
 use super::subquery::Sub;
 use crate::sql::expr::{Collation, Ty};
 use crate::sql::plan::{Aggregate, Expr, Node, NodeId, Order, Plan};
@@ -168,6 +168,9 @@ impl<'l> Lower<'l> {
                 Ok(Lowered { node, columns: input.columns })
             }
             Relation::Map { input, columns } => self.map(input, columns, need),
+            Relation::Expand { input, expansion, outer } => {
+                self.expand(input, expansion, *outer, need)
+            }
             Relation::Union { inputs, columns, .. } => self.union(inputs, columns, need),
             Relation::Aggregate { input, group, aggregates, scalar } => {
                 self.aggregate(input, group, aggregates, *scalar, need)
@@ -277,6 +280,36 @@ impl<'l> Lower<'l> {
         let label = format!("computed: {}", self.names(&ids));
         let node = Node::Map { input: input.node, exprs, columns: shown };
         Ok(Lowered { node: self.add(node, label), columns: ids })
+    }
+
+    fn expand(
+        &mut self,
+        input: &Relation,
+        Expansion { list, series, columns, .. }: &Expansion,
+        outer: bool,
+        need: &BTreeSet<ColumnId>,
+    ) -> Result<Lowered> {
+        let mut wanted: BTreeSet<ColumnId> =
+            need.iter().copied().filter(|id| !columns.contains(id)).collect();
+        wanted.extend(&list.columns);
+        let input = self.relation(input, &wanted)?;
+        let input = self.pruned(input, &wanted);
+        let shown = columns.iter().map(|id| {
+            let info = self.planner.info(*id);
+            self.column(&info.name, &info.ty)
+        });
+        let node = Node::Expand {
+            input: input.node,
+            columns: shown.collect(),
+            list: self.expr(list, &input)?,
+            series: series.clone(),
+            outer,
+        };
+        let label = format!("rows of {}", self.planner.text.shown(&list.place));
+        let ids = input.columns.iter().chain(columns).copied().collect();
+        let rows = Lowered { node: self.add(node, label), columns: ids };
+        // Not the value itself beside each of its parts.
+        Ok(self.pruned(rows, need))
     }
 
     fn union(

@@ -50,6 +50,7 @@ mod relation;
 mod resolve;
 mod scope;
 mod select;
+mod set_function;
 mod sound;
 mod subquery;
 mod symmetric;

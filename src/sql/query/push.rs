@@ -83,6 +83,9 @@ pub(super) fn push(relation: Relation, sieve: Sieve) -> Relation {
         Relation::Map { input, columns } if fits(&input) => {
             Relation::Map { input: Box::new(push(*input, sieve)), columns }
         }
+        Relation::Expand { input, expansion, outer } if fits(&input) => {
+            Relation::Expand { input: Box::new(push(*input, sieve)), expansion, outer }
+        }
         Relation::Aggregate { input, group, aggregates, scalar }
             if columns.iter().all(|id| group.contains(id)) =>
         {

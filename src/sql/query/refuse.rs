@@ -8,9 +8,9 @@ use sqlparser::ast::{
 };
 
 use super::Fault;
-use super::from::parts;
 use super::parse::Text;
 use super::planner::Result;
+use super::set_function::SetFunction;
 
 pub(super) fn query(query: &Query, text: &Text<'_>) -> Result<()> {
     match query.visit(&mut Refuse { text }) {
@@ -132,14 +132,14 @@ impl Refuse<'_> {
         let function = |name: String| {
             refuse(
                 &format!("the function {name} in FROM is not supported"),
-                "read a table; what is inside an array or a JSON value is projected with it",
+                "there are unnest, and jsonb_array_elements, jsonb_each and jsonb_object_keys",
                 at.clone(),
             )
         };
+        if let Some(called) = SetFunction::of(factor) {
+            return called.refuse(at);
+        }
         match factor {
-            TableFactor::Table { name, args: Some(_), .. } => function(parts(name).join(".")),
-            TableFactor::Function { name, .. } => function(parts(name).join(".")),
-            TableFactor::UNNEST { .. } => function("unnest".into()),
             TableFactor::TableFunction { .. } | TableFactor::JsonTable { .. } => {
                 function("TABLE".into())
             }

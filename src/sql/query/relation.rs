@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::column::{ColumnId, Scalar};
+use crate::sql::expr::Series;
 use crate::sql::plan::{Function, JoinKind};
 
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(super) enum Relation {
     Filter { input: Box<Relation>, conditions: Vec<Scalar> },
     /// The input's rows with more columns.
     Map { input: Box<Relation>, columns: Vec<(ColumnId, Scalar)> },
+    /// Each row of the input beside the rows that a function makes of a value of it.
+    Expand { input: Box<Relation>, expansion: Box<Expansion>, outer: bool },
     /// UNION ALL; of each input the columns that come under `columns`.
     Union {
         inputs: Vec<(Relation, Vec<ColumnId>)>,
@@ -40,6 +43,16 @@ pub(super) enum Relation {
         limit: Option<u64>,
         offset: u64,
     },
+}
+
+/// What a function in FROM makes rows of, and their columns.
+#[derive(Clone, Debug)]
+pub(super) struct Expansion {
+    pub(super) list: Scalar,
+    pub(super) series: Series,
+    pub(super) columns: Vec<ColumnId>,
+    /// The columns that tell the rows apart that are made of one value.
+    pub(super) key: Option<Vec<ColumnId>>,
 }
 
 /// A relation among those that are joined, and where it stands.
@@ -159,6 +172,11 @@ impl Relation {
             Relation::Map { input, columns } => {
                 let mut all = input.columns();
                 all.extend(columns.iter().map(|(id, _)| *id));
+                all
+            }
+            Relation::Expand { input, expansion, .. } => {
+                let mut all = input.columns();
+                all.extend(&expansion.columns);
                 all
             }
             Relation::Aggregate { group, aggregates, .. } => {

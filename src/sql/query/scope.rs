@@ -33,6 +33,8 @@ pub(super) struct Named {
     pub(super) table: Option<(usize, Vec<ColumnId>)>,
     /// On the side of an outer join that may be missing.
     pub(super) nullable: bool,
+    /// A function's values: its name means the value.
+    pub(super) is_value: bool,
 }
 
 impl Scope {
@@ -80,7 +82,7 @@ impl Scope {
                 let what = format!("`{name}` is a system column, which is not replicated");
                 Err(Fault::new(what).hint("use columns of the table's own").at(place.clone()))
             }
-            [] => Ok(None),
+            [] => Ok(self.value(name)),
             [(_, _, id)] => Ok(Some(*id)),
             several => {
                 let of = several.iter().filter_map(|(table, ..)| table.as_ref());
@@ -90,6 +92,11 @@ impl Scope {
                     .at(place.clone()))
             }
         }
+    }
+
+    fn value(&self, name: &str) -> Option<ColumnId> {
+        let named = self.relation(None, name).filter(|named| named.is_value)?;
+        named.columns.first().map(|(_, id)| *id)
     }
 
     fn qualified(

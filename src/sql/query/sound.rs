@@ -36,6 +36,7 @@ fn inputs(relation: &Relation) -> Box<dyn Iterator<Item = &Relation> + '_> {
         Relation::Union { inputs, .. } => Box::new(inputs.iter().map(|(input, _)| input)),
         Relation::Filter { input, .. }
         | Relation::Map { input, .. }
+        | Relation::Expand { input, .. }
         | Relation::Aggregate { input, .. }
         | Relation::TopN { input, .. } => Box::new(std::iter::once(&**input)),
     }
@@ -57,6 +58,7 @@ fn looked_at(relation: &Relation) -> Box<dyn Iterator<Item = ColumnId> + '_> {
         Relation::Map { columns, .. } => {
             Box::new(columns.iter().flat_map(|(_, scalar)| scalar.columns.iter().copied()))
         }
+        Relation::Expand { expansion, .. } => Box::new(expansion.list.columns.iter().copied()),
         Relation::Union { inputs, .. } => {
             Box::new(inputs.iter().flat_map(|(_, ids)| ids.iter().copied()))
         }

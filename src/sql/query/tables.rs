@@ -62,7 +62,9 @@ impl Visitor for Search<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        let TableFactor::Table { name, .. } = factor else { return ControlFlow::Continue(()) };
+        let TableFactor::Table { name, args: None, .. } = factor else {
+            return ControlFlow::Continue(());
+        };
         let span = self.text.place(name);
         let parts = parts(name);
         let is_common = |name: &String| {

@@ -140,6 +140,10 @@ pub(super) fn bigint(not_null: bool) -> Ty {
     of(20, Type::Int8, not_null)
 }
 
+pub(super) fn is_float(ty: &Ty) -> bool {
+    matches!(ty.stored, Type::Float4 | Type::Float8)
+}
+
 /// The type of an aggregate over arguments of these types; `None` where there is no such aggregate.
 pub(super) fn aggregate(schema: &Schema, function: Function, arguments: &[Ty]) -> Option<Ty> {
     let first = arguments.first();
@@ -156,6 +160,11 @@ pub(super) fn aggregate(schema: &Schema, function: Function, arguments: &[Ty]) -
             _ => plain(first?),
         },
         (Function::Avg, Some(Type::Int2 | Type::Int4 | Type::Int8 | Type::Numeric)) => {
+            of(1700, Type::Numeric, false)
+        }
+        (spread, Some(Type::Int2 | Type::Int4 | Type::Int8 | Type::Numeric))
+            if spread.is_spread() =>
+        {
             of(1700, Type::Numeric, false)
         }
         (Function::Avg, Some(Type::Float4 | Type::Float8)) => of(701, Type::Float8, false),

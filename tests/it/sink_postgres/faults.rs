@@ -62,6 +62,29 @@ async fn a_refused_row_does_not_cost_the_backlog_before_it() {
     assert_eq!(text(&reader, "SELECT lsn FROM readside.watermark").await, "0/9");
 }
 
+/// What the engine knows for the first row under its key is inserted; where somebody else was before it, it wins.
+#[tokio::test]
+async fn a_row_that_somebody_wrote_is_overwritten_by_the_first_of_its_key() {
+    let world = World::start().await;
+    let p = world.projection("t", &["id"], "SELECT 1 AS id, 'x'::text AS v").await;
+    let reader = world.reader().await;
+    let mut sink = opened(&world, std::slice::from_ref(&p)).await;
+    sink.apply(&step(2, vec![(0, vec![row(&p, &["1", "a"], 1)])])).await.unwrap();
+    reader.batch_execute("INSERT INTO t VALUES (3, 'theirs')").await.unwrap();
+
+    let mut arrangement = Arrangement::default();
+    for id in ["2", "3", "4"] {
+        arrangement.put(row(&p, &[id, "ours"], 5));
+    }
+    let first: Vec<Entry> = arrangement.changes_from(0).unwrap().cloned().collect();
+    assert!(first.iter().all(Entry::is_first));
+    let changes = [vec![row(&p, &["1", "b"], 5)], first].concat();
+    let outcome = sink.apply(&step(6, vec![(0, changes)])).await.unwrap();
+    assert!(outcome.poison.is_empty(), "{:?}", outcome.poison);
+    let all = "1|b\n2|ours\n3|ours\n4|ours";
+    assert_eq!(text(&reader, "SELECT * FROM t ORDER BY id").await, all);
+}
+
 #[tokio::test]
 async fn values_of_a_unique_column_may_change_hands() {
     let world = World::start().await;

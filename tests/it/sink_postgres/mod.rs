@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use readside::config::{Place, PostgresTarget, Secret, SinkConfig, SinkKind, Target};
-use readside::engine::Entry;
+use readside::engine::{Arrangement, Entry};
 use readside::lsn::Lsn;
 use readside::sink::postgres::PostgresSink;
 use readside::sink::{

@@ -557,8 +557,10 @@ SELECT id, unnest(arr) AS x FROM things
 -- refused: functions that give several rows are not supported
 SELECT id, generate_series(1, 2) AS x FROM things
 
--- refused: the function unnest in FROM is not supported
-SELECT t.id, u.x FROM things t CROSS JOIN LATERAL unnest(t.arr) AS u (x)
+SELECT t.id, u.x, u.n FROM things t CROSS JOIN LATERAL unnest(t.arr) WITH ORDINALITY AS u (x, n)
+
+-- refused: generate_series in FROM is not supported: its rows come from no table
+SELECT t.id, g FROM things t, generate_series(1, t.a) g
 
 -- refused: now reads the clock
 SELECT id, now() AS x FROM things
@@ -604,7 +606,9 @@ SELECT x.id, y.id AS other FROM things x, things y WHERE (x.id = y.id AND x.a > 
 -- refused: there is no aggregate max(bytea)
 SELECT max(t) AS x, min(t) AS y, max(by) AS z FROM things
 
--- refused: the aggregate stddev is not supported
+SELECT stddev(n) AS x, variance(a) AS y, var_pop(DISTINCT b) AS z, stddev_pop(a) FILTER (WHERE a > 1) AS w FROM things
+
+-- refused: the aggregate variance(double precision) is not supported
 SELECT stddev(n) AS x, variance(f) AS y FROM things
 
 -- refused: the aggregate bit_and is not supported

@@ -1,5 +1,7 @@
 //! Random queries of the subset that is maintained, over one schema. The same seed gives the same query.
 
+mod shapes;
+
 use fastrand::Rng;
 
 /// With keys of int4.
@@ -179,13 +181,17 @@ pub(crate) fn query(rng: &mut Rng) -> Generated {
 /// A query over a schema whose keys are of this type.
 pub(crate) fn query_over(key: KeyType, rng: &mut Rng) -> Generated {
     let mut generator = Generator { rng, aliases: 0, key };
-    let (sql, key) = match generator.rng.u8(0..12) {
+    let (sql, key) = match generator.rng.u8(0..17) {
         0..=3 => (generator.plain(), None),
         4..=6 => (generator.grouped(), None),
         7 => (generator.distinct(), None),
         8 => (generator.first_of_each(), None),
         9 => (generator.twice(), None),
         10 => (generator.derived(), None),
+        11 | 12 => (generator.expanded(), None),
+        13 => (generator.set(), None),
+        14 => (generator.full(), None),
+        15 => (generator.running(), None),
         _ => (generator.union(), Some(vec!["kind".to_owned(), "id".to_owned()])),
     };
     Generated { sql, key }

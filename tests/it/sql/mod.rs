@@ -137,6 +137,21 @@ const SUPPORTED: &[&str] = &[
      WHERE o.customer_id = c.id ORDER BY o.placed DESC, o.id LIMIT 3) l) AS latest FROM customers c",
     "SELECT status, customer_id, count(*), (SELECT count(*) FROM customers c WHERE c.id = o.customer_id) AS n \
      FROM orders o GROUP BY status, customer_id",
+    "SELECT t.id, e.at, e.x FROM things t, unnest(t.arr) WITH ORDINALITY AS e (x, at)",
+    "SELECT id, ordinality AS at, word FROM things LEFT JOIN LATERAL unnest(words) WITH ORDINALITY AS word ON true \
+     WHERE id > 1",
+    "SELECT t.id, l.ordinality, l.value, l.value ->> 'a' AS a FROM things t CROSS JOIN LATERAL \
+     jsonb_array_elements(CASE WHEN jsonb_typeof(t.j) = 'array' THEN t.j END) WITH ORDINALITY l",
+    "SELECT t.id, e.key, e.value, upper(e.key) AS loud FROM things t JOIN LATERAL \
+     jsonb_each(CASE jsonb_typeof(j) WHEN 'object' THEN j END) e ON e.value <> '1'",
+    "SELECT t.id, k, e.key, e.value FROM things t, jsonb_object_keys(CASE jsonb_typeof(j) WHEN 'object' THEN j END) k, \
+     jsonb_each_text(CASE jsonb_typeof(j) WHEN 'object' THEN j END) e WHERE e.key = k",
+    "SELECT l, count(*) AS n, min(t.id) AS first FROM things t, unnest(arr) AS l GROUP BY l",
+    "SELECT t.id, sum(l::numeric) AS total, array_agg(l ORDER BY l COLLATE \"C\") AS all FROM things t LEFT JOIN \
+     jsonb_array_elements_text(CASE WHEN jsonb_typeof(t.j) = 'array' THEN t.j END) l ON true GROUP BY t.id",
+    "SELECT o.id, ordinality, x.x AS wanted FROM orders o, unnest(ARRAY[1, 5, 9]) WITH ORDINALITY x WHERE x.x = o.total",
+    "SELECT t.id, e.ordinality, o.id AS o, o.status FROM things t CROSS JOIN unnest(t.arr) WITH ORDINALITY e \
+     JOIN orders o ON o.total = e.e",
     "SELECT id FROM (SELECT id, total FROM orders ORDER BY total DESC, id LIMIT 10) top",
     "SELECT t.status, t.n FROM (SELECT status, count(*) AS n FROM orders GROUP BY status) t WHERE t.status = 'a'",
 ];

@@ -112,6 +112,10 @@ impl Call {
             Function::Count
                 | Function::Sum
                 | Function::Avg
+                | Function::VarSamp
+                | Function::VarPop
+                | Function::StddevSamp
+                | Function::StddevPop
                 | Function::Min
                 | Function::Max
                 | Function::BoolAnd

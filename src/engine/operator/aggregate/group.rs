@@ -21,7 +21,7 @@ pub(super) struct Groups {
 
 /// A key whose first bytes, mostly all of them, lie in the tree's node itself: groups are told apart without
 /// a look at anything else.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct GroupKey {
     prefix: u64,
     rest: Option<ThinArc<(), u8>>,
@@ -29,7 +29,7 @@ pub(super) struct GroupKey {
 }
 
 impl GroupKey {
-    fn new(key: &[u8]) -> Self {
+    pub(super) fn new(key: &[u8]) -> Self {
         let rest = key.get(PREFIX..).filter(|rest| !rest.is_empty());
         let rest = rest.map(|rest| ThinArc::from_header_and_slice((), rest));
         Self { prefix: prefix(key), rest, len: key.len() as u32 }
@@ -98,6 +98,18 @@ impl Groups {
         }
     }
 
+    /// Only these stay.
+    pub(super) fn retain(&mut self, mut stays: impl FnMut(&GroupKey, &Group) -> bool) {
+        let Self { map, bytes } = self;
+        map.retain(|key, group| {
+            let stays = stays(key, group);
+            if !stays {
+                *bytes -= key.bytes() + group.bytes();
+            }
+            stays
+        });
+    }
+
     /// The keys that begin with `key`.
     pub(super) fn under<'k>(&'k self, key: &'k [u8]) -> impl Iterator<Item = &'k GroupKey> {
         let from = (Bound::Included(GroupKey::new(key)), Bound::Unbounded);
@@ -134,7 +146,22 @@ impl Group {
         Self { rows: 0, epoch: 0, shown: None, totals: totals.collect(), errors: None }
     }
 
-    pub(super) fn count_shown<'d>(
+    /// A row comes or goes: what does not depend on any call.
+    pub(super) fn count<'d>(
+        &mut self,
+        key: &[u8],
+        datums: impl Iterator<Item = &'d [u8]> + Clone,
+        ((row, _), end): (Columns<'_>, usize),
+        weight: i64,
+    ) {
+        self.rows += weight;
+        self.count_shown(key, datums, weight);
+        if end < row.len() {
+            self.count_error(None, &row[end..], weight);
+        }
+    }
+
+    fn count_shown<'d>(
         &mut self,
         key: &[u8],
         datums: impl Iterator<Item = &'d [u8]> + Clone,
@@ -216,7 +243,7 @@ impl Group {
         }
     }
 
-    pub(super) fn count_error(&mut self, call: Option<usize>, error: &[u8], weight: i64) {
+    fn count_error(&mut self, call: Option<usize>, error: &[u8], weight: i64) {
         let errors = self.errors.get_or_insert_default();
         let count = errors.entry((call, error.to_vec())).or_default();
         *count += weight;

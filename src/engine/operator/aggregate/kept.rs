@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use super::call::Call;
+use super::running::Running;
+use super::{Columns, datum};
 use crate::engine::index::{Held as _, Index, Packed};
 use crate::engine::row::{Key, RowLayout};
 use crate::sql::plan::Order;
-use crate::value::{self, ValueError};
+use crate::value::{self, Type, ValueError};
 
 pub(super) struct Kept {
     pub(super) spec: KeptSpec,
@@ -91,16 +94,11 @@ impl Kept {
         (row, ranges): (&[u8], &[Range<usize>]),
         weight: i64,
     ) -> Result<(), ValueError> {
-        if self.is_looked_up {
+        if self.is_looked_up || self.leaves_out((row, ranges)) {
             return Ok(());
         }
-        let KeptSpec { columns, filter, not_null, .. } = &self.spec;
+        let columns = &self.spec.columns;
         let datum = |at: usize| &row[ranges[at].clone()];
-        let is_out = filter.is_some_and(|at| datum(at) != [1])
-            || *not_null && columns.first().is_some_and(|&at| value::is_null(datum(at)));
-        if is_out {
-            return Ok(());
-        }
         self.buffer.clear();
         self.buffer.extend_from_slice(group);
         self.key.write(row, ranges, &mut self.buffer)?;
@@ -109,6 +107,17 @@ impl Kept {
         let (key, kept) = self.buffer.split_at(key_end);
         self.index.add(key, kept, weight);
         Ok(())
+    }
+
+    fn leaves_out(&self, columns: Columns<'_>) -> bool {
+        let KeptSpec { columns: kept, filter, not_null, .. } = &self.spec;
+        filter.is_some_and(|at| datum(columns, at) != [1])
+            || *not_null && kept.first().is_some_and(|&at| value::is_null(datum(columns, at)))
+    }
+
+    /// Whether there is no telling where the row belongs.
+    pub(super) fn has_error(&self, columns: Columns<'_>) -> bool {
+        self.spec.order.iter().any(|order| value::is_error(datum(columns, order.column)))
     }
 
     /// The first row under the group and the values that order this one.
@@ -123,17 +132,34 @@ impl Kept {
         Ok(self.index.under(&self.buffer, None).next().map(|slot| slot.row.clone()))
     }
 
+    /// What is listed of a row.
     pub(super) fn gather(
         &self,
         input: &RowLayout,
         row: &[u8],
         weight: i64,
-        Gathered { bytes, rows, ranges }: &mut Gathered,
+        gathered: &mut Gathered,
     ) -> Result<(), ValueError> {
         if !self.is_looked_up {
             return Ok(());
         }
-        input.split(row, ranges)?;
+        let mut ranges = std::mem::take(&mut gathered.ranges);
+        input.split(row, &mut ranges)?;
+        let done = self.gather_any((row, &ranges), weight, gathered);
+        gathered.ranges = ranges;
+        done
+    }
+
+    /// What would be kept or listed of a row.
+    pub(super) fn gather_any(
+        &self,
+        (row, ranges): Columns<'_>,
+        weight: i64,
+        Gathered { bytes, rows, .. }: &mut Gathered,
+    ) -> Result<(), ValueError> {
+        if self.leaves_out((row, ranges)) {
+            return Ok(());
+        }
         let start = bytes.len();
         self.key.write(row, ranges, bytes)?;
         let order = start..bytes.len();
@@ -149,8 +175,9 @@ impl Kept {
         &'a self,
         group: &'a [u8],
         gathered: &'a Gathered,
+        all_gathered: bool,
     ) -> Box<dyn Iterator<Item = (&'a [u8], i64)> + 'a> {
-        match self.is_looked_up {
+        match self.is_looked_up || all_gathered {
             true => Box::new(gathered.rows()),
             false => {
                 let slots = self.index.under(group, None);
@@ -197,6 +224,25 @@ impl Gathered {
         let bytes = &self.bytes;
         let of = |row: &GatheredRow| (&bytes[row.order.clone()], &bytes[row.row.clone()]);
         self.rows.sort_by(|a, b| of(a).cmp(&of(b)));
+    }
+
+    pub(super) fn first(&self) -> Option<&[u8]> {
+        self.rows().next().map(|(row, _)| row)
+    }
+
+    pub(super) fn last(&self) -> Option<&[u8]> {
+        self.rows.last().map(|row| &self.bytes[row.row.clone()])
+    }
+
+    /// The total of each distinct value once.
+    pub(super) fn total(&self, call: &Call, ty: &Type) -> Result<Running, ValueError> {
+        let mut total = Call::total_of(call.function, &call.types).expect("a call with a total");
+        let same =
+            self.rows.chunk_by(|a, b| self.bytes[a.order.clone()] == self.bytes[b.order.clone()]);
+        for first in same.filter_map(<[_]>::first) {
+            total.add(ty, &self.bytes[first.row.clone()], 1)?;
+        }
+        Ok(total)
     }
 
     fn rows(&self) -> impl Iterator<Item = (&[u8], i64)> {

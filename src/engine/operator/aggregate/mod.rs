@@ -3,19 +3,22 @@
 //! A group's row is a function of what is kept of the group, and of its rows where they can be looked up:
 //! the row that it had is computed again before a change, instead of being kept. Totals change with each
 //! row in constant time; what is ordered or distinct in the logarithm of what is kept; writing out a list
-//! costs the list.
+//! costs the list. Of a group of few rows that can be looked up nothing is kept at all (`few`).
 
 mod call;
+mod few;
 mod group;
 mod kept;
 mod list;
 mod running;
+mod spread;
 mod sums;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use self::call::{Call, Source};
+use self::few::Few;
 use self::group::{Group, Groups};
 use self::kept::{Gathered, Kept};
 use self::list::List;
@@ -37,6 +40,8 @@ pub(in crate::engine) struct Aggregate {
     /// Where a group's rows are looked up for lists of them, instead of being kept.
     lists: Option<Access>,
     groups: Groups,
+    /// Where groups of few rows are not kept.
+    few: Option<Few>,
     /// There is a row also over nothing.
     scalar: bool,
     /// Reused: where a row's columns are, and a group's rows.
@@ -96,6 +101,7 @@ impl Aggregate {
             calls,
             kept,
             groups: Groups::default(),
+            few: (lists.is_some() && !scalar).then(Few::default),
             lists,
             scalar,
             ranges: Vec::new(),
@@ -112,6 +118,13 @@ impl Aggregate {
     /// Whether any of them writes out its group's rows.
     pub(in crate::engine) fn lists(aggregates: &[plan::Aggregate]) -> bool {
         aggregates.iter().any(|aggregate| Call::lists(aggregate.function))
+    }
+
+    /// Whether any of them keeps its group's rows, where they are not looked up.
+    pub(in crate::engine) fn orders(aggregates: &[plan::Aggregate]) -> bool {
+        aggregates.iter().any(|aggregate| {
+            aggregate.distinct || matches!(aggregate.function, Function::Min | Function::Max)
+        })
     }
 
     pub(in crate::engine) fn begin(
@@ -135,7 +148,10 @@ impl Aggregate {
         let mut versions = std::mem::take(&mut self.versions);
         while work.at < work.deltas.len() && out.len() < engine.chunk_rows {
             let end = work.deltas.end_of_key(work.at);
-            self.step(engine, work, end, &mut versions, out)?;
+            match self.is_unkept(work.deltas.key(work.at)) {
+                true => self.step_unkept(engine, work, end, &mut versions, out)?,
+                false => self.step(engine, work, end, &mut versions, out)?,
+            }
             work.at = end;
         }
         // A large group's would be held on to for nothing.
@@ -172,7 +188,7 @@ impl Aggregate {
                     }
                 }
                 was.iter_mut().for_each(Gathered::consolidate);
-                self.write_group(group, key, was, before)?;
+                self.write_group(group, key, Found::lists(was), before)?;
                 true
             }
             Some(_) => self.write_row(engine, key, before)?,
@@ -182,11 +198,19 @@ impl Aggregate {
         }
         let has = match self.groups.get(key) {
             Some(group) if by_deltas && had => {
-                self.write_group(group, key, is, after)?;
+                self.write_group(group, key, Found::lists(is), after)?;
                 true
+            }
+            // Its last row has gone; where the changes come in parts, there may be others.
+            None if self.few.is_some() => {
+                !work.is_whole && self.write_unkept(engine, key, When::New, is, after)?
             }
             _ => self.write_row(engine, key, after)?,
         };
+        if work.is_whole {
+            self.forget_when_few(key);
+        }
+        self.leave(engine, key);
         if had != has || before != after {
             if had {
                 out.push(before, -1);
@@ -215,8 +239,12 @@ impl Aggregate {
         self.change(&key, row, weight, 0)
     }
 
-    /// The rows of the groups whose keys begin with `key`.
+    /// The rows of the groups whose keys begin with `key`; it is a whole key where small groups are not kept,
+    /// but when all are there.
     pub(in crate::engine) fn look(&self, engine: &Engine, key: &[u8], see: &mut Look<'_>) -> Seen {
+        if self.is_pruned() {
+            return self.look_at_group(engine, key, see);
+        }
         let (mut row, mut of) = (Vec::new(), Vec::new());
         for group in self.groups.under(key) {
             row.clear();
@@ -249,6 +277,11 @@ impl Aggregate {
         self.kept.iter().filter(|kept| !kept.is_looked_up()).count()
     }
 
+    /// Whether nothing is kept of groups that have so many rows.
+    pub(in crate::engine) fn forgets(&self, rows: f64) -> bool {
+        self.few.is_some() && rows <= few::FEW_MAX as f64
+    }
+
     pub(in crate::engine) fn bytes(&self) -> usize {
         self.groups.bytes() + self.kept.iter().map(|kept| kept.index.bytes()).sum::<usize>()
     }
@@ -265,20 +298,14 @@ impl Aggregate {
         let group = self.groups.get_or_insert(key, || Group::new(&self.calls));
         let cost = group.bytes();
         group.epoch = epoch;
-        group.rows += weight;
-        group.count_shown(key, self.group.iter().map(|&at| datum(columns, at)), weight);
-        debug_assert!(group.rows >= 0, "a group has {} rows", group.rows);
-        if end < row.len() {
-            group.count_error(None, &row[end..], weight);
-        }
         // Distinct values are told apart by what is kept before and after.
         let firsts = distinct_firsts(&self.calls, &mut self.kept, key, columns)?;
-        for kept in &mut self.kept {
-            let by = &kept.spec.order;
-            if !by.iter().any(|order| value::is_error(datum(columns, order.column))) {
-                kept.add(key, columns, weight)?;
-            }
+        for kept in self.kept.iter_mut().filter(|kept| !kept.has_error(columns)) {
+            kept.add(key, columns, weight)?;
         }
+        let own_key = self.group.iter().map(|&at| datum(columns, at));
+        group.count(key, own_key, (columns, end), weight);
+        debug_assert!(group.rows >= 0, "a group has {} rows", group.rows);
         for (at, call) in self.calls.iter().enumerate() {
             if !group.counts(at, call, &self.kept, columns, weight) {
                 continue;
@@ -314,22 +341,34 @@ impl Aggregate {
         key: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<bool, ValueError> {
-        let Some(group) = self.groups.get(key) else { return Ok(false) };
+        let group = self.groups.get(key);
+        if group.is_none() && self.few.is_none() {
+            return Ok(false);
+        }
         let mut gathered = self.gathered.take();
-        let when = if group.epoch == engine.epoch { When::New } else { When::Old };
-        self.gather(engine, key, when, &mut gathered)?;
-        self.write_group(group, key, &gathered, out)?;
+        let is_there = match group {
+            Some(group) => {
+                let when = if group.epoch == engine.epoch { When::New } else { When::Old };
+                self.gather(engine, key, when, &mut gathered)?;
+                self.write_group(group, key, Found::lists(&gathered), out)?;
+                true
+            }
+            None => {
+                let when = self.seen_as_of(engine, key);
+                self.write_unkept(engine, key, when, &mut gathered, out)?
+            }
+        };
         if gathered.iter().map(Gathered::buffer_bytes).sum::<usize>() <= REUSED_MAX {
             self.gathered.replace(gathered);
         }
-        Ok(true)
+        Ok(is_there)
     }
 
     fn write_group(
         &self,
         group: &Group,
         key: &[u8],
-        gathered: &[Gathered],
+        found: Found<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), ValueError> {
         out.extend_from_slice(group.shown().unwrap_or(key));
@@ -339,7 +378,7 @@ impl Aggregate {
                 continue;
             }
             let start = out.len();
-            if let Err(failure) = self.write_call(call, group, key, gathered, out)? {
+            if let Err(failure) = self.write_call(call, group, key, found, out)? {
                 out.truncate(start);
                 value::encode_error(&failure, out);
             }
@@ -355,7 +394,7 @@ impl Aggregate {
         call: &Call,
         group: &Group,
         key: &[u8],
-        gathered: &[Gathered],
+        found: Found<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Result<(), String>, ValueError> {
         let first = |datums: Option<&[u8]>, out: &mut Vec<u8>| {
@@ -367,11 +406,16 @@ impl Aggregate {
             out.extend_from_slice(&datums[..len]);
             Ok::<_, ValueError>(())
         };
+        let ty = call.types.first().unwrap_or(&Type::Bool);
         match call.source {
+            Source::DistinctTotal { kept, .. } if found.all => {
+                return Ok(found.gathered[kept].total(call, ty)?.write(call.function, ty, out));
+            }
             Source::Total(total) | Source::DistinctTotal { total, .. } => {
-                let ty = call.types.first().unwrap_or(&Type::Bool);
                 return Ok(group.totals[total].write(call.function, ty, out));
             }
+            Source::First(kept) if found.all => first(found.gathered[kept].first(), out)?,
+            Source::Last(kept) if found.all => first(found.gathered[kept].last(), out)?,
             Source::First(kept) => {
                 let slot = self.kept[kept].index.under(key, None).next();
                 first(slot.map(|slot| slot.row.content()), out)?;
@@ -381,9 +425,9 @@ impl Aggregate {
                 first(slot.map(|slot| slot.row.content()), out)?;
             }
             Source::List(at) => {
-                let kept = &self.kept[at];
-                let none = Gathered::default();
-                let rows = kept.rows(key, gathered.get(at).unwrap_or(&none));
+                let (kept, none) = (&self.kept[at], Gathered::default());
+                let gathered = found.gathered.get(at).unwrap_or(&none);
+                let rows = kept.rows(key, gathered, found.all);
                 return self.write_list(call, kept, rows, out);
             }
         }
@@ -463,6 +507,21 @@ impl Aggregate {
             return Ok(Ok(()));
         }
         Ok(list.write(&call.result.ty, out))
+    }
+}
+
+/// A group's rows as they were looked up.
+#[derive(Clone, Copy)]
+struct Found<'g> {
+    gathered: &'g [Gathered],
+    /// Everything was; nothing is kept.
+    all: bool,
+}
+
+impl<'g> Found<'g> {
+    /// What is listed of them.
+    fn lists(gathered: &'g [Gathered]) -> Self {
+        Self { gathered, all: false }
     }
 }
 

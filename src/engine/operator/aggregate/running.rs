@@ -1,6 +1,7 @@
 //! Aggregates that need no more of a group than a running total: what comes is added, what goes is
 //! subtracted.
 
+use super::spread::Spread;
 use super::sums::{FloatSum, IntervalSum, NumericSum};
 use crate::sql::plan::Function;
 use crate::value::{self, Decimal, Type, ValueError};
@@ -20,6 +21,11 @@ pub(super) enum Running {
     Numeric {
         count: i64,
         sum: Box<NumericSum>,
+    },
+    /// Of integers and numeric.
+    Spread {
+        count: i64,
+        sums: Box<Spread>,
     },
     Float {
         count: i64,
@@ -44,6 +50,7 @@ impl Running {
         Some(match (function, argument?) {
             (Function::Count, _) => Running::Count(0),
             (Function::BoolAnd | Function::BoolOr, _) => Running::Bool { falses: 0, trues: 0 },
+            (spread, _) if spread.is_spread() => Running::Spread { count: 0, sums: Box::default() },
             (Function::Sum | Function::Avg, ty) => match ty {
                 Type::Float4 | Type::Float8 => Running::Float { count: 0, sum: Box::default() },
                 Type::Numeric => Running::Numeric { count: 0, sum: Box::default() },
@@ -75,6 +82,15 @@ impl Running {
                 let value = Decimal::of_datum(datum).ok_or_else(|| unreadable(ty, datum))?;
                 sum.add(&value, weight);
             }
+            Running::Spread { count, sums } => {
+                *count += weight;
+                let value = match ty {
+                    Type::Numeric => Decimal::of_datum(datum),
+                    ty => Some(Decimal::of_int(value::int_of(ty, datum)?)),
+                };
+                let value = value.ok_or_else(|| unreadable(ty, datum))?;
+                sums.add(&value, weight);
+            }
             Running::Float { count, sum } => {
                 *count += weight;
                 sum.add(value::float_of(ty, datum)?, weight);
@@ -105,6 +121,7 @@ impl Running {
             Running::Int { count: 0, .. }
             | Running::Wide { count: 0, .. }
             | Running::Numeric { count: 0, .. }
+            | Running::Spread { count: 0, .. }
             | Running::Float { count: 0, .. }
             | Running::Interval { count: 0, .. }
             | Running::Bool { falses: 0, trues: 0 } => value::encode_null(out),
@@ -119,6 +136,13 @@ impl Running {
             Running::Numeric { count, sum } => {
                 let sum = sum.sum().map_err(|error| error.to_string())?;
                 put_decimal(sum, average.then_some(*count), out)?;
+            }
+            Running::Spread { count, sums } => {
+                let spread = sums.spread(*count, function).map_err(|error| error.to_string())?;
+                match spread {
+                    Some(value) => put_decimal(value, None, out)?,
+                    None => value::encode_null(out),
+                }
             }
             Running::Float { count, sum } => {
                 let sum = sum.sum().ok_or("value out of range: overflow")?;
@@ -146,6 +170,7 @@ impl Running {
         size_of::<Self>()
             + match self {
                 Running::Numeric { sum, .. } => sum.bytes(),
+                Running::Spread { sums, .. } => sums.bytes(),
                 Running::Float { sum, .. } => sum.bytes(),
                 Running::Interval { .. } => size_of::<IntervalSum>(),
                 Running::Wide { .. } => size_of::<i128>(),

@@ -27,7 +27,7 @@ use super::names::Ctype;
 
 pub(super) use array::{build as build_array, slice, subscript, write as write_array};
 pub(super) use input::input;
-pub(super) use json::row_to_json;
+pub(super) use json::{part_as_text, row_to_json};
 pub(super) use regex::{check as check_regex, from_similar};
 
 /// What a function knows of the types it is called with.

@@ -420,3 +420,18 @@ fn conditions_stay_in_their_order() {
             rows of public.customers
     "#);
 }
+
+#[test]
+fn what_is_in_a_value_stands_beside_its_row() {
+    let query = "SELECT o.order_id, e.ordinality, e.value ->> 'sku' AS sku FROM orders o, \
+         jsonb_array_elements(jsonb_build_array(o.status)) WITH ORDINALITY e WHERE o.total_cents > 5";
+    insta::assert_snapshot!(explained(query), @r#"
+    order_id integer, ordinality bigint, sku text
+    the projection's rows by order_id, ordinality
+      computed: o.order_id, e.ordinality, sku
+        columns o.order_id, e.value, e.ordinality
+          rows of jsonb_build_array(o.status)
+            where o.total_cents > 5
+              rows of public.orders
+    "#);
+}

@@ -58,13 +58,18 @@ fn found<'v>(_: &Types, part: Option<&str>, as_text: bool) -> Result<Scalar<'v>>
     if !as_text {
         return Ok(text(part.to_owned()));
     }
+    part_as_text(part).map(Scalar::into_owned)
+}
+
+/// A string without its quotes; null is NULL.
+pub(in crate::sql::expr) fn part_as_text(part: &str) -> Result<Scalar<'_>> {
     Ok(match part.as_bytes().first() {
         Some(b'"') => match Json::unescape(part) {
-            Some(of) => text(of.into_owned()),
+            Some(of) => Scalar::Text(of),
             None => return Err(EvalError::text("unsupported Unicode escape sequence")),
         },
         Some(b'n') => Scalar::Null,
-        _ => text(part.to_owned()),
+        _ => Scalar::Text(part.into()),
     })
 }
 

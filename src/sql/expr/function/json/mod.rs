@@ -12,6 +12,7 @@ use super::super::eval::{EvalError, Result};
 use super::{Table, Typed, Types, string, text};
 
 pub(super) use access::kind;
+pub(in super::super) use access::part_as_text;
 pub(in super::super) use build::row_to_json;
 pub(super) use compare::compare;
 
