@@ -60,6 +60,10 @@ struct Lane {
     /// What became of changes before it is known: which were refused, above all. A sink that stands
     /// further on has taken some of which its answer was lost; they are sent once more.
     told: Lsn,
+    /// Another instance has brought the sink forward: what was refused on the way, the sink knows.
+    is_anothers: bool,
+    /// Letters that were settled by hand, which the sink may remember.
+    settled: BTreeSet<Vec<u8>>,
     hides_fills: bool,
     /// Keys whose rows are to be sent again though they have not changed.
     again: BTreeSet<Vec<u8>>,
@@ -126,6 +130,8 @@ impl Feed {
                     arrangement,
                     rows,
                     told,
+                    is_anothers: false,
+                    settled: BTreeSet::new(),
                     again: BTreeSet::new(),
                     again_occurred: Vec::new(),
                     rebuild,
@@ -202,6 +208,8 @@ impl Feed {
         let mut others = Vec::new();
         for (at, (lane, standing)) in self.lanes.iter_mut().zip(standings).enumerate() {
             lane.again.clear();
+            lane.settled.clear();
+            lane.is_anothers = true;
             if matches!(lane.stage, Stage::Halted) {
                 lane.stage = Stage::Unknown;
             }
@@ -264,6 +272,18 @@ impl Feed {
         self.lanes[lane].again_occurred.push(entry);
     }
 
+    /// Whether a refusal that the sink remembers says anything here: not, when our own letters were durable
+    /// after it, or when the lane is to be filled anew, which meets the row again.
+    pub fn takes_refusal(&self, lane: usize, lsn: Lsn) -> bool {
+        let of = &self.lanes[lane];
+        (of.is_anothers || lsn >= of.told) && !matches!(of.stage, Stage::Fresh | Stage::Unknown)
+    }
+
+    /// The letter of this key was settled by hand: the sink need not remember it.
+    pub fn settled_by_hand(&mut self, lane: usize, key: Vec<u8>) {
+        self.lanes[lane].settled.insert(key);
+    }
+
     /// The projection is filled anew beside the generation that readers see.
     pub fn rebuild(&mut self, lane: usize) {
         let of = &mut self.lanes[lane];
@@ -299,6 +319,9 @@ impl Feed {
         }
         self.renew_round(engine, progress.applied, &ready);
         if self.round.is_none() {
+            if let Some(work) = self.forget_settled() {
+                return Some(work);
+            }
             self.begin_rebuilds(&ready);
             self.catch_up(engine, progress.applied, &ready);
             self.follow_to_end(engine, progress.applied, &ready);
@@ -322,6 +345,20 @@ impl Feed {
         self.fill_next = true;
         // The fills that a round is to finish must not overtake its position.
         if self.round.is_some() { None } else { self.next_fill(engine, progress, &rows) }
+    }
+
+    /// Between two rounds, since it belongs to no step.
+    fn forget_settled(&self) -> Option<Work> {
+        let mut lanes = self.lanes.iter().enumerate();
+        let (lane, of) = lanes.find(|(_, of)| !of.settled.is_empty())?;
+        Some(Work::Forget { lane, keys: of.settled.iter().cloned().collect() })
+    }
+
+    /// The sink has forgotten them.
+    pub fn forgot(&mut self, lane: usize, keys: &[Vec<u8>]) {
+        for key in keys {
+            self.lanes[lane].settled.remove(key);
+        }
     }
 
     /// Between two rounds, when the sink holds nothing unsettled.
@@ -366,6 +403,7 @@ impl Feed {
                 assert!(lane.delivered.lsn <= step.position, "a sink's position never falls (P3)");
                 lane.delivered.lsn = step.position;
                 lane.told = step.position;
+                lane.is_anothers = false;
             }
         }
     }

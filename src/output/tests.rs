@@ -210,7 +210,7 @@ impl World {
             Work::Step(step) => {
                 step.lanes.iter().for_each(|part| apply(&part.entries, &mut self.told[part.lane]));
             }
-            Work::EndFill { .. } | Work::Reopen => {}
+            Work::EndFill { .. } | Work::Forget { .. } | Work::Reopen => {}
         }
     }
 
@@ -227,7 +227,7 @@ impl World {
                 let lane = &mut self.sink.lanes[*lane];
                 (lane.fill, lane.early) = (Some(Rows::new()), early);
             }
-            Work::EndFill { .. } => {}
+            Work::EndFill { .. } | Work::Forget { .. } => {}
             Work::Fill { lane, rows } => {
                 let fill = self.sink.lanes[*lane].fill.as_mut().expect("a fill was begun");
                 for entry in rows {

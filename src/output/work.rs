@@ -22,6 +22,11 @@ pub enum Work {
         changes: Vec<Entry>,
     },
     Step(Step),
+    /// Letters of these keys were settled by hand.
+    Forget {
+        lane: usize,
+        keys: Vec<Vec<u8>>,
+    },
     /// Break the connection off and open the sink again: what it was told cannot be completed.
     Reopen,
 }

@@ -115,8 +115,29 @@ impl Machine {
             }
             // Whatever is still refused will be refused again.
             Work::BeginFill { lane, .. } => letters.clear(*lane, facts),
+            Work::Forget { lane, keys } => self.sinks[sink].feed.forgot(*lane, keys),
             Work::EndFill { .. } | Work::Reopen => {}
         }
+        self.set_aside(sink, refused);
+        if let Work::Step(step) = work {
+            self.stepped(sink, step);
+        }
+    }
+
+    /// The sink was opened, and remembers these refusals. Those that we have not heard of ourselves are
+    /// letters: its answer was lost, or given to a leader before us.
+    pub fn remembered(&mut self, sink: usize, refused: impl Iterator<Item = Refused>) {
+        let Sink { feed, letters, .. } = &self.sinks[sink];
+        let is_new = |refused: &Refused| {
+            let Refused { lane, entry, .. } = refused;
+            feed.takes_refusal(*lane, entry.lsn())
+                && letters.version(*lane, entry.key()).is_none_or(|known| known < entry.lsn())
+        };
+        let new: Vec<Refused> = refused.filter(is_new).collect();
+        self.set_aside(sink, new);
+    }
+
+    fn set_aside(&mut self, sink: usize, refused: Vec<Refused>) {
         for refused in refused {
             if self.sinks[sink].letters.is_waived(&refused) {
                 continue;
@@ -129,9 +150,6 @@ impl Machine {
                 feed.halt(refused.lane);
             }
             letters.refused(refused, payload.as_ref(), &mut self.batch.facts);
-        }
-        if let Work::Step(step) = work {
-            self.stepped(sink, step);
         }
     }
 

@@ -229,6 +229,9 @@ impl Machine {
     pub fn drop_letter(&mut self, sink: usize, lane: usize, key: &[u8]) -> bool {
         let Sink { feed, letters, halts, .. } = &mut self.sinks[sink];
         let found = letters.remove(lane, key, halts[lane], &mut self.batch.facts);
+        if found {
+            feed.settled_by_hand(lane, key.to_vec());
+        }
         if found && letters.oldest(lane).is_none() {
             feed.release(lane, None);
         }

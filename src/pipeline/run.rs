@@ -304,6 +304,7 @@ async fn pipeline(
         started = start::prepare(config, params, &store, seen, epoch, &waits, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
     };
+    shared.tell_of_slot(&config.source.slot, started.catalog.slot.as_ref());
     let begun = std::time::Instant::now();
     let mut pipeline = Pipeline::new(config, params, shared, store, cancel.child_token())?;
     let ended = pipeline.run(started, seen.clone()).await;

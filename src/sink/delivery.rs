@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::retry::Backoff;
 use super::{
-    Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+    Outcome, Poison, Refusal, Role, Sink, SinkError, SinkProjection, Step, StepProjection,
+    Watermark,
 };
 use crate::failpoint;
 use crate::lsn::Lsn;
@@ -31,8 +32,12 @@ const REFUSED_TOLD_MAX: usize = 20;
 
 /// The pipeline, as delivery sees it. Lanes are positions in the list given to the sink.
 pub trait Upstream: Send {
-    /// The sink is open and stands there.
-    fn opened(&mut self, standings: Vec<Standing>) -> impl Future<Output = ()> + Send;
+    /// The sink is open, stands there, and remembers these refusals.
+    fn opened(
+        &mut self,
+        standings: Vec<Standing>,
+        refusals: Vec<Refusal>,
+    ) -> impl Future<Output = ()> + Send;
     /// The sink is away; why, for people.
     fn closed(&mut self, why: &SinkError) -> impl Future<Output = ()> + Send;
     /// A projection stands still in the sink; why, for people. `None`: it is tried again.
@@ -177,13 +182,17 @@ async fn session<S: Sink, U: Upstream>(
         Ok(watermarks) => watermarks,
         Err(error) => return Ended::Failed(error),
     };
+    let refusals = match sink.refusals().await {
+        Ok(refusals) => refusals,
+        Err(error) => return Ended::Failed(error),
+    };
     let mut standings = standings(&watermarks, projections);
     for (standing, blocked) in standings.iter_mut().zip(&blocked.0) {
         if blocked.is_some() {
             *standing = Standing::Blocked;
         }
     }
-    upstream.opened(standings).await;
+    upstream.opened(standings, refusals).await;
     let mut idle_pause = IDLE_MIN;
     let mut idle = false;
     loop {
@@ -244,6 +253,7 @@ async fn execute<S: Sink>(sink: &mut S, work: &Work) -> Result<Outcome, SinkErro
         Work::Fill { lane, rows } => sink.fill(*lane, rows).await,
         Work::EndFill { lane } => sink.end_fill(*lane).await.map(|()| Outcome::default()),
         Work::Amend { lane, changes } => sink.amend(*lane, changes).await,
+        Work::Forget { lane, keys } => sink.forget(*lane, keys).await.map(|()| Outcome::default()),
         // A scan's look at rows that have not changed.
         Work::Step(step) if step.lanes.is_empty() && !step.settled => Ok(Outcome::default()),
         Work::Step(step) => sink.apply(&translate(step)).await,

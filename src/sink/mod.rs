@@ -23,6 +23,9 @@
 //! * With a term (`Origin::term`), `open` writes it into the watermarks before it reads them, and from then
 //!   on nothing that a leader of a smaller one has sent or sends takes effect. A greater one is
 //!   `Outranked`.
+//! * What a sink refuses where nobody would send it again is written into the sink, together with the
+//!   watermark that moves past it (`refused`); `refusals` reads it after `open`, `forget` removes what
+//!   somebody has settled by hand.
 //! * Rows never go backwards (P3): delivery never sends a row whose LSN is below what the sink's
 //!   watermark (`lsn`, or `reaching` after an unfinished step) has been told.
 
@@ -33,10 +36,12 @@ pub mod event;
 mod origin;
 pub mod postgres;
 pub mod redis;
+mod refused;
 mod retry;
 
 pub(crate) use event::EventWriter;
 pub use origin::{History, Origin, Owner, Term};
+pub use refused::Refusal;
 pub use retry::Backoff;
 
 use std::sync::Arc;
@@ -179,6 +184,14 @@ pub trait Sink: Send {
     /// Connects; one watermark per projection, `None` where the target is absent, new, empty of a
     /// watermark or not the one that its watermark names (table oid, index uuid).
     fn open(&mut self) -> impl Future<Output = Result<Vec<Option<Watermark>>, SinkError>> + Send;
+    /// What the sink itself remembers of its refusals, after `open`.
+    fn refusals(&mut self) -> impl Future<Output = Result<Vec<Refusal>, SinkError>> + Send;
+    /// Letters that somebody has settled by hand: the sink need not remember their refusals any more.
+    fn forget(
+        &mut self,
+        projection: usize,
+        keys: &[Vec<u8>],
+    ) -> impl Future<Output = Result<(), SinkError>> + Send;
     /// Where the sink stands, for an instance that does not lead: watermarks as they are written there,
     /// of whatever history. Writes nothing and makes nothing.
     fn look(&mut self) -> impl Future<Output = Result<Vec<Option<Watermark>>, SinkError>> + Send;

@@ -1,6 +1,10 @@
 //! The source goes on as another server: a standby that was promoted, a backup that was restored,
 //! another system. Its positions then mean what they say, or nothing.
 
+use futures_util::future::join;
+use readside::pg::Params;
+use readside::source::replication::ReplicationConnection;
+
 use crate::harness::{Daemon, Postgres, PostgresOptions, wait};
 use crate::world::{World, one, until_logged};
 
@@ -80,6 +84,115 @@ async fn a_failover_that_loses_nothing() {
     let log = daemon.log();
     assert!(log.contains("nothing that was applied is lost"), "{log}");
     assert!(!log.contains("another past"), "{log}");
+}
+
+/// The standby keeps the slot in step with the primary's, which shows nobody what the standby does not have: so a
+/// failover under load is a reconnect to another host.
+#[tokio::test]
+#[ignore = "of PostgreSQL 17 and later"]
+async fn a_failover_that_takes_the_slot_along() {
+    let mut world = World::new(ITEMS).await;
+    let reporting = Postgres::start(&PostgresOptions::default()).await;
+    reporting.create_database(&world.sink).await;
+    world.move_reporting(&reporting).await;
+    world.execute("SELECT pg_create_physical_replication_slot('standby', true)").await;
+    let follows = [
+        ("primary_slot_name", "standby"),
+        ("hot_standby_feedback", "on"),
+        ("sync_replication_slots", "on"),
+    ];
+    let standby = world.postgres.standby_with(&follows).await;
+    let follower = standby.client("postgres").await;
+    world.execute("ALTER SYSTEM SET synchronized_standby_slots = 'standby'").await;
+    world.execute("SELECT pg_reload_conf()").await;
+    let items = world.projection("items", "items", &["id"]);
+    let way = format!("127.0.0.1:{}/{}", world.source_net.port(), world.source);
+    let ports = (world.postgres.port(), standby.port());
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}/{}", ports.0, ports.1, world.source);
+    let hosts = format!("{hosts}?target_session_attrs=read-write");
+    let mut daemon = Daemon::start(&world.config(&items).replacen(&way, &hosts, 1));
+    daemon.wait_ready().await;
+    wait::until("the slot to be there, too", async || {
+        // It is taken along once the standby has all that it needs.
+        world.execute("UPDATE items SET v = v || '.' WHERE id = 1").await;
+        world.execute("SELECT pg_log_standby_snapshot()").await;
+        let sql = "SELECT string_agg(s::text, ' ') FROM pg_replication_slots AS s
+                   WHERE slot_name = 'readside' AND failover AND synced AND NOT temporary";
+        let row = follower.query_one(sql, &[]).await.map_err(|e| e.to_string())?;
+        row.get::<_, Option<String>>(0).map(drop).ok_or_else(|| standby.log())
+    })
+    .await;
+    let system = "SELECT system_identifier::text FROM pg_control_system()";
+    assert_eq!(one(&world.client, system).await, one(&follower, system).await);
+    for round in 0..3 {
+        write(&world, &mut daemon, round).await;
+    }
+
+    let writer = world.postgres.client(&world.source).await;
+    // It ends with its server.
+    let load = async {
+        for number in 0.. {
+            let sql = format!(
+                "UPDATE items SET v = 'under load {number}' WHERE id % 20 = {number} % 20;
+                 INSERT INTO items VALUES (20000 + {number}, 'under load')"
+            );
+            if writer.batch_execute(&sql).await.is_err() {
+                break;
+            }
+        }
+    };
+    let before = watermark(&world).await;
+    let fails = async {
+        wait::until("the load to be delivered", async || {
+            let now = watermark(&world).await;
+            if now > before + 100_000 { Ok(()) } else { Err(now.to_string()) }
+        })
+        .await;
+        world.postgres.kill9();
+        promote(&standby).await;
+    };
+    join(load, fails).await;
+    world.move_source(&standby).await;
+    write(&world, &mut daemon, 3).await;
+    daemon.restart();
+    write(&world, &mut daemon, 4).await;
+    let log = daemon.log();
+    assert!(!log.contains("everything is loaded anew"), "{log}");
+    assert_eq!(log.matches("a load begins").count(), 1, "{log}");
+}
+
+#[tokio::test]
+#[ignore = "of PostgreSQL 17 and later"]
+async fn a_slot_that_stays_behind_is_told_once_and_can_be_altered() {
+    let world = World::new(ITEMS).await;
+    let mut daemon = start(&world).await;
+    let url = format!("postgres://postgres@127.0.0.1:{}/{}", world.postgres.port(), world.source);
+    let params = Params::parse(&url, None).unwrap();
+    let alter = async |fails_over: bool| {
+        let mut connection = ReplicationConnection::connect(&params, "a test").await.unwrap();
+        let sql = format!("ALTER_REPLICATION_SLOT readside (FAILOVER {fails_over})");
+        wait::until("the slot to be free", async || {
+            connection.query(&sql).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+    };
+    let told = |daemon: &Daemon| daemon.log_of_this_start().matches("does not fail over").count();
+    assert_eq!(told(&daemon), 0);
+    daemon.kill9();
+    alter(false).await;
+    daemon.restart();
+    daemon.wait_ready().await;
+    // The pipeline begins anew.
+    world.execute("ALTER TABLE items ADD COLUMN w int DEFAULT 7").await;
+    world.soon_same("items", "items", &["id"]).await;
+    daemon.wait_ready().await;
+    assert_eq!(told(&daemon), 1, "{}", daemon.log());
+    assert!(daemon.log().contains("ALTER_REPLICATION_SLOT readside (FAILOVER true)"));
+    daemon.kill9();
+    alter(true).await;
+    daemon.restart();
+    write(&world, &mut daemon, 1).await;
+    assert_eq!(told(&daemon), 0);
 }
 
 #[tokio::test]

@@ -57,6 +57,9 @@ async fn a_slot_is_made_once_and_kept() {
     assert_eq!(source.state().await, State::Missing);
     publication::ensure(&source.session, &source.catalog().await, &scope()).await.unwrap();
     let created = source.create().await.unwrap();
+    let version = source.catalog().await.server.version;
+    let slot = source.catalog().await.slot.unwrap();
+    assert_eq!(slot.failover, (version >= 170_000).then_some(true));
     assert!(created.window.covers(&created.window));
     drop(created.connection);
     assert_eq!(source.state().await, State::Usable(created.consistent_point));

@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) cache_net: Proxy,
     pub(crate) search_net: Proxy,
     pub(crate) source: String,
-    sink: String,
+    pub(crate) sink: String,
     prefix: String,
 }
 

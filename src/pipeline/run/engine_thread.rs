@@ -21,7 +21,7 @@ use crate::memory::{self, Spilling};
 use crate::output::{PageFrom, Standing, Work};
 use crate::pgoutput::Position;
 use crate::pipeline::{Checkpoint, Fault, Machine, News, Refused, Replayed};
-use crate::sink::Outcome;
+use crate::sink::{Outcome, Refusal};
 use crate::source::stream::HeldGulp;
 use crate::state::{self, Store};
 
@@ -54,6 +54,8 @@ pub(super) enum Command {
     Opened {
         sink: usize,
         standings: Vec<Standing>,
+        /// That the sink remembers.
+        refusals: Vec<Refusal>,
     },
     /// Another instance leads, and has brought the sink there.
     Watched {
@@ -215,6 +217,12 @@ pub(super) fn run(mut thread: EngineThread, sinks: usize) -> End {
     }
 }
 
+/// As what a call of ours was answered.
+fn remembered(refusal: Refusal) -> Refused {
+    let Refusal { projection: lane, key, lsn, error, occurrence } = refusal;
+    Refused { lane, entry: Entry::row(lsn, &key, &occurrence.unwrap_or_default()), error }
+}
+
 /// Rows that other threads have made lie in ordinary memory: when that is tight they move.
 fn spilled(entries: Vec<Entry>) -> Vec<Entry> {
     if memory::is_tight() { entries.iter().map(Entry::copied).collect() } else { entries }
@@ -315,9 +323,10 @@ impl EngineThread {
                 let lsn = self.machine.connected();
                 let _ = reply.send(Stands { lsn, xid: self.machine.xid_max() });
             }
-            Command::Opened { sink, standings } => {
+            Command::Opened { sink, standings, refusals } => {
                 places[sink] = Place::default();
                 self.machine.opened(sink, &standings);
+                self.machine.remembered(sink, refusals.into_iter().map(remembered));
             }
             Command::Watched { sink, standings } => {
                 places[sink] = Place::default();

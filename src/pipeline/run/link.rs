@@ -10,7 +10,7 @@ use super::laid::SinkShared;
 use super::lead::Lead;
 use crate::output::{Standing, Work};
 use crate::sink::delivery::{Upstream, chain, standings};
-use crate::sink::{History, Outcome, SinkError, SinkProjection, Watermark};
+use crate::sink::{History, Outcome, Refusal, SinkError, SinkProjection, Watermark};
 
 pub(super) struct Link {
     sink: usize,
@@ -44,10 +44,10 @@ impl Link {
 }
 
 impl Upstream for Link {
-    async fn opened(&mut self, standings: Vec<Standing>) {
+    async fn opened(&mut self, standings: Vec<Standing>, refusals: Vec<Refusal>) {
         self.parked = None;
         self.shared.opened();
-        self.send(Command::Opened { sink: self.sink, standings }).await;
+        self.send(Command::Opened { sink: self.sink, standings, refusals }).await;
     }
 
     async fn watched(&mut self, watermarks: Vec<Option<Watermark>>) {

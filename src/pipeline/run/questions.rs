@@ -193,7 +193,10 @@ impl EngineThread {
                         .lanes
                         .iter()
                         .any(|part| part.lane == one.lane && part.entries.iter().any(is_it)),
-                    Work::BeginFill { .. } | Work::EndFill { .. } | Work::Reopen => false,
+                    Work::BeginFill { .. }
+                    | Work::EndFill { .. }
+                    | Work::Forget { .. }
+                    | Work::Reopen => false,
                 };
             if !was_sent {
                 self.tries.push(one);

@@ -153,7 +153,7 @@ impl Report {
             Work::Fill { lane, rows } => count(*lane, rows),
             Work::Amend { lane, changes } => count(*lane, changes),
             Work::Step(step) => step.lanes.iter().for_each(|part| count(part.lane, &part.entries)),
-            Work::BeginFill { .. } | Work::EndFill { .. } | Work::Reopen => {}
+            Work::BeginFill { .. } | Work::EndFill { .. } | Work::Forget { .. } | Work::Reopen => {}
         }
     }
 

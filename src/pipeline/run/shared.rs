@@ -2,6 +2,7 @@
 //! the status document, and what is known of the source and of each sink.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::pg::Params;
 use crate::sink::delivery::chain;
 use crate::sink::elasticsearch::Refresher;
-use crate::source::catalog::SlotWal;
+use crate::source::catalog::{Slot, SlotWal};
 use crate::source::load::LoadPlan;
 use crate::source::replication::System;
 use crate::source::slot::Blocker;
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     details: Mutex<Details>,
     slot_wal: watch::Sender<SlotWal>,
     dropping_slot: watch::Sender<bool>,
+    /// The log says that the slot does not fail over.
+    is_slot_told: AtomicBool,
 }
 
 /// A panic elsewhere does not make these plain values wrong.
@@ -97,9 +100,27 @@ impl Shared {
             details: Mutex::new(look::details(config, None, &[])),
             slot_wal: watch::channel(SlotWal::default()).0,
             dropping_slot: watch::channel(false).0,
+            is_slot_told: AtomicBool::new(false),
         };
         this.publish(this.document(config, Vec::new(), Vec::new(), StateStatus::default()));
         Arc::new(this)
+    }
+
+    /// Once says of a slot that somebody has made without FAILOVER, or an earlier version of the source, what
+    /// that means. It can be altered while nobody reads it.
+    pub(super) fn tell_of_slot(&self, name: &str, slot: Option<&Slot>) {
+        let stays_behind = slot.is_some_and(|slot| slot.failover == Some(false));
+        if stays_behind && !self.is_slot_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                slot = name,
+                hint = format!(
+                    "stop readside, and run in a replication session of the source's database \
+                     (psql 'dbname=... replication=database'): ALTER_REPLICATION_SLOT {name} (FAILOVER true)"
+                ),
+                "the slot does not fail over: standbys do not take it along, and after a failover \
+                 everything is loaded anew"
+            );
+        }
     }
 
     /// Shows what another configuration has from now on; between two pipelines.

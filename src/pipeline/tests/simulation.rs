@@ -4,13 +4,14 @@
 //!
 //! What must hold, whatever comes: a settled step is the source's state at its position (P1); the source
 //! is never asked for less than has been acknowledged, and all sinks end equal (P2); no row goes back to an
-//! older version in a sink that has lost nothing (P3); a step names a row once (P4).
+//! older version in a sink that has lost nothing (P3); a step names a row once (P4); what is refused, and only
+//! that, has a letter in the end (P5).
 
 mod model;
 
 use fastrand::Rng;
 
-use self::model::{Sink, Source, Stream};
+use self::model::{Sink, Source, Stream, key};
 use super::*;
 
 /// Of every run; and as many fresh ones.
@@ -237,8 +238,15 @@ impl Simulation {
                 break;
             }
         }
-        for sink in &self.sinks {
+        for (at, sink) in self.sinks.iter().enumerate() {
             sink.equals(&self.source, self.source.end());
+            for lane in 0..3 {
+                let (bound, refused) = self.source.refused(lane);
+                let is_letter = |number: &u8| self.machine.is_letter(at, lane, &key(*number));
+                let letters: BTreeSet<u8> = (0..bound).filter(is_letter).collect();
+                let name = PROJECTIONS[lane];
+                assert_eq!(letters, refused, "letters of {name} in {} (P5)", sink.name);
+            }
         }
     }
 

@@ -156,7 +156,7 @@ fn away(error: &SinkError) -> (String, String) {
         "use https where the server speaks TLS, and http where it does not"
     } else if lower.contains("permission") || lower.contains("unauthorized") {
         "grant the user create_index, manage, read and write on the target's index and index-*, on \
-         readside-watermark and on readside-places-*"
+         readside-watermark, readside-refused and on readside-places-*"
     } else {
         "see that the search server runs and can be reached from here"
     };

@@ -8,6 +8,7 @@
 //!   a restart nothing is sent before the engine has passed that point (`watermark`).
 //! * The watermark is written when the last document of a step is in, by compare-and-set.
 //! * The leader of a group writes documents through an alias of its term (`lead`).
+//! * What the next leader has to know of refused rows stands in an index of its own (`refused`).
 //! * Ids that depend on more than the key need a record of where a row's document is (`places`).
 //! * Reads of documents and watermarks by id are real-time; searches see what a refresh made
 //!   visible ([`Refresher`]).
@@ -24,6 +25,7 @@ mod mapping;
 mod places;
 mod prepare;
 mod projection;
+mod refused;
 mod swap;
 mod target;
 mod watermark;
@@ -52,7 +54,7 @@ use crate::engine::Entry;
 use crate::failpoint;
 use crate::lsn::Lsn;
 use crate::sink::{
-    Origin, Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, Watermark,
+    Origin, Outcome, Poison, Refusal, Role, Sink, SinkError, SinkProjection, Step, Watermark,
 };
 
 /// How long an index that was replaced behind our back (restored from a snapshot, made anew) may go
@@ -306,6 +308,9 @@ impl Sink for ElasticsearchSink {
         let term = self.origin.term.get();
         lead::claim(&self.client, &self.origin, &names, &mut records, term, self.term).await?;
         self.term = term;
+        if term > 0 {
+            refused::ensure(&self.client).await?;
+        }
         let mut watermarks = Vec::with_capacity(records.len());
         for (at, record) in records.into_iter().enumerate() {
             watermarks.push(self.open_projection(at, record).await?);
@@ -316,6 +321,14 @@ impl Sink for ElasticsearchSink {
         Ok(watermarks)
     }
 
+    async fn refusals(&mut self) -> Result<Vec<Refusal>, SinkError> {
+        self.read_refusals().await
+    }
+
+    async fn forget(&mut self, projection: usize, keys: &[Vec<u8>]) -> Result<(), SinkError> {
+        self.forget_refusals(projection, keys).await
+    }
+
     async fn look(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
         let names: Vec<&str> = self.projections.iter().map(|p| p.name.as_str()).collect();
         lead::look(&self.client, &self.origin.owner, &names).await
@@ -324,6 +337,7 @@ impl Sink for ElasticsearchSink {
     async fn begin_fill(&mut self, projection: usize, generation: u64) -> Result<(), SinkError> {
         let filled = &mut self.projections[projection];
         filled.filling = None;
+        filled.remembered.begin_fill();
         // Readers of the watermark must not take it for what another index holds.
         if let Some(record) = &filled.record
             && record.document.settled
@@ -340,7 +354,9 @@ impl Sink for ElasticsearchSink {
     }
 
     async fn fill(&mut self, projection: usize, rows: &[Entry]) -> Result<Outcome, SinkError> {
-        self.write_filling(projection, rows).await
+        let outcome = self.write_filling(projection, rows).await?;
+        self.remember_fill(projection, rows, &outcome);
+        Ok(outcome)
     }
 
     async fn end_fill(&mut self, projection: usize) -> Result<(), SinkError> {
@@ -348,7 +364,9 @@ impl Sink for ElasticsearchSink {
     }
 
     async fn amend(&mut self, projection: usize, changes: &[Entry]) -> Result<Outcome, SinkError> {
-        self.write_filling(projection, changes).await
+        let outcome = self.write_filling(projection, changes).await?;
+        self.remember_fill(projection, changes, &outcome);
+        Ok(outcome)
     }
 
     async fn apply(&mut self, step: &Step) -> Result<Outcome, SinkError> {
@@ -360,10 +378,12 @@ impl Sink for ElasticsearchSink {
         if step.projections.iter().any(|part| part.finish_fill) {
             failpoint::reached_in("swap", &self.name);
         }
+        let parts = step.projections.iter().map(|part| (part.projection, part.entries.as_slice()));
+        let outcome = outcome(parts, refused);
+        self.write_refusals(step, &outcome.poison).await?;
         self.settle(step).await?;
         self.clean(step).await;
-        let parts = step.projections.iter().map(|part| (part.projection, part.entries.as_slice()));
-        Ok(outcome(parts, refused))
+        Ok(outcome)
     }
 }
 

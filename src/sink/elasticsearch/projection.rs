@@ -9,6 +9,7 @@ use super::watermark::{Place, Record};
 use super::{error, prepare};
 use crate::config::Target;
 use crate::engine::Entry;
+use crate::sink::refused::Remembered;
 use crate::sink::{Owner, Role, SinkError, SinkProjection, StepProjection, Watermark};
 
 pub(super) struct Projection {
@@ -22,6 +23,8 @@ pub(super) struct Projection {
     pub(super) live: Vec<Place>,
     /// The generation being filled. It outlives `open`: a call that failed is repeated after one.
     pub(super) filling: Option<Filling>,
+    /// Where there is a group.
+    pub(super) remembered: Remembered,
 }
 
 impl Projection {
@@ -48,6 +51,7 @@ impl Projection {
             record: None,
             live: Vec::new(),
             filling: None,
+            remembered: Remembered::default(),
         })
     }
 

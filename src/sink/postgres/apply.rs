@@ -8,10 +8,11 @@ use tokio_postgres::Statement;
 use super::connection::{Connection, Pipeline};
 use super::encode::{Arrays, Texts, key_columns, time_text};
 use super::error::{Class, Error, class, words};
+use super::refused;
 use super::target::{Relation, Table};
 use super::watermark::Watermarks;
 use crate::engine::Entry;
-use crate::sink::Poison;
+use crate::sink::{Poison, Refusal, SinkProjection};
 
 /// Rows and bytes in one statement; the server holds them in memory a few times over.
 const STATEMENT_ROWS_MAX: usize = 4096;
@@ -33,18 +34,37 @@ pub(super) struct Frame<'a> {
     /// Back to where `first` had led.
     again: &'static str,
     watermarks: Option<&'a Watermarks>,
+    /// What is refused is written, too.
+    remembers: Option<&'a [SinkProjection]>,
     last: Option<&'static str>,
 }
 
 impl<'a> Frame<'a> {
     /// It is the transaction.
     pub(super) fn whole(watermarks: Option<&'a Watermarks>) -> Self {
-        Self { first: "BEGIN", again: "ROLLBACK; BEGIN", watermarks, last: Some("COMMIT") }
+        Self {
+            first: "BEGIN",
+            again: "ROLLBACK; BEGIN",
+            watermarks,
+            remembers: None,
+            last: Some("COMMIT"),
+        }
+    }
+
+    /// Of a group's leader: the next one has to know what is refused.
+    pub(super) fn remembering(self, projections: &'a [SinkProjection]) -> Self {
+        Self { remembers: Some(projections), ..self }
     }
 
     /// It begins one that goes on after it.
     pub(super) fn begin() -> Self {
-        Self { first: "BEGIN", again: "ROLLBACK; BEGIN", watermarks: None, last: None }
+        Self {
+            first: "BEGIN",
+            again: "ROLLBACK; BEGIN",
+            watermarks: None,
+            remembers: None,
+            last: None,
+        }
     }
 
     /// It is part of one whose earlier work must not be lost when a row is refused.
@@ -53,6 +73,7 @@ impl<'a> Frame<'a> {
             first: "SAVEPOINT step",
             again: "ROLLBACK TO SAVEPOINT step",
             watermarks: None,
+            remembers: None,
             last: Some("RELEASE SAVEPOINT step"),
         }
     }
@@ -148,6 +169,12 @@ pub(super) async fn write(
                 refused.error.push_str(&error);
             }
         }
+    }
+    if let Some(projections) = frame.remembers {
+        let role = |poison: &Poison| projections[poison.projection].role;
+        let refusals = poison.iter().map(|poison| Refusal::of(poison, role(poison)));
+        let refusals: Vec<Refusal> = refusals.collect();
+        refused::write(connection, projections, refusals.iter()).await?;
     }
     frame.end(Pipeline::new(connection)).answers().await?;
     Ok(poison)

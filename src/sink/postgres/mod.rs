@@ -11,6 +11,7 @@
 //! | `fill`, `swap`, `sift` | a new generation: filled, put in its place, its refused rows found |
 //! | `indexes` | the configured indexes |
 //! | `lead` | one leader of a group at a time, and what the others see |
+//! | `refused` | `readside.refused`: what the next leader of a group has to know |
 //! | `log` | the table of an event, or of a history |
 //! | `history` | versions of rows |
 //! | `check` | faults found without touching anything |
@@ -31,6 +32,7 @@ mod indexes;
 mod lead;
 mod log;
 mod prepare;
+mod refused;
 mod sift;
 mod swap;
 mod target;
@@ -49,8 +51,10 @@ use prepare::{Found, Holder};
 use target::Table;
 use watermark::{Relation, Watermarks};
 
+use super::refused::Remembered;
 use super::{
-    Origin, Outcome, Poison, Role, Sink, SinkError, SinkProjection, Step, StepProjection, Watermark,
+    Origin, Outcome, Poison, Refusal, Role, Sink, SinkError, SinkProjection, Step, StepProjection,
+    Watermark,
 };
 use crate::config::SinkConfig;
 use crate::engine::Entry;
@@ -83,6 +87,8 @@ pub struct PostgresSink {
     term: u64,
     /// For looks alone.
     looker: Option<Connection>,
+    /// By projection, where there is a group.
+    remembered: Vec<Remembered>,
 }
 
 /// What a call on a fill works with.
@@ -99,6 +105,7 @@ impl PostgresSink {
     pub fn new(config: &SinkConfig, origin: Origin, projections: Vec<SinkProjection>) -> Self {
         let fills = projections.iter().map(|_| None).collect();
         let generations = vec![None; projections.len()];
+        let remembered = vec![Remembered::default(); projections.len()];
         Self {
             config: config.clone(),
             origin,
@@ -114,6 +121,7 @@ impl PostgresSink {
             generations,
             term: 0,
             looker: None,
+            remembered,
         }
     }
 
@@ -331,12 +339,16 @@ impl PostgresSink {
             .map(|part| part.projection)
             .collect();
         let continues = connection.in_transaction;
-        let alone = step.settled && !continues && finishing.is_empty();
+        let alone =
+            step.settled && !continues && finishing.is_empty() && !self.settles_refusals(step);
         let watermarks = match alone {
             true => Some(self.step_watermarks(connection, step).await.map_err(failed)?),
             false => None,
         };
         let frame = match (alone, continues) {
+            (true, _) if self.term > 0 => {
+                Frame::whole(watermarks.as_ref()).remembering(&self.projections)
+            }
             (true, _) => Frame::whole(watermarks.as_ref()),
             (false, true) => Frame::within(),
             (false, false) => Frame::begin(),
@@ -351,6 +363,9 @@ impl PostgresSink {
                 poison.extend(self.finish(connection, projection, step).await?);
                 failpoint::reached_in("swap", &self.config.name);
             }
+            if self.term > 0 {
+                self.write_refusals(connection, step, &poison).await.map_err(failed)?;
+            }
             if step.settled {
                 let watermarks = self.step_watermarks(connection, step).await.map_err(failed)?;
                 let pipeline = watermarks.write(Pipeline::new(connection)).batch("COMMIT");
@@ -363,6 +378,7 @@ impl PostgresSink {
                 self.fills[projection] = None;
             }
         }
+        self.remember_step(step, &poison);
         let mut outcome = Outcome::default();
         for part in &step.projections {
             let refused = |p: &&Poison| p.projection == part.projection;
@@ -396,6 +412,10 @@ impl Sink for PostgresSink {
         let term = self.origin.term.get();
         lead::claim(&connection, &self.origin.owner, &self.projections, term, self.term).await?;
         self.term = term;
+        if term > 0 {
+            let made = refused::ensure(&connection).await;
+            made.map_err(|e| sink_error("create the table readside.refused", e))?;
+        }
         self.tables = prepare::tables(&connection, &self.projections)
             .await
             .map_err(|e| sink_error("look up the columns' types", e))?;
@@ -419,6 +439,14 @@ impl Sink for PostgresSink {
         Ok(watermarks)
     }
 
+    async fn refusals(&mut self) -> Result<Vec<Refusal>, SinkError> {
+        self.read_refusals().await
+    }
+
+    async fn forget(&mut self, projection: usize, keys: &[Vec<u8>]) -> Result<(), SinkError> {
+        self.forget_refusals(projection, keys).await
+    }
+
     async fn look(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
         (self.steps, self.filler) = (None, None);
         let connection = match self.looker.take() {
@@ -432,6 +460,7 @@ impl Sink for PostgresSink {
 
     async fn begin_fill(&mut self, projection: usize, _: u64) -> Result<(), SinkError> {
         self.fills[projection] = None;
+        self.remembered[projection].begin_fill();
         let connection = self.filler().await?;
         for (_, table) in self.tables_of(projection) {
             let (of, owner) = (&self.projections[projection], self.origin.owner.name());
@@ -446,10 +475,11 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
-    async fn fill(&mut self, projection: usize, rows: &[Entry]) -> Result<Outcome, SinkError> {
-        let Filling { mut connection, fill, tables, projection } = self.filling(projection).await?;
+    async fn fill(&mut self, number: usize, rows: &[Entry]) -> Result<Outcome, SinkError> {
+        let Filling { mut connection, fill, tables, projection } = self.filling(number).await?;
         let outcome = fill.rows(&mut connection, &tables, rows, &projection.name).await?;
         self.filler = Some(connection);
+        self.remember_fill(number, rows, &outcome);
         Ok(outcome)
     }
 
@@ -464,6 +494,7 @@ impl Sink for PostgresSink {
         let Filling { mut connection, fill, tables, .. } = self.filling(projection).await?;
         let outcome = fill.amend(&mut connection, &tables, changes).await?;
         self.filler = Some(connection);
+        self.remember_fill(projection, changes, &outcome);
         Ok(outcome)
     }
 

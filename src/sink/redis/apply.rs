@@ -147,6 +147,7 @@ impl RedisSink {
             step.projections.iter().partition(|part| self.plans[part.projection].log.is_some());
         for part in rows {
             let before = self.before(part.projection);
+            self.forget_older_refusals(part.projection, &mut batch.moves);
             for entry in &part.entries {
                 // Others wait for a script; a settled step must be one.
                 let is_long = !step.settled && batch.passages().len() >= self.step_rows;

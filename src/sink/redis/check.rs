@@ -248,7 +248,7 @@ fn server_commands() -> Vec<Cmd> {
 fn sample_commands(plan: &Plan) -> Vec<Cmd> {
     let mut commands = Vec::new();
     let shapes_key = watermark::shapes_key(&plan.name);
-    for key in [&plan.watermark_key, &shapes_key, &plan.reverse_key] {
+    for key in [&plan.watermark_key, &shapes_key, &plan.reverse_key, &plan.refused_key] {
         commands.push(command(&["HSET", key, "f", "v"]));
         commands.push(command(&["HDEL", key, "f"]));
         commands.push(command(&["HMGET", key, "f"]));

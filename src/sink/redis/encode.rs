@@ -9,8 +9,9 @@ use crate::sink::{Outcome, Poison};
 use crate::sql::expr::EvalError;
 use crate::value::{self, ValueError};
 
-use super::pattern::{Pattern, Piece, Rendered, shown};
+use super::pattern::{Pattern, Piece, Rendered};
 use super::record::{write_key_text, write_record};
+use super::refused;
 use super::row::{Args, Row};
 use super::swap::Keep;
 use super::target::{Anchor, Plan, Recall, Score, Structure, Target};
@@ -137,6 +138,9 @@ impl<'e> Batch<'e> {
     ) {
         self.announce(projection, plan);
         let marks = (self.moves.mark(), self.rows.mark());
+        if plan.remembered.is_written(entry.key()) {
+            refused::forget(plan, entry.key(), &mut self.moves);
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         let added = self.add(plan, entry, before, keep, &mut scratch);
         let added = added.and_then(|()| {
@@ -153,7 +157,7 @@ impl<'e> Batch<'e> {
             Ok(()) => {
                 self.outcome.upserts += 1;
                 if self.rows.mark() != marks.1 {
-                    self.rows.push(")");
+                    refused::end_row(plan, entry, &mut self.rows);
                 }
             }
             Err(refusal) => {
@@ -164,6 +168,7 @@ impl<'e> Batch<'e> {
                     (Refusal::Words(words), Ok(())) => words,
                     (Refusal::Value(error), _) | (_, Err(error)) => error.to_string(),
                 };
+                refused::remember(plan, entry, &error, &mut self.moves);
                 self.outcome.poison.push(Poison { projection, entry: entry.clone(), error });
             }
         }
@@ -404,11 +409,7 @@ impl<'e> Batch<'e> {
         };
         for Refused { row, key, found } in refused {
             if let Some(Passage { projection, entry, .. }) = sent.get(*row) {
-                let error = format!(
-                    "the Redis key {:?} holds a {}, which is not what this row is written to",
-                    shown(key),
-                    shown(found)
-                );
+                let error = refused::words(key, found);
                 let entry = (*entry).clone();
                 self.outcome.poison.push(Poison { projection: *projection, entry, error });
                 self.outcome.upserts -= 1;

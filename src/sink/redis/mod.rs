@@ -7,6 +7,7 @@
 //! * `log`: events, in streams and lists.
 //! * `apply`: a step; `backlog` and `plain`: those of a backlog and of a first fill; `swap` and
 //!   `sweep`: a fill, and what it leaves behind.
+//! * `refused`: what Redis itself remembers of refusals.
 //! * `lead`: one leader of a group at a time, and what the others see.
 //! * `connect`, `prepare`, `check`, `watermark`, `error`: the server, what is asked of it before
 //!   anything is written, and our own keys.
@@ -31,6 +32,7 @@ mod pattern;
 mod plain;
 mod prepare;
 mod record;
+mod refused;
 mod row;
 mod swap;
 mod sweep;
@@ -43,7 +45,7 @@ use redis::aio::MultiplexedConnection;
 
 use crate::config::SinkConfig;
 use crate::engine::Entry;
-use crate::sink::{Origin, Outcome, Sink, SinkError, SinkProjection, Step, Watermark};
+use crate::sink::{Origin, Outcome, Refusal, Sink, SinkError, SinkProjection, Step, Watermark};
 
 use connect::Server;
 use error::fatal;
@@ -159,6 +161,8 @@ impl Sink for RedisSink {
             self.claim(projection, term).await?;
         }
         self.term = term;
+        // The next leader of a group has not heard what this one is answered.
+        self.plans.iter_mut().for_each(|plan| plan.remembers = plan.log.is_some() || term > 0);
         let mut watermarks = Vec::with_capacity(self.plans.len());
         for projection in 0..self.plans.len() {
             watermarks.push(self.read_watermark(projection).await?);
@@ -178,11 +182,13 @@ impl Sink for RedisSink {
     }
 
     async fn begin_fill(&mut self, projection: usize, generation: u64) -> Result<(), SinkError> {
+        self.plans[projection].remembered.begin_fill();
         self.begin(projection, generation).await
     }
 
     async fn fill(&mut self, projection: usize, rows: &[Entry]) -> Result<Outcome, SinkError> {
-        self.write_filling(projection, rows, FillPart::Rows).await
+        let outcome = self.write_filling(projection, rows, FillPart::Rows).await?;
+        Ok(self.remember_fill(projection, rows, outcome))
     }
 
     /// Each `fill` was answered when it was written.
@@ -191,10 +197,21 @@ impl Sink for RedisSink {
     }
 
     async fn amend(&mut self, projection: usize, changes: &[Entry]) -> Result<Outcome, SinkError> {
-        self.write_filling(projection, changes, FillPart::Changes).await
+        let outcome = self.write_filling(projection, changes, FillPart::Changes).await?;
+        Ok(self.remember_fill(projection, changes, outcome))
     }
 
     async fn apply(&mut self, step: &Step) -> Result<Outcome, SinkError> {
-        self.apply_step(step).await
+        let outcome = self.apply_step(step).await?;
+        self.remember_step(step, &outcome);
+        Ok(outcome)
+    }
+
+    async fn refusals(&mut self) -> Result<Vec<Refusal>, SinkError> {
+        self.read_refusals().await
+    }
+
+    async fn forget(&mut self, projection: usize, keys: &[Vec<u8>]) -> Result<(), SinkError> {
+        self.forget_refusals(projection, keys).await
     }
 }

@@ -59,6 +59,7 @@ impl Writes {
                     b"V" => stays(batch, at, plan, read.next()),
                     b"R" => writes.record(batch, at, number, read.next()),
                     b"W" => writes.add("HSET", batch.moves.words(at + 1..at + 4), Some(number)),
+                    b"D" => writes.add("HDEL", batch.moves.words(at + 1..at + 3), Some(number)),
                     b"z" => writes.add("ZREM", batch.moves.words(at + 1..at + 3), None),
                     b"s" => writes.add("SREM", batch.moves.words(at + 1..at + 3), None),
                     _ => false,
@@ -165,6 +166,7 @@ impl Writes {
                     3
                 }
                 (None, b")") => 1,
+                (None, b"]") => 4,
                 _ => return false,
             };
         }
@@ -205,7 +207,7 @@ fn moves_of<'b>(
         at += match op {
             b"V" => 2 + watched,
             b"R" | b"W" => 4,
-            b"z" | b"s" => 3,
+            b"z" | b"s" | b"D" => 3,
             _ => 2,
         };
         Some(found)

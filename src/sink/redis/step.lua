@@ -14,7 +14,7 @@
 --             | "T" letters n name{n}                             names the columns of a whole row
 --             | "W" hash field value | "D" hash field | "U" key   set, delete, unlink, unconditionally
 --   target    = letter n piece{n} n piece{n}                      key and member; "=literal" or "#column"
---   row       = write{*} ")"
+--   row       = write{*} (")" | "]" hash field prefix)           a refused one is remembered in the hash
 --   write     = letters key value{n}                             HSET of all that "T" named
 --             | "H" key n (field value){n/2} | "F" the same, replacing the hash
 --             | "N" key n field{n} | "J" key text | "Z" key score member | "S" key member
@@ -209,12 +209,16 @@ end
 
 local answer, row, start = { 'ok' }, 0, i
 
+-- What the row met, as its answer has it.
+local met
+
 -- The row that began at `start` met a key of another type: it leaves whole.
 local function refuse(key)
-  local k = #answer
-  answer[k + 1], answer[k + 2], answer[k + 3] = row, key, call('TYPE', key).ok
+  local k, kind = #answer, call('TYPE', key).ok
+  answer[k + 1], answer[k + 2], answer[k + 3] = row, key, kind
+  met = kind .. ' ' .. key
   i = start
-  while a[i] ~= ')' do
+  while a[i] ~= ')' and a[i] ~= ']' do
     local op = a[i]
     if whole[op] then leave('h', a[i + 1]) i = i + 2 + #whole[op] / 2
     elseif op == 'H' or op == 'F' then leave('h', a[i + 1]) i = i + 3 + a[i + 2]
@@ -245,7 +249,11 @@ while i <= n do
   elseif op == 'Z' then
     if sound(try('ZADD', a[i + 1], a[i + 2], a[i + 3])) then i = i + 4 else refuse(a[i + 1]) end
   elseif op == ')' then
-    row, i = row + 1, i + 1
+    row, i, met = row + 1, i + 1, nil
+    start = i
+  elseif op == ']' then
+    if met then call('HSET', a[i + 1], a[i + 2], a[i + 3] .. met) end
+    row, i, met = row + 1, i + 4, nil
     start = i
   elseif op == 'H' then
     local last = i + 2 + a[i + 2]

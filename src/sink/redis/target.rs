@@ -16,6 +16,7 @@
 use std::sync::Arc;
 
 use crate::config::{self, RedisStructure, RedisTarget};
+use crate::sink::refused::Remembered;
 use crate::sink::{Role, SinkProjection};
 use crate::sql::expr::{Expr, Scope};
 use crate::value::{Column, DocumentWriter, Type};
@@ -144,6 +145,10 @@ pub(super) struct Plan {
     pub(super) fingerprint: String,
     pub(super) watermark_key: String,
     pub(super) reverse_key: String,
+    pub(super) refused_key: String,
+    /// What is refused is written into Redis, too.
+    pub(super) remembers: bool,
+    pub(super) remembered: Remembered,
 }
 
 /// Why a target cannot be bound: for `check` with its place in the file.
@@ -189,11 +194,19 @@ impl Plan {
             anchor,
             recorded: targets.iter().any(|target| target.recall == Recall::Record),
             targets,
+            // Sent again, an event would be there twice.
+            remembers: log.is_some(),
+            remembered: Remembered::default(),
             log,
             fingerprint: projection.fingerprint.clone(),
             watermark_key: watermark::key(&projection.name),
             reverse_key: watermark::reverse_key(&projection.name, &projection.fingerprint),
+            refused_key: watermark::refused_key(&projection.name),
         })
+    }
+
+    pub(super) fn role(&self) -> Role {
+        if self.log.is_some() { Role::Events } else { Role::Rows }
     }
 }
 

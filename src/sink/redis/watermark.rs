@@ -8,6 +8,8 @@
 //!   repetition changes nothing.
 //! * `readside:reverse:<projection>:<fingerprint>`: where rows stand that cannot be found otherwise
 //!   (`target.rs`).
+//! * `readside:refused:{readside:watermark:<projection>}`: what was refused and would not be sent again, by the
+//!   entry's key (`refused.rs`); in a cluster it lies where the watermark does.
 //! * `readside:shapes:<projection>`: fingerprint -> templates, of every generation that may have
 //!   left entries (`swap.rs`).
 
@@ -22,6 +24,10 @@ pub(super) fn key(projection: &str) -> String {
 
 pub(super) fn reverse_key(projection: &str, fingerprint: &str) -> String {
     format!("readside:reverse:{projection}:{fingerprint}")
+}
+
+pub(super) fn refused_key(projection: &str) -> String {
+    format!("readside:refused:{{{}}}", key(projection))
 }
 
 pub(super) fn shapes_key(projection: &str) -> String {

@@ -170,6 +170,8 @@ pub struct Slot {
     /// `None`: a physical slot.
     pub database: Option<String>,
     pub temporary: bool,
+    /// Standbys may keep a copy in step with it; `None` where the version knows no such thing.
+    pub failover: Option<bool>,
     pub active: Option<ActiveSlot>,
     /// `None`: still being created.
     pub confirmed_flush: Option<Lsn>,

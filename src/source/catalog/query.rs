@@ -141,6 +141,7 @@ SELECT json_build_object(
       s.plugin,
       s.database,
       s.temporary,
+      (to_jsonb(s) ->> 'failover')::boolean AS failover,
       CASE WHEN s.active_pid IS NOT NULL THEN
         (SELECT json_build_object('pid', s.active_pid, 'role', max(a.usename::text),
                                   'application_name', max(a.application_name))

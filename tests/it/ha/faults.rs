@@ -1,7 +1,13 @@
 //! Both instances and all that lies between, at random.
 
-use super::pair::{Pair, Readers};
+use std::cell::Cell;
+use std::time::Duration;
+
+use futures_util::future::join;
+
+use super::pair::{Pair, Readers, count};
 use crate::harness::wait;
+use crate::world::SINKS;
 
 const ROUNDS: usize = 12;
 
@@ -53,6 +59,68 @@ async fn whoever_is_stopped_killed_or_stands_still() {
         if both == ("leader", "standby") { Ok(()) } else { Err(format!("{roles:?}")) }
     })
     .await;
+}
+
+/// The crash matrix of a group: under load the leader dies at each place on its way into a sink, or at any
+/// moment. `READSIDE_TEST_KILLS=500`: so many more at any moment.
+#[tokio::test]
+async fn whoever_leads_is_killed_under_load() {
+    let mut pair = Pair::start().await;
+    let (mut leader, standby) = pair.roles().await;
+    pair.until_shares_history(standby).await;
+    pair.same(leader).await;
+    let generations = pair.generations().await;
+    let mut rng = fastrand::Rng::with_seed(13);
+    let kills = std::env::var("READSIDE_TEST_KILLS").ok().and_then(|kills| kills.parse().ok());
+    let mut cases: Vec<Option<String>> = Vec::new();
+    for sink in SINKS {
+        cases.push(Some(format!("delivered@{sink}")));
+        cases.push(Some(format!("watermark@{sink}")));
+    }
+    cases.extend(vec![None; kills.unwrap_or(4)]);
+    rng.shuffle(&mut cases);
+    let writer = pair.world.postgres.client(&pair.world.source).await;
+    let readers = Readers::new(&pair.world).await;
+    let rounds = async {
+        for (round, case) in cases.iter().enumerate() {
+            let standby = 1 - leader;
+            eprintln!("round {round}: {case:?}, then daemon {standby} leads");
+            let ended = Cell::new(false);
+            let dies = async {
+                match case {
+                    // It takes the place over that it dies at; nothing but its own steps brings it there.
+                    Some(point) => {
+                        let point = format!("{point}:{}", rng.u8(1..4));
+                        pair.daemons[standby].restart_with(&[("READSIDE_FAILPOINT", &point)]);
+                        pair.daemons[standby].wait_ready().await;
+                        pair.daemons[leader].kill9();
+                        // In Postgres a step alone is one message, without such a place.
+                        if point.starts_with("delivered@reporting") {
+                            pair.until_replaced(leader).await;
+                        } else {
+                            pair.daemons[standby].ended().await;
+                        }
+                        pair.daemons[standby].restart();
+                        pair.daemons[leader].restart();
+                    }
+                    None => {
+                        wait::delay(Duration::from_millis(rng.u64(0..600))).await;
+                        pair.daemons[leader].kill9();
+                        pair.until_replaced(leader).await;
+                        pair.daemons[leader].restart();
+                    }
+                }
+                ended.set(true);
+            };
+            join(dies, count(&writer, &ended)).await;
+            for at in 0..2 {
+                pair.same(at).await;
+            }
+            leader = pair.roles().await.0;
+        }
+        assert_eq!(pair.generations().await, generations, "something was filled anew");
+    };
+    readers.during(rounds).await;
 }
 
 fn sink_net(pair: &Pair, round: usize) -> &crate::harness::Proxy {

@@ -2,10 +2,11 @@
 //! reader sees anything go backwards and both come to the same end.
 
 mod faults;
+mod letters;
 mod pair;
 
 use self::pair::{Pair, Readers};
-use crate::world::until_metric;
+use crate::world::{one, until_metric};
 
 /// A clean end and a sudden one: the other one leads within a moment, and nothing is filled anew.
 #[tokio::test]
@@ -83,4 +84,49 @@ async fn a_leader_that_stands_still_is_replaced_and_writes_nothing_more() {
         assert_eq!(pair.generations().await, generations, "something was filled anew");
     };
     readers.during(rounds).await;
+}
+
+/// Each is told for itself; whoever leads fills what is new, and the other one takes it over as it is.
+#[tokio::test]
+async fn another_configuration_is_taken_up_by_both() {
+    let mut pair = Pair::start().await;
+    let (leader, standby) = pair.roles().await;
+    pair.until_shares_history(standby).await;
+    let again = pair.world.projection("again", "items", &["id"]);
+    let generation = async |pair: &Pair| {
+        let name = pair.world.name("again");
+        let sql =
+            format!("SELECT generation::text FROM readside.watermark WHERE projection = '{name}'");
+        one(&pair.world.reporting, &sql).await
+    };
+    for at in [leader, standby] {
+        let config = pair.config(at, &again);
+        let reload = pair.daemons[at].reload(&config).await;
+        assert_eq!(reload["result"], "applied", "{reload}");
+        pair.daemons[at].wait_ready().await;
+        pair.work(20).await;
+        pair.world.same(&mut pair.daemons[at], "again", "items", &["id"]).await;
+    }
+    // A pipeline that begins anew takes a term of its own.
+    assert_eq!(pair.role(leader).await.unwrap().0, "leader", "a reload hands nothing over");
+    let (generations, filled) = (pair.generations().await, generation(&pair).await);
+    pair.daemons[leader].kill9();
+    pair.work(20).await;
+    pair.until_replaced(leader).await;
+    pair.same(standby).await;
+    pair.world.same(&mut pair.daemons[standby], "again", "items", &["id"]).await;
+    assert_eq!((pair.generations().await, generation(&pair).await), (generations, filled));
+
+    // And back, the standby first.
+    pair.daemons[leader].restart();
+    pair.daemons[leader].wait_ready().await;
+    for at in [leader, standby] {
+        let config = pair.config(at, "");
+        let reload = pair.daemons[at].reload(&config).await;
+        assert_eq!(reload["result"], "applied", "{reload}");
+        pair.daemons[at].wait_ready().await;
+        pair.work(20).await;
+        pair.same(at).await;
+    }
+    assert_eq!(pair.role(standby).await.unwrap().0, "leader");
 }

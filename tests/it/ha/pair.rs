@@ -1,5 +1,7 @@
 //! Two daemons of one group over one world, and readers of its sinks.
 
+use std::cell::Cell;
+
 use fastrand::Rng;
 use redis::AsyncCommands;
 use serde_json::Value;
@@ -26,10 +28,15 @@ pub(super) struct Pair {
 impl Pair {
     /// Both are ready.
     pub(super) async fn start() -> Pair {
-        let world = World::new(ITEMS).await;
+        Pair::start_with("", |_| String::new()).await
+    }
+
+    /// With more tables and more of the configuration.
+    pub(super) async fn start_with(sql: &str, more: impl Fn(&World) -> String) -> Pair {
+        let world = World::new(&[ITEMS, sql].concat()).await;
         let port = world.postgres.port();
         let nets = [Proxy::start(port).await, Proxy::start(port).await];
-        let config = |net: &Proxy, slot: &str| config(&world, net, slot);
+        let config = |net: &Proxy, slot: &str| config(&world, net, slot) + &more(&world);
         let daemons = [config(&nets[0], "one"), config(&nets[1], "two")];
         let daemons = daemons.map(|config| Daemon::start(&config));
         let mut pair = Pair { world, daemons, nets, rng: Rng::with_seed(11) };
@@ -37,6 +44,11 @@ impl Pair {
             daemon.wait_ready().await;
         }
         pair
+    }
+
+    /// A daemon's configuration with more projections.
+    pub(super) fn config(&self, at: usize, more: &str) -> String {
+        config(&self.world, &self.nets[at], ["one", "two"][at]) + more
     }
 
     /// The leader, and the other one.
@@ -170,6 +182,15 @@ impl Pair {
 }
 
 const COUNT: &str = "UPDATE items SET v = (v::bigint + 1)::text WHERE id = 0";
+
+/// One transaction after the other, until the end.
+pub(super) async fn count(client: &Client, ended: &Cell<bool>) {
+    while !ended.get() {
+        let sql =
+            format!("BEGIN; {COUNT}; UPDATE items SET v = v || '.' WHERE id % 100 = 7; COMMIT");
+        client.batch_execute(&sql).await.unwrap();
+    }
+}
 
 fn config(world: &World, net: &Proxy, slot: &str) -> String {
     let counted = format!(

@@ -60,13 +60,19 @@ impl Postgres {
 
     /// A server that follows this one, until it is promoted.
     pub(crate) async fn standby(&self) -> Postgres {
-        let conninfo = format!("host=127.0.0.1 port={} user=postgres", self.port());
+        self.standby_with(&[]).await
+    }
+
+    /// With more settings.
+    pub(crate) async fn standby_with(&self, settings: &[(&str, &str)]) -> Postgres {
+        let conninfo = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port());
+        let settings = [&[("primary_conninfo", conninfo.as_str())], settings].concat();
         let signal = |data: &Path| {
             let file = data.join("standby.signal");
             fs::write(&file, "").expect("the directory is ours");
             run_as().own(&file);
         };
-        self.backup(&[("primary_conninfo", &conninfo)], signal).await
+        self.backup(&settings, signal).await
     }
 
     /// A server that is restored from a base backup of this moment. It has no slots.
@@ -75,12 +81,12 @@ impl Postgres {
     }
 
     /// A base backup of this moment, for [`Postgres::restore`].
-    pub(crate) fn copy(&self) {
+    pub(crate) async fn copy(&self) {
         let copied = self.copied();
         if copied.exists() {
             fs::remove_dir_all(&copied).expect("the directory is ours");
         }
-        self.base_backup(self.scratch.path(), &copied);
+        self.base_backup(self.scratch.path(), &copied).await;
     }
 
     /// Starts on the backup, on the same port; ends first.
@@ -94,7 +100,10 @@ impl Postgres {
         self.scratch.path().join("copy")
     }
 
-    fn base_backup(&self, from: &Path, to: &Path) {
+    async fn base_backup(&self, from: &Path, to: &Path) {
+        if !program("pg_basebackup").exists() {
+            return self.backup_of_files(to).await;
+        }
         let mut backup = run_as().command(&program("pg_basebackup"));
         backup.arg("-D").arg(to).args(["-h", "127.0.0.1", "-U", "postgres", "-c", "fast"]);
         backup.args(["-X", "stream", "--no-sync", "-p", &self.port().to_string()]);
@@ -102,11 +111,32 @@ impl Postgres {
         run("pg_basebackup", backup);
     }
 
+    /// The files, and after them the log that was written meanwhile.
+    async fn backup_of_files(&self, to: &Path) {
+        let client = self.client("postgres").await;
+        let version: i32 = client
+            .query_one("SELECT current_setting('server_version_num')::int", &[])
+            .await
+            .unwrap()
+            .get(0);
+        let (start, stop) = match version {
+            ..150_000 => ("pg_start_backup('a test', true, false)", "pg_stop_backup(false, false)"),
+            _ => ("pg_backup_start('a test', true)", "pg_backup_stop(false)"),
+        };
+        client.query_one(&format!("SELECT {start}"), &[]).await.unwrap();
+        copy_files(&self.data_dir(), to);
+        let ended = client.query_one(&format!("SELECT labelfile FROM {stop}"), &[]).await.unwrap();
+        copy_files(&self.data_dir().join("pg_wal"), &to.join("pg_wal"));
+        let label = to.join("backup_label");
+        fs::write(&label, ended.get::<_, String>(0)).expect("the directory is ours");
+        run_as().own(&label);
+    }
+
     async fn backup(&self, settings: &[(&str, &str)], before: impl Fn(&Path)) -> Postgres {
         let scratch = Scratch::new("pg");
         run_as().own(scratch.path());
         let data = scratch.path().join("data");
-        self.base_backup(scratch.path(), &data);
+        self.base_backup(scratch.path(), &data).await;
         let port = Port::reserve();
         write_settings(&data, &scratch, &port, &PostgresOptions { settings, ..Default::default() });
         before(&data);
@@ -219,6 +249,16 @@ impl Postgres {
         })
         .await;
     }
+}
+
+/// While a server writes: what changes meanwhile, or goes, is in its log.
+fn copy_files(from: &Path, to: &Path) {
+    let script = "mkdir -p -m 700 \"$2\" && tar -C \"$1\" -c --warning=no-file-changed \
+                  --warning=no-file-removed --exclude=./postmaster.* --exclude=./pg_replslot/* . \
+                  | tar -C \"$2\" -x; test \"${PIPESTATUS[0]}\" -le 1";
+    let mut copy = run_as().command(Path::new("bash"));
+    copy.args(["-c", script, "copy"]).arg(from).arg(to);
+    run("bash", copy);
 }
 
 async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {

@@ -107,7 +107,7 @@ impl Targets<'_> {
     /// whose backup was put back.
     pub(super) async fn put_back(&mut self, victim: Victim, age: Duration) {
         match victim {
-            Victim::Reporting => self.reporting.copy(),
+            Victim::Reporting => self.reporting.copy().await,
             Victim::Cache => self.cache.copy(),
             Victim::Search => self.own_search().copy().await,
             Victim::Daemon | Victim::Source => unreachable!("no sinks"),

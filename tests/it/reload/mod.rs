@@ -3,6 +3,7 @@
 mod applied;
 mod files;
 mod refused;
+mod rotation;
 mod troubles;
 
 use serde_json::Value;

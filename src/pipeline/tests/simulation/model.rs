@@ -173,16 +173,32 @@ impl Source {
             .collect()
     }
 
-    /// What a projection shows at a position, but for what sinks refuse.
-    fn shows(&self, lane: usize, at: Lsn) -> BTreeSet<String> {
+    /// The rows of a projection at a position.
+    fn rows(&self, lane: usize, at: Lsn) -> impl Iterator<Item = (u8, &Row)> {
         let (_, tables) = self.history.range(..=at).next_back().expect("it begins there");
         let table = &tables[[0, 1, 0][lane]];
         let claimed = |other: u8| table.values().filter(|row| row.other == other).count();
-        let rows = table.iter().filter(|(_, row)| lane != 2 || claimed(row.other) == 1);
-        rows.filter(|(_, row)| !row.body.starts_with(POISON))
-            .map(|(id, row)| format!("{id} {} {}", row.other, row.body))
-            .collect()
+        let rows = table.iter().filter(move |(_, row)| lane != 2 || claimed(row.other) == 1);
+        rows.map(|(id, row)| (*id, row))
     }
+
+    /// What a projection shows at a position, but for what sinks refuse.
+    fn shows(&self, lane: usize, at: Lsn) -> BTreeSet<String> {
+        let rows = self.rows(lane, at).filter(|(_, row)| !row.body.starts_with(POISON));
+        rows.map(|(id, row)| format!("{id} {} {}", row.other, row.body)).collect()
+    }
+
+    /// Which of a projection's keys, all below a bound, sinks refuse now.
+    pub(super) fn refused(&self, lane: usize) -> (u8, BTreeSet<u8>) {
+        let rows = self.rows(lane, self.end()).filter(|(_, row)| row.body.starts_with(POISON));
+        let key = |(id, row): (u8, &Row)| if lane == 2 { row.other } else { id };
+        (IDS.max(OTHERS), rows.map(key).collect())
+    }
+}
+
+/// The key of a projection's row.
+pub(super) fn key(number: u8) -> Vec<u8> {
+    entry(1, [&number.to_string(), "0", ""]).key().to_vec()
 }
 
 /// By key, with the version's LSN.
@@ -261,7 +277,7 @@ impl Sink {
                 let fill = self.lanes[*lane].fill.as_mut().expect("a fill was begun");
                 put(*lane, rows, fill, &mut refused);
             }
-            Work::EndFill { .. } | Work::Reopen => {}
+            Work::EndFill { .. } | Work::Forget { .. } | Work::Reopen => {}
             Work::Step(step) => self.step(step, source, &mut refused),
         }
         refused
