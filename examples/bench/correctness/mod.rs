@@ -25,8 +25,8 @@ const LATE: Duration = Duration::from_secs(60);
 /// What one of them has shown so far.
 struct Verdict {
     differ: usize,
-    /// It was wrong, and was right at the end.
-    late: bool,
+    /// How many differed of one that was wrong first, and right at the end.
+    late: Option<usize>,
     /// When the write after the fault was seen.
     marked: Option<Instant>,
     ended: bool,
@@ -80,7 +80,7 @@ async fn look_again(field: &mut Field, judged: &mut [(Fault, Vec<Verdict>)]) -> 
             let customers = fault.customers();
             let verdict = &mut verdicts[at];
             let differ = differences(&of(customers, &all), &of(customers, &copy));
-            verdict.late = verdict.differ > 0 && differ == 0;
+            verdict.late = (verdict.differ > 0 && differ == 0).then_some(verdict.differ);
             verdict.differ = differ;
         }
     }
@@ -93,7 +93,7 @@ async fn judge(field: &mut Field, fault: Fault) -> Result<Vec<Verdict>> {
     let truth = of(fault.customers(), &all);
     let mark = of(faults::MARKED, &all);
     let unknown =
-        || Verdict { differ: truth.len(), late: false, marked: None, ended: false, error: None };
+        || Verdict { differ: truth.len(), late: None, marked: None, ended: false, error: None };
     let mut verdicts: Vec<Verdict> = FOLLOWERS.iter().map(|_| unknown()).collect();
     let begun = Instant::now();
     loop {
@@ -143,8 +143,10 @@ impl Verdict {
 
     fn text(&self) -> String {
         let mut text = match (self.differ, self.marked) {
-            (0, _) if self.late => "right, minutes later".to_owned(),
-            (0, _) => "right".to_owned(),
+            (0, _) => match self.late {
+                Some(some) => format!("**wrong** ({some} orders), right minutes later"),
+                None => "right".to_owned(),
+            },
             (some, Some(_)) => format!("**wrong** ({some} orders)"),
             (some, None) => format!("**behind** after {} s ({some} orders)", BOUND.as_secs()),
         };
