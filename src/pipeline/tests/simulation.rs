@@ -240,11 +240,10 @@ impl Simulation {
         }
         for (at, sink) in self.sinks.iter().enumerate() {
             sink.equals(&self.source, self.source.end());
-            for lane in 0..3 {
+            for (lane, name) in PROJECTIONS.iter().enumerate() {
                 let (bound, refused) = self.source.refused(lane);
                 let is_letter = |number: &u8| self.machine.is_letter(at, lane, &key(*number));
                 let letters: BTreeSet<u8> = (0..bound).filter(is_letter).collect();
-                let name = PROJECTIONS[lane];
                 assert_eq!(letters, refused, "letters of {name} in {} (P5)", sink.name);
             }
         }
