@@ -10,7 +10,7 @@ use crate::sql::expr::EvalError;
 use crate::value::{self, ValueError};
 
 use super::pattern::{Pattern, Piece, Rendered, shown};
-use super::record::{write_key_text, write_record};
+use super::record::write_record;
 use super::row::{Args, Row};
 use super::swap::Keep;
 use super::target::{Anchor, Plan, Recall, Score, Structure, Target};
@@ -78,7 +78,7 @@ pub(super) struct Batch<'e> {
 #[derive(Clone)]
 pub(super) struct Passage<'e> {
     pub(super) projection: usize,
-    entry: &'e Entry,
+    pub(super) entry: &'e Entry,
     pub(super) moves: Range<usize>,
     pub(super) rows: Range<usize>,
 }
@@ -119,6 +119,11 @@ impl<'e> Batch<'e> {
 
     pub(super) fn passages(&self) -> &[Passage<'e>] {
         &self.passages
+    }
+
+    /// The entries that write something, as the script numbers them.
+    pub(super) fn rows_sent(&self) -> impl Iterator<Item = &Passage<'e>> {
+        self.passages.iter().filter(|passage| !passage.rows.is_empty())
     }
 
     /// The outcome of what is not sent as a script.
@@ -239,9 +244,7 @@ impl<'e> Batch<'e> {
         }
         if plan.recorded && !(before == Before::Nothing && record.is_empty()) {
             self.moves.push(if before == Before::Nothing { "W" } else { "R" });
-            self.moves.push(&plan.reverse_key);
-            write_key_text(&row_key, text, &mut self.moves.bytes)?;
-            self.moves.end();
+            plan.reverse.write_place(&row_key, text, &mut self.moves)?;
             self.moves.push(&record);
         }
         Ok(())
@@ -263,9 +266,7 @@ impl<'e> Batch<'e> {
         }
         if plan.recorded {
             self.moves.push("R");
-            self.moves.push(&plan.reverse_key);
-            write_key_text(&row_key, text, &mut self.moves.bytes)?;
-            self.moves.end();
+            plan.reverse.write_place(&row_key, text, &mut self.moves)?;
             self.moves.push("");
         }
         for target in &plan.targets {

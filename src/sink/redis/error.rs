@@ -37,7 +37,10 @@ pub(super) fn explain(error: &RedisError) -> Option<&'static str> {
         Some("READONLY") => "this Redis is a replica and takes no writes",
         Some("MASTERDOWN") => "this Redis is a replica that has lost its master",
         Some("CLUSTERDOWN") => "the Redis cluster is down",
-        Some("MOVED" | "CROSSSLOT") => "this Redis is a node of a cluster, which is not supported",
+        Some("MOVED" | "ASK" | "TRYAGAIN") => "slots of the Redis cluster are being moved",
+        Some("CROSSSLOT") => {
+            "this Redis is a node of a cluster, which its user may not ask about (INFO, CLUSTER SLOTS)"
+        }
         Some("NOAUTH") => "Redis asks for a password",
         Some("WRONGPASS") => "Redis refuses the user name or the password",
         Some("NOPERM") => "the Redis user lacks a permission",
