@@ -82,7 +82,8 @@ impl RedisSink {
         self.origin.owner.name().clone_into(&mut standing.owner);
         token.clone_into(&mut standing.step);
         standing.possible = None;
-        standing.filling = mark.watermark.fingerprint.is_empty();
+        let is_log = self.plans[mark.projection].log.is_some();
+        standing.filling = mark.watermark.fingerprint.is_empty() && !is_log;
         standing.watermark = mark.watermark.clone();
     }
 

@@ -15,7 +15,7 @@ use crate::config::{SinkConfig, each_host};
 use crate::sink::SinkError;
 
 use super::cluster::{Cluster, Routed};
-use super::error::{fatal, interrupted, retryable};
+use super::error::{self, fatal, interrupted, retryable};
 use super::prepare::require_server;
 use super::record::Layout;
 use super::slot::slot_of;
@@ -87,13 +87,17 @@ impl Server {
             };
         }
         if self.database() != 0 {
-            return Err(fatal(
-                format!("{}: a cluster has no database {}", self.address, self.database()),
-                "write /0 in the url, or nothing behind the hosts",
-            ));
+            return Err(self.no_databases());
         }
         let cluster = Cluster::join(self, &mut connection, &host, scripts).await?;
         Ok(Link::Cluster(Box::new(cluster)))
+    }
+
+    fn no_databases(&self) -> SinkError {
+        fatal(
+            format!("{}: a cluster has no database {}", self.address, self.database()),
+            "write /0 in the url, or nothing behind the hosts",
+        )
     }
 
     /// To the first host that can be reached; its name.
@@ -156,10 +160,12 @@ impl Server {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| retryable(&doing, error))
+        client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| {
+            match error::code(&error) {
+                Some(error::NO_DATABASES) => self.no_databases(),
+                _ => retryable(&doing, error),
+            }
+        })
     }
 }
 

@@ -80,7 +80,8 @@ impl RedisSink {
             standing.fill = None;
             return Ok(None);
         };
-        standing.filling = stored.fingerprint.is_empty();
+        // What a log holds stays, also where its watermark says nothing in this history.
+        standing.filling = stored.fingerprint.is_empty() && plan.log.is_none();
         // A fill goes on where it stood only when nobody else has moved the watermark since, such
         // as a restart of Redis that lost what was written last.
         if !ours || !standing.filling {

@@ -108,7 +108,7 @@ impl Place {
     async fn until_it_dies(&self, daemon: &mut Daemon, rng: &mut fastrand::Rng, point: &str) {
         wait::until(&format!("death at {point}"), async || {
             self.change(rng).await;
-            daemon.exited().map(drop).ok_or("it lives")
+            daemon.exited().map(drop).ok_or_else(|| daemon.log_of_this_start())
         })
         .await;
     }
