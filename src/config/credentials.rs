@@ -63,16 +63,31 @@ pub(super) fn url(
             }
         };
     }
-    match url::Url::parse(text) {
-        Ok(url) if url.host_str().is_none_or(str::is_empty) => {
-            fault("`url` names no host".to_owned())
+    let hosts = if kind == SinkKind::Redis { each_host(text) } else { vec![text.to_owned()] };
+    for host in hosts {
+        match url::Url::parse(&host) {
+            Ok(url) if url.host_str().is_none_or(str::is_empty) => {
+                return fault("`url` names no host".to_owned());
+            }
+            Ok(url) if kind == SinkKind::Redis && !is_redis_database(url.path()) => {
+                return fault("the path of a Redis `url` is the number of a database".to_owned());
+            }
+            Ok(_) => {}
+            Err(error) => return fault(format!("`url` cannot be read: {error}")),
         }
-        Ok(url) if kind == SinkKind::Redis && !is_redis_database(url.path()) => {
-            fault("the path of a Redis `url` is the number of a database".to_owned())
-        }
-        Ok(_) => Some(Secret::new(text)),
-        Err(error) => fault(format!("`url` cannot be read: {error}")),
     }
+    Some(Secret::new(text))
+}
+
+/// A Redis url may name several nodes of a cluster, `redis://a:6379,b:6379`: a url for each.
+pub fn each_host(url: &str) -> Vec<String> {
+    let Some((scheme, rest)) = url.split_once("://") else { return vec![url.to_owned()] };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, hosts) = match authority.rfind('@') {
+        Some(at) => authority.split_at(at + 1),
+        None => ("", authority),
+    };
+    hosts.split(',').map(|host| format!("{scheme}://{user}{host}{path}")).collect()
 }
 
 fn is_redis_database(path: &str) -> bool {
@@ -157,6 +172,13 @@ pub(super) fn read_bounded(path: &std::path::Path, bytes_max: u64) -> Result<Vec
 /// What two urls of the same store share: user, password and most parameters left out.
 pub(super) fn store_of(kind: SinkKind, url: &Secret) -> String {
     let (_, rest) = url.expose().split_once("://").unwrap_or_default();
+    if kind == SinkKind::Redis && url.expose().contains(',') {
+        let hosts: Vec<_> = each_host(url.expose())
+            .into_iter()
+            .map(|url| store_of(kind, &Secret::new(url)))
+            .collect();
+        return hosts.join(",");
+    }
     if kind != SinkKind::Postgres {
         let Ok(url) = url::Url::parse(url.expose()) else { return rest.to_owned() };
         let default = match kind {

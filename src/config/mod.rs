@@ -31,6 +31,7 @@ pub mod template;
 mod tests;
 mod units;
 
+pub use credentials::each_host;
 pub use diagnostic::{Diagnostic, Style};
 pub use environment::Environment;
 pub use outline::{Change, Outline};

@@ -305,3 +305,13 @@ fn targets_without_sinks() {
     hint: there is no sink here
     "#);
 }
+
+#[test]
+fn a_redis_url_may_name_several_nodes() {
+    assert_eq!(
+        crate::config::each_host("rediss://u,x:p@a:1,b:2,[::1]:3/0?x=1"),
+        ["rediss://u,x:p@a:1/0?x=1", "rediss://u,x:p@b:2/0?x=1", "rediss://u,x:p@[::1]:3/0?x=1"]
+    );
+    assert_eq!(crate::config::each_host("redis://a"), ["redis://a"]);
+    assert_eq!(crate::config::each_host("redis+unix:///a,b"), ["redis+unix:///a,b"]);
+}

@@ -11,6 +11,8 @@ use super::RedisSink;
 use super::connect::opened;
 use super::encode::{Batch, Before, Refused};
 use super::error::{self, fatal, interrupted, retryable};
+use super::record::Layout;
+use super::session::marks_text;
 use super::watermark;
 
 pub(super) const STEP_SCRIPT: &str = include_str!("step.lua");
@@ -23,7 +25,7 @@ pub(super) struct Mark {
 }
 
 /// What the script answered.
-enum Answer {
+pub(super) enum Answer {
     Done(Vec<Refused>),
     /// Another watermark stood there than the one last seen.
     Fenced {
@@ -33,12 +35,15 @@ enum Answer {
 }
 
 impl RedisSink {
-    /// Runs one batch with its watermarks, in one script.
+    /// Runs one batch with its watermarks, in one script; in a cluster, in one for each slot.
     pub(super) async fn run(
         &mut self,
         marks: Vec<Mark>,
         batch: Batch<'_>,
     ) -> Result<Outcome, SinkError> {
+        if self.layout == Layout::Cluster {
+            return self.run_spread(marks, batch).await;
+        }
         let token = self.next_token();
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.step_sha).arg(0).arg(&token).arg(marks.len());
@@ -77,7 +82,8 @@ impl RedisSink {
         self.origin.owner.name().clone_into(&mut standing.owner);
         token.clone_into(&mut standing.step);
         standing.possible = None;
-        standing.filling = mark.watermark.fingerprint.is_empty();
+        let is_log = self.plans[mark.projection].log.is_some();
+        standing.filling = mark.watermark.fingerprint.is_empty() && !is_log;
         standing.watermark = mark.watermark.clone();
     }
 
@@ -93,9 +99,13 @@ impl RedisSink {
         }
     }
 
-    fn mark_arguments(&self, mark: &Mark, command: &mut Cmd) {
+    pub(super) fn mark_arguments(&self, mark: &Mark, command: &mut Cmd) {
         let standing = &self.standings[mark.projection];
-        let fields = watermark::fields(&mark.watermark, self.origin.owner.name());
+        let mut fields = watermark::fields(&mark.watermark, self.origin.owner.name());
+        if self.layout == Layout::Cluster {
+            fields.push(("session", self.session.name.clone()));
+            fields.push(("marks", marks_text(&self.session.marks)));
+        }
         command
             .arg(&self.plans[mark.projection].watermark_key)
             .arg(&standing.owner)
@@ -217,7 +227,12 @@ impl RedisSink {
 
     pub(super) fn next_token(&mut self) -> String {
         self.scripts += 1;
-        format!("{:016x}-{}", self.run_id, self.scripts)
+        match self.layout {
+            Layout::Single => format!("{:016x}-{}", self.run_id, self.scripts),
+            Layout::Cluster => {
+                format!("{}-{:016x}-{}", self.session.name, self.run_id, self.scripts)
+            }
+        }
     }
 }
 
@@ -250,7 +265,7 @@ pub(super) fn reaching_past(reaching: Lsn, newest: Option<Lsn>) -> Lsn {
     newest.map_or(reaching, |lsn| reaching.max(Lsn(lsn.0.saturating_add(1))))
 }
 
-fn read_answer(answer: Value) -> Option<Answer> {
+pub(super) fn read_answer(answer: Value) -> Option<Answer> {
     let Value::Array(items) = answer else { return None };
     let mut items = items.into_iter();
     let mut next = || match items.next() {

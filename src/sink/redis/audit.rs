@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Value, from_redis_value};
 
-use super::connect::Server;
+use super::connect::{Link, Server, read};
 use super::encode::{render, score_of};
-use super::error::{fatal, interrupted, retryable};
+use super::error::{fatal, interrupted};
 use super::pattern::{self, Rendered};
+use super::record::Layout;
 use super::row::Row;
+use super::slot::slot_of;
 use super::swap::{Shape, ShapeTarget};
+use super::sweep::Cursor;
 use super::target::{Plan, Structure, Target};
 use crate::config::SinkConfig;
 use crate::engine::Entry;
@@ -28,7 +30,7 @@ const SCAN_COUNT: usize = 1_000;
 
 pub struct RedisAudit {
     server: Server,
-    connection: MultiplexedConnection,
+    link: Link,
     /// Of all projections of the sink: a key that another's template may have given is left alone.
     plans: Vec<Plan>,
     /// The one that is looked at.
@@ -40,15 +42,15 @@ pub struct RedisAudit {
 
 struct Scan {
     target: usize,
-    /// `None`: it has not begun.
-    cursor: Option<u64>,
+    /// `None`: the target's keys were all seen.
+    cursor: Option<Cursor>,
     /// Sets whose members are still to be looked at.
     sets: Vec<(Vec<u8>, u64)>,
 }
 
 impl Scan {
     fn begin() -> Self {
-        Self { target: 0, cursor: None, sets: Vec::new() }
+        Self { target: 0, cursor: Some(Cursor::default()), sets: Vec::new() }
     }
 }
 
@@ -78,24 +80,24 @@ impl RedisAudit {
         projections: &[SinkProjection],
         at: usize,
     ) -> Result<Self, SinkError> {
+        let server = Server::new(config)?;
+        let link = server.link(&[]).await?;
         let plans = projections.iter().enumerate().map(|(number, projection)| {
-            Plan::bind(number, projection).map_err(|faults| {
+            Plan::bind(number, projection, link.layout()).map_err(|faults| {
                 let what = faults.first().map_or_else(String::new, |fault| fault.what.clone());
                 fatal(what, "")
             })
         });
         let plans: Vec<Plan> = plans.collect::<Result<_, _>>()?;
-        let server = Server::new(config)?;
-        let connection = server.connect().await?;
         let shape = Shape::of(&plans[at]);
         let scan = Scan::begin();
         let key = projections[at].key.clone();
-        Ok(Self { server, connection, plans, at, key, shape, scan })
+        Ok(Self { server, link, plans, at, key, shape, scan })
     }
 
-    async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, SinkError> {
-        let answer = command.query_async(&mut self.connection).await;
-        answer.map_err(|error| retryable(&self.server.address, error))
+    async fn ask<T: FromRedisValue>(&mut self, key: &[u8], command: Cmd) -> Result<T, SinkError> {
+        let answers = self.link.ask(&self.server, vec![(key, command)]).await?;
+        read(&self.server, answers.into_iter().next().unwrap_or_default())
     }
 
     /// What stands at each of these places.
@@ -103,17 +105,39 @@ impl RedisAudit {
         if places.is_empty() {
             return Ok(Vec::new());
         }
-        let mut command = redis::cmd("EVAL");
-        command.arg(AUDIT_SCRIPT).arg(0);
-        for place in places {
-            let structure = self.plans[self.at].targets[place.target].structure;
-            command.arg(&[structure.letter()][..]).arg(&place.at).arg(&place.member);
+        // One script; in a cluster one for each slot.
+        let mut parts: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        for (number, place) in places.iter().enumerate() {
+            let slot = match self.link.layout() {
+                Layout::Single => 0,
+                Layout::Cluster => slot_of(&place.at),
+            };
+            parts.entry(slot).or_default().push(number);
         }
-        let answers: Vec<Value> = self.ask(&command).await?;
-        let contents: Option<Vec<Content>> = answers.into_iter().map(content).collect();
-        contents
-            .filter(|contents| contents.len() == places.len())
-            .ok_or_else(|| interrupted("Redis gave an answer that the script never gives"))
+        let scripts = parts.values().map(|numbers| {
+            let part = numbers.iter().map(|&number| &places[number]);
+            let mut command = redis::cmd("EVAL");
+            command.arg(AUDIT_SCRIPT).arg(numbers.len());
+            part.clone().for_each(|place| {
+                command.arg(&place.at);
+            });
+            for place in part {
+                let structure = self.plans[self.at].targets[place.target].structure;
+                command.arg(&[structure.letter()][..]).arg(&place.at).arg(&place.member);
+            }
+            (places[numbers[0]].at.as_slice(), command)
+        });
+        let answers = self.link.ask(&self.server, scripts.collect()).await?;
+        let mut contents = vec![Content::Nothing; places.len()];
+        for (numbers, answer) in parts.values().zip(answers) {
+            let answers: Vec<Value> = read(&self.server, answer)?;
+            let found: Option<Vec<Content>> = answers.into_iter().map(content).collect();
+            let found = found.filter(|found| found.len() == numbers.len());
+            let found = found
+                .ok_or_else(|| interrupted("Redis gave an answer that the script never gives"))?;
+            numbers.iter().zip(found).for_each(|(&number, found)| contents[number] = found);
+        }
+        Ok(contents)
     }
 
     /// Whether another projection of this sink may have written it.
@@ -232,18 +256,20 @@ impl Audit for RedisAudit {
         }
         loop {
             let Some(target) = self.shape.targets.get(self.scan.target) else { return Ok(None) };
-            if self.scan.cursor == Some(0) || !target.key.has_fixed_part() {
-                (self.scan.target, self.scan.cursor) = (self.scan.target + 1, None);
+            let cursor = self.scan.cursor.filter(|_| target.key.has_fixed_part());
+            let Some(cursor) = cursor else {
+                self.scan.target += 1;
+                self.scan.cursor = Some(Cursor::default());
                 continue;
-            }
+            };
             let target = target.clone();
-            return self.keys(&target).await.map(Some);
+            return self.keys(&target, cursor).await.map(Some);
         }
     }
 
     async fn mend(&mut self, fix: &Fix) -> Result<bool, SinkError> {
         let mut command = redis::cmd("EVAL");
-        command.arg(MEND_SCRIPT).arg(0);
+        command.arg(MEND_SCRIPT).arg(1).arg(&fix.place.at);
         command.arg(&[fix.letter][..]).arg(&fix.place.at).arg(&fix.place.member);
         command.arg(&fix.ttl_seconds);
         for texts in [&fix.was, &fix.shall] {
@@ -252,17 +278,22 @@ impl Audit for RedisAudit {
                 command.arg(text);
             }
         }
-        self.ask(&command).await
+        self.ask(&fix.place.at, command).await
     }
 }
 
 impl RedisAudit {
-    async fn keys(&mut self, target: &ShapeTarget) -> Result<Vec<Found>, SinkError> {
+    async fn keys(
+        &mut self,
+        target: &ShapeTarget,
+        cursor: Cursor,
+    ) -> Result<Vec<Found>, SinkError> {
         let mut command = redis::cmd("SCAN");
-        command.arg(self.scan.cursor.unwrap_or(0)).arg("MATCH").arg(target.key.glob());
+        command.arg(cursor.at).arg("MATCH").arg(target.key.glob());
         command.arg("COUNT").arg(SCAN_COUNT).arg("TYPE").arg(target.structure.redis_type());
-        let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(&command).await?;
-        self.scan.cursor = Some(next);
+        let answer = self.link.ask_master(&self.server, cursor.master, &command).await?;
+        let (next, keys): (u64, Vec<Vec<u8>>) = read(&self.server, answer)?;
+        self.scan.cursor = cursor.next(next, self.link.masters());
         if target.structure.has_members() {
             let ours = keys.into_iter().filter(|key| target.key.matches(key));
             self.scan.sets.extend(ours.map(|key| (key, 0)));
@@ -280,7 +311,7 @@ impl RedisAudit {
         };
         let mut command = redis::cmd(scan);
         command.arg(&key).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
-        let (next, members): (u64, Vec<Vec<u8>>) = self.ask(&command).await?;
+        let (next, members): (u64, Vec<Vec<u8>>) = self.ask(&key, command).await?;
         let found = members.iter().step_by(stride);
         let found = found.filter_map(|member| self.found(at, &key, member)).collect();
         if next != 0 {

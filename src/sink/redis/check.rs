@@ -7,10 +7,13 @@ use crate::config::{Diagnostic, SinkConfig};
 use crate::sink::{SinkError, SinkProjection};
 
 use super::apply::other_owner;
-use super::connect::Server;
+use super::connect::{Link, Server};
 use super::error::{self, retryable};
 use super::log::LogPlan;
-use super::prepare::{Info, faults, info};
+use super::prepare::{Info, info};
+use super::record::Layout;
+use super::session::fence_key;
+use super::slot::slot_of;
 use super::target::{Plan, Structure};
 use super::watermark;
 
@@ -22,9 +25,19 @@ pub async fn check(
     projections: &[SinkProjection],
 ) -> Vec<Diagnostic> {
     let mut found = Vec::new();
+    let diagnostic = |what: String, hint: String| Diagnostic {
+        what: format!("sink.{}: {what}", config.name),
+        place: Some(config.place.clone()),
+        hint: (!hint.is_empty()).then_some(hint),
+    };
+    let linked = match Server::new(config) {
+        Ok(server) => server.link(&[]).await.map(|link| (server, link)),
+        Err(error) => Err(error),
+    };
+    let layout = linked.as_ref().map_or(Layout::Single, |(_, link)| link.layout());
     let mut plans = Vec::new();
     for (number, projection) in projections.iter().enumerate() {
-        match Plan::bind(number, projection) {
+        match Plan::bind(number, projection, layout) {
             Ok(plan) => plans.push(plan),
             Err(faults) => found.extend(faults.into_iter().map(|fault| Diagnostic {
                 what: fault.what,
@@ -33,66 +46,65 @@ pub async fn check(
             })),
         }
     }
-    let diagnostic = |what: String, hint: String| Diagnostic {
-        what: format!("sink.{}: {what}", config.name),
-        place: Some(config.place.clone()),
-        hint: (!hint.is_empty()).then_some(hint),
-    };
-    let (server, connected) = match Server::new(config) {
-        Ok(server) => {
-            let connected = server.connect().await;
-            (server, connected)
-        }
+    let (server, mut link) = match linked {
+        Ok(linked) => linked,
         Err(error) => {
             found.push(from_sink_error(&diagnostic, error));
             return found;
         }
     };
-    let mut connection = match connected {
-        Ok(connection) => connection,
-        Err(error) => {
-            found.push(from_sink_error(&diagnostic, error));
-            return found;
-        }
-    };
-    match info(&mut connection).await {
-        Ok(info) => {
-            let mut faults = faults(&info);
-            // For `open` that is trouble of the moment: a failover may promote it.
-            if matches!(info.get("role").map(String::as_str), Some("slave" | "replica")) {
-                faults.push((
-                    "this Redis is a replica and takes no writes".into(),
-                    "name its master in the url".into(),
-                ));
+    for (connection, address) in link.connections() {
+        let of_node = |what: String| match address.as_str() {
+            "" => what,
+            address => format!("{address}: {what}"),
+        };
+        match info(connection).await {
+            Ok(info) => {
+                // For `open` that is trouble of the moment: a failover may promote it.
+                let is_replica =
+                    matches!(info.get("role").map(String::as_str), Some("slave" | "replica"));
+                if is_replica && layout == Layout::Single {
+                    found.push(diagnostic(
+                        "this Redis is a replica and takes no writes".into(),
+                        "name its master in the url".into(),
+                    ));
+                }
+                found.extend(
+                    eviction(&info, &plans).map(|(what, hint)| diagnostic(of_node(what), hint)),
+                );
+                if is_replica {
+                    return found;
+                }
             }
-            let server_will_do = faults.is_empty();
-            found.extend(faults.into_iter().map(|(what, hint)| diagnostic(what, hint)));
-            found.extend(eviction(&info, &plans).map(|(what, hint)| diagnostic(what, hint)));
-            if !server_will_do {
+            // A user without INFO may still have all that a step needs.
+            Err(error) if error::code(&error) == Some("NOPERM") => {}
+            Err(error) => {
+                found.push(from_sink_error(&diagnostic, retryable(&server.address, error)));
                 return found;
             }
         }
-        // A user without INFO may still have all that a step needs.
-        Err(error) if error::code(&error) == Some("NOPERM") => {}
-        Err(error) => {
-            found.push(from_sink_error(&diagnostic, retryable(&server.address, error)));
-            return found;
+        if layout == Layout::Cluster
+            && let Some(state) = cluster_state(connection).await
+            && state != "ok"
+        {
+            let what = of_node(format!("the cluster's state is {state}"));
+            let hint = "see CLUSTER INFO and CLUSTER NODES there";
+            found.push(diagnostic(what, hint.into()));
         }
     }
     for plan in &plans {
-        let asked: Result<Option<String>, _> = redis::cmd("HGET")
-            .arg(&plan.watermark_key)
-            .arg("owner")
-            .query_async(&mut connection)
-            .await;
+        let ask = redis::cmd("HGET").arg(&plan.watermark_key).arg("owner").take();
+        let asked = link.ask(&server, vec![(plan.watermark_key.as_bytes(), ask)]).await;
         // What may not be read is reported with the other permissions.
-        if let (Ok(Some(there)), Some(owner)) = (asked, owner)
-            && there != owner
+        if let (Ok(answers), Some(owner)) = (asked, owner)
+            && let Some(redis::Value::BulkString(there)) = answers.first()
+            && there != owner.as_bytes()
         {
+            let there = String::from_utf8_lossy(there);
             found.push(from_sink_error(&diagnostic, other_owner(&plan.name, &there)));
         }
     }
-    match refusals(&mut connection, &plans).await {
+    match refusals(&mut link, &plans, owner.unwrap_or("0")).await {
         Ok(refused) => {
             found.extend(refused.into_iter().map(|(what, hint)| diagnostic(what, hint)));
         }
@@ -101,12 +113,22 @@ pub async fn check(
     found
 }
 
+/// `None`: it may not be asked.
+async fn cluster_state(connection: &mut MultiplexedConnection) -> Option<String> {
+    let text: String = redis::cmd("CLUSTER").arg("INFO").query_async(connection).await.ok()?;
+    text.lines().find_map(|line| line.strip_prefix("cluster_state:")).map(|s| s.trim().to_owned())
+}
+
 /// What two urls of one database have in common, where that can be asked.
 pub async fn store(config: &SinkConfig) -> Option<String> {
     let server = Server::new(config).ok()?;
-    let mut connection = server.connect().await.ok()?;
-    let run_id = info(&mut connection).await.ok()?.remove("run_id")?;
-    Some(format!("{run_id}/{}", server.database()))
+    match server.link(&[]).await.ok()? {
+        Link::Single(mut connection) => {
+            let run_id = info(&mut connection).await.ok()?.remove("run_id")?;
+            Some(format!("{run_id}/{}", server.database()))
+        }
+        Link::Cluster(cluster) => cluster.masters().iter().map(|master| master.id.clone()).min(),
+    }
 }
 
 fn from_sink_error(
@@ -151,64 +173,109 @@ fn eviction(info: &Info, plans: &[Plan]) -> Option<(String, String)> {
     })
 }
 
-/// What Redis would refuse of what a step does. The commands are queued in a transaction, where
-/// Redis checks permissions, role, memory and disk, and then discarded.
+/// What Redis would refuse of what a step does.
 async fn refusals(
-    connection: &mut MultiplexedConnection,
+    link: &mut Link,
     plans: &[Plan],
+    owner: &str,
 ) -> Result<Vec<(String, String)>, RedisError> {
-    let queued = match redis::cmd("MULTI").exec_async(connection).await {
-        Ok(()) => true,
-        // A backlog is slower without transactions, no more. What only reads can be tried as it is.
-        Err(error) if error::code(&error) == Some("NOPERM") => false,
-        Err(error) => return Err(error),
+    let layout = link.layout();
+    let fence = (layout == Layout::Cluster).then(|| fence_key(0, owner));
+    let mut commands: Vec<Cmd> = plans.iter().flat_map(sample_commands).collect();
+    commands.extend(fence.iter().flat_map(|key| own_commands(key)));
+    let mut refused = Refusals::default();
+    let of_slot: Vec<usize> = match &*link {
+        Link::Single(_) => vec![0; commands.len()],
+        Link::Cluster(cluster) => commands
+            .iter()
+            .map(|command| match command.args_iter().nth(1) {
+                Some(redis::Arg::Simple(key)) => cluster.master_of(slot_of(key)),
+                _ => 0,
+            })
+            .collect(),
     };
-    let mut denied: Vec<String> = Vec::new();
-    let mut found: Vec<(String, String)> = Vec::new();
-    let commands = plans.iter().flat_map(sample_commands).chain(server_commands());
-    for command in commands.filter(|command| queued || only_reads(command)) {
-        let Err(error) = command.exec_async(connection).await else { continue };
-        if error.is_io_error() {
-            return Err(error);
-        }
-        if error::code(&error) == Some("NOPERM") {
-            let words: Vec<_> = command.args_iter().take(2).map(shown_argument).collect();
-            if !denied.contains(&words.join(" ")) {
-                denied.push(words.join(" "));
-            }
-            continue;
-        }
-        if !queued {
-            // It was done, and permitted: another type, a script that is not there.
-            continue;
-        }
-        let what = match error::explain(&error) {
-            Some(why) => why.to_owned(),
-            None => error.to_string(),
-        };
-        if !found.iter().any(|(known, _)| *known == what) {
-            found.push((what, String::new()));
-        }
+    for (at, (connection, _)) in link.connections().into_iter().enumerate() {
+        let here = commands.iter().zip(&of_slot).filter(|(_, master)| **master == at);
+        let here = here.map(|(command, _)| command.clone()).chain(server_commands());
+        refused.ask(connection, here).await?;
     }
-    if queued {
-        redis::cmd("DISCARD").exec_async(connection).await?;
-    }
+    let Refusals { denied, mut found } = refused;
     if !denied.is_empty() {
-        let user: String = redis::cmd("ACL")
-            .arg("WHOAMI")
-            .query_async(connection)
-            .await
-            .unwrap_or_else(|_| "NAME".into());
+        let user: Option<String> = match link.connections().into_iter().next() {
+            Some((connection, _)) => {
+                redis::cmd("ACL").arg("WHOAMI").query_async(connection).await.ok()
+            }
+            None => None,
+        };
+        let user = user.unwrap_or_else(|| "NAME".into());
+        let of_cluster = match layout {
+            Layout::Single => "",
+            Layout::Cluster => " +cluster|slots +cluster|info",
+        };
         found.push((
             format!("the Redis user lacks permissions for: {}", denied.join(", ")),
             format!(
                 "grant the keys of your templates and readside:*, and the commands, such as\n\
                  ACL SETUSER {user} ~readside:* ~order:* +@read +@write +@scripting +@transaction \
-                 +@connection +info"
+                 +@connection +info{of_cluster}"
             ),
         ));
     }
     Ok(found)
+}
+
+#[derive(Default)]
+struct Refusals {
+    /// Command and key of each that the user may not.
+    denied: Vec<String>,
+    /// What and hint of everything else.
+    found: Vec<(String, String)>,
+}
+
+impl Refusals {
+    /// The commands are queued in a transaction, where Redis checks permissions, role, memory and disk,
+    /// and then discarded.
+    async fn ask(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        commands: impl Iterator<Item = Cmd>,
+    ) -> Result<(), RedisError> {
+        let queued = match redis::cmd("MULTI").exec_async(connection).await {
+            Ok(()) => true,
+            // A backlog is slower without transactions, no more. What only reads can be tried as it is.
+            Err(error) if error::code(&error) == Some("NOPERM") => false,
+            Err(error) => return Err(error),
+        };
+        for command in commands.filter(|command| queued || only_reads(command)) {
+            let Err(error) = command.exec_async(connection).await else { continue };
+            if error.is_io_error() {
+                return Err(error);
+            }
+            if error::code(&error) == Some("NOPERM") {
+                let words: Vec<_> = command.args_iter().take(2).map(shown_argument).collect();
+                if !self.denied.contains(&words.join(" ")) {
+                    self.denied.push(words.join(" "));
+                }
+                continue;
+            }
+            // A slot on its way is nothing that anybody has to do something about.
+            if !queued || matches!(error::code(&error), Some("MOVED" | "ASK" | "TRYAGAIN")) {
+                // It was done, and permitted: another type, a script that is not there.
+                continue;
+            }
+            let what = match error::explain(&error) {
+                Some(why) => why.to_owned(),
+                None => error.to_string(),
+            };
+            if !self.found.iter().any(|(known, _)| *known == what) {
+                self.found.push((what, String::new()));
+            }
+        }
+        if queued {
+            redis::cmd("DISCARD").exec_async(connection).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Of the commands below; EVALSHA of a script that nobody has.
@@ -244,17 +311,24 @@ fn server_commands() -> Vec<Cmd> {
     ]
 }
 
+fn own_commands(key: &str) -> [Cmd; 6] {
+    [
+        command(&["HSET", key, "f", "v"]),
+        command(&["HDEL", key, "f"]),
+        command(&["HMGET", key, "f"]),
+        command(&["HGETALL", key]),
+        command(&["HSCAN", key, "0"]),
+        command(&["UNLINK", key]),
+    ]
+}
+
 /// What a step and a fill send for the plan, with `0` for every column of a key.
 fn sample_commands(plan: &Plan) -> Vec<Cmd> {
     let mut commands = Vec::new();
     let shapes_key = watermark::shapes_key(&plan.name);
-    for key in [&plan.watermark_key, &shapes_key, &plan.reverse_key, &plan.refused_key] {
-        commands.push(command(&["HSET", key, "f", "v"]));
-        commands.push(command(&["HDEL", key, "f"]));
-        commands.push(command(&["HMGET", key, "f"]));
-        commands.push(command(&["HGETALL", key]));
-        commands.push(command(&["HSCAN", key, "0"]));
-        commands.push(command(&["UNLINK", key]));
+    let reverse_key = plan.reverse.keys().swap_remove(0);
+    for key in [&plan.watermark_key, &shapes_key, &reverse_key, &plan.refused_key] {
+        commands.extend(own_commands(key));
     }
     if let Some(log) = &plan.log {
         commands.extend(

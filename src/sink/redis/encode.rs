@@ -10,7 +10,7 @@ use crate::sql::expr::EvalError;
 use crate::value::{self, ValueError};
 
 use super::pattern::{Pattern, Piece, Rendered};
-use super::record::{write_key_text, write_record};
+use super::record::write_record;
 use super::refused;
 use super::row::{Args, Row};
 use super::swap::Keep;
@@ -79,7 +79,7 @@ pub(super) struct Batch<'e> {
 #[derive(Clone)]
 pub(super) struct Passage<'e> {
     pub(super) projection: usize,
-    entry: &'e Entry,
+    pub(super) entry: &'e Entry,
     pub(super) moves: Range<usize>,
     pub(super) rows: Range<usize>,
 }
@@ -120,6 +120,11 @@ impl<'e> Batch<'e> {
 
     pub(super) fn passages(&self) -> &[Passage<'e>] {
         &self.passages
+    }
+
+    /// The entries that write something, as the script numbers them.
+    pub(super) fn rows_sent(&self) -> impl Iterator<Item = &Passage<'e>> {
+        self.passages.iter().filter(|passage| !passage.rows.is_empty())
     }
 
     /// The outcome of what is not sent as a script.
@@ -244,9 +249,7 @@ impl<'e> Batch<'e> {
         }
         if plan.recorded && !(before == Before::Nothing && record.is_empty()) {
             self.moves.push(if before == Before::Nothing { "W" } else { "R" });
-            self.moves.push(&plan.reverse_key);
-            write_key_text(&row_key, text, &mut self.moves.bytes)?;
-            self.moves.end();
+            plan.reverse.write_place(&row_key, text, &mut self.moves)?;
             self.moves.push(&record);
         }
         Ok(())
@@ -268,9 +271,7 @@ impl<'e> Batch<'e> {
         }
         if plan.recorded {
             self.moves.push("R");
-            self.moves.push(&plan.reverse_key);
-            write_key_text(&row_key, text, &mut self.moves.bytes)?;
-            self.moves.end();
+            plan.reverse.write_place(&row_key, text, &mut self.moves)?;
             self.moves.push("");
         }
         for target in &plan.targets {

@@ -28,6 +28,9 @@ pub(super) fn fatal(what: impl Into<String>, hint: impl Into<String>) -> SinkErr
     SinkError::Fatal { what: what.into(), hint: hint.into() }
 }
 
+/// Of a cluster, when the url names a database.
+pub(super) const NO_DATABASES: &str = "NODATABASES";
+
 /// What Redis' codes mean for this sink; `None` where the error's own words say all.
 pub(super) fn explain(error: &RedisError) -> Option<&'static str> {
     let why = match code(error) {
@@ -37,7 +40,10 @@ pub(super) fn explain(error: &RedisError) -> Option<&'static str> {
         Some("READONLY") => "this Redis is a replica and takes no writes",
         Some("MASTERDOWN") => "this Redis is a replica that has lost its master",
         Some("CLUSTERDOWN") => "the Redis cluster is down",
-        Some("MOVED" | "CROSSSLOT") => "this Redis is a node of a cluster, which is not supported",
+        Some("MOVED" | "ASK" | "TRYAGAIN") => "slots of the Redis cluster are being moved",
+        Some("CROSSSLOT") => {
+            "this Redis is a node of a cluster, which its user may not ask about (INFO, CLUSTER SLOTS)"
+        }
         Some("NOAUTH") => "Redis asks for a password",
         Some("WRONGPASS") => "Redis refuses the user name or the password",
         Some("NOPERM") => "the Redis user lacks a permission",
@@ -73,13 +79,16 @@ pub(super) fn code(error: &RedisError) -> Option<&str> {
         "MISCONF",
         "NOREPLICAS",
     ];
-    const WORDS: [(&str, &str); 4] = [
+    const WORDS: [(&str, &str); 6] = [
         // What a script is told when its user lacks a permission, in 7.0 and since 7.2.
         ("The user executing the script can't", "NOPERM"),
         ("ACL failure in script", "NOPERM"),
         // The client's own words for SELECT's error when it connects.
         ("Authentication required", "NOAUTH"),
         ("DB index is out of range", "DATABASE"),
+        ("SELECT is not allowed in cluster mode", NO_DATABASES),
+        // A key that a script has emptied cannot come back while its slot leaves this node.
+        ("attempted to access a non local key", "TRYAGAIN"),
     ];
     match error.code() {
         Some("ERR") => {

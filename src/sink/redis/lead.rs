@@ -5,10 +5,8 @@
 
 use std::collections::HashMap;
 
-use redis::Script;
-
 use super::RedisSink;
-use super::error::{self, retryable};
+use super::error;
 use super::watermark;
 use crate::sink::origin::admit;
 use crate::sink::{SinkError, Watermark};
@@ -28,7 +26,8 @@ impl RedisSink {
     /// Takes the projection's watermark over in `term`, or says that somebody has a greater one.
     pub(super) async fn claim(&mut self, projection: usize, term: u64) -> Result<(), SinkError> {
         let key = self.plans[projection].watermark_key.clone();
-        let fields: HashMap<String, String> = self.ask(redis::cmd("HGETALL").arg(&key)).await?;
+        let command = redis::cmd("HGETALL").arg(&key).take();
+        let fields: HashMap<String, String> = self.ask(&key, command).await?;
         let is_ours = fields.get("owner").is_none_or(|owner| self.origin.owner.is(owner));
         // What is another pipeline's is told when it is read.
         if !is_ours {
@@ -40,13 +39,10 @@ impl RedisSink {
             return Ok(());
         }
         let (token, owner) = (self.next_token(), self.origin.owner.name().to_owned());
-        let script = Script::new(CLAIM);
-        let mut claim = script.key(key);
-        claim.arg(term).arg(token).arg(owner);
-        let connection = super::connect::opened(&mut self.connection)?;
-        let answer = claim.invoke_async(connection).await;
+        let mut claim = redis::cmd("EVAL");
+        claim.arg(CLAIM).arg(1).arg(&key).arg(term).arg(token).arg(owner);
+        let found: String = self.ask(&key, claim).await?;
         let address = &self.server.address;
-        let found: String = answer.map_err(|error| retryable(address, error))?;
         let found = found
             .parse()
             .map_err(|_| error::interrupted(format!("{address}: the term {found} is no number")))?;
@@ -59,8 +55,9 @@ impl RedisSink {
         &mut self,
         projection: usize,
     ) -> Result<Option<Watermark>, SinkError> {
-        let key = &self.plans[projection].watermark_key;
-        let fields: HashMap<String, String> = self.ask(redis::cmd("HGETALL").arg(key)).await?;
+        let key = self.plans[projection].watermark_key.clone();
+        let command = redis::cmd("HGETALL").arg(&key).take();
+        let fields: HashMap<String, String> = self.ask(&key, command).await?;
         let is_ours = fields.get("owner").is_some_and(|owner| self.origin.owner.is(owner));
         Ok(watermark::read(&fields).filter(|_| is_ours))
     }

@@ -16,13 +16,17 @@
 //! the watermark unsettled unless it ran to its end; a key of another type, and a key that no
 //! template or record proves to be ours, is never removed.
 //!
-//! A cluster is refused: a script is bound to one slot. `Batch` and `Mark` are per script, so steps
-//! could be grouped by slot where they are built.
+//! In a cluster a script is bound to one slot, and a step is a script for each slot, the watermarks last:
+//!
+//! * `cluster` and `slot`: its masters, and what goes where.
+//! * `spread` and `words`: a step there, in the messages that it takes.
+//! * `session`: what fences it, and how writes that a node has lost are noticed.
 
 mod apply;
 mod audit;
 mod backlog;
 mod check;
+mod cluster;
 mod connect;
 mod encode;
 mod error;
@@ -34,21 +38,25 @@ mod prepare;
 mod record;
 mod refused;
 mod row;
+mod session;
+mod slot;
+mod spread;
 mod swap;
 mod sweep;
 mod target;
 #[cfg(test)]
 mod tests;
 mod watermark;
-
-use redis::aio::MultiplexedConnection;
+mod words;
 
 use crate::config::SinkConfig;
 use crate::engine::Entry;
 use crate::sink::{Origin, Outcome, Refusal, Sink, SinkError, SinkProjection, Step, Watermark};
 
-use connect::Server;
+use connect::{Link, Server};
 use error::fatal;
+use record::Layout;
+use session::Session;
 use swap::{Fill, FillPart};
 use target::Plan;
 
@@ -60,11 +68,15 @@ pub use check::{check, store};
 pub struct RedisSink {
     name: String,
     server: Server,
+    projections: Vec<SinkProjection>,
     origin: Origin,
     plans: Vec<Plan>,
     /// One for each plan.
     standings: Vec<Standing>,
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Link>,
+    /// What the server is; the plans are bound to it.
+    layout: Layout,
+    session: Session,
     /// Whether the user may WATCH, MULTI and EXEC; all goes by scripts otherwise.
     transactions: bool,
     step_rows: usize,
@@ -95,24 +107,18 @@ impl RedisSink {
         projections: Vec<SinkProjection>,
     ) -> Result<Self, SinkError> {
         let server = Server::new(config)?;
-        let plans: Vec<Plan> = projections
-            .iter()
-            .enumerate()
-            .map(|(number, projection)| {
-                Plan::bind(number, projection).map_err(|faults| match faults.into_iter().next() {
-                    Some(fault) => fatal(fault.what, fault.hint),
-                    None => fatal(format!("projection.{} has no target", projection.name), ""),
-                })
-            })
-            .collect::<Result<_, _>>()?;
+        let plans = bind(&projections, Layout::Single)?;
         let standings = plans.iter().map(|_| Standing::unknown()).collect();
         Ok(Self {
             name: config.name.clone(),
             server,
+            projections,
             origin,
             plans,
             standings,
             connection: None,
+            layout: Layout::Single,
+            session: Session::default(),
             transactions: false,
             step_rows: config.step_rows.max(1),
             step_sha: redis::Script::new(apply::STEP_SCRIPT).get_hash().to_owned(),
@@ -121,6 +127,30 @@ impl RedisSink {
             term: 0,
         })
     }
+
+    /// Connects to what is there: one server or a cluster.
+    async fn link(&mut self) -> Result<(), SinkError> {
+        let link = self.server.link(spread::SCRIPTS).await?;
+        let layout = link.layout();
+        if layout != self.layout {
+            self.plans = bind(&self.projections, layout)?;
+            self.standings = self.plans.iter().map(|_| Standing::unknown()).collect();
+            self.transactions = false;
+            self.layout = layout;
+        }
+        self.connection = Some(link);
+        Ok(())
+    }
+}
+
+fn bind(projections: &[SinkProjection], layout: Layout) -> Result<Vec<Plan>, SinkError> {
+    let plans = projections.iter().enumerate().map(|(number, projection)| {
+        Plan::bind(number, projection, layout).map_err(|faults| match faults.into_iter().next() {
+            Some(fault) => fatal(fault.what, fault.hint),
+            None => fatal(format!("projection.{} has no target", projection.name), ""),
+        })
+    });
+    plans.collect()
 }
 
 impl Standing {
@@ -149,20 +179,27 @@ impl Standing {
 impl Sink for RedisSink {
     async fn open(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
         self.connection = None;
-        let mut connection = self.server.connect().await?;
-        prepare::require_server(&self.server, &mut connection).await?;
-        if let Some(plan) = self.plans.first() {
+        self.link().await?;
+        if let (Some(Link::Single(connection)), Some(plan)) =
+            (&mut self.connection, self.plans.first())
+        {
             let (server, key) = (&self.server, &plan.watermark_key);
-            self.transactions = prepare::may_transact(server, &mut connection, key).await?;
+            self.transactions = prepare::may_transact(server, connection, key).await?;
         }
-        self.connection = Some(connection);
         let term = self.origin.term.get();
         for projection in 0..self.plans.len() {
             self.claim(projection, term).await?;
         }
         self.term = term;
-        // The next leader of a group has not heard what this one is answered.
-        self.plans.iter_mut().for_each(|plan| plan.remembers = plan.log.is_some() || term > 0);
+        // The next leader of a group has not heard what this one is answered. In a cluster the row's script has
+        // no place for it.
+        let single = self.layout == Layout::Single;
+        for plan in &mut self.plans {
+            plan.remembers = single && (plan.log.is_some() || term > 0);
+        }
+        if self.layout == Layout::Cluster {
+            self.begin_session(term).await?;
+        }
         let mut watermarks = Vec::with_capacity(self.plans.len());
         for projection in 0..self.plans.len() {
             watermarks.push(self.read_watermark(projection).await?);
@@ -172,7 +209,7 @@ impl Sink for RedisSink {
 
     async fn look(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
         if self.connection.is_none() {
-            self.connection = Some(self.server.connect().await?);
+            self.link().await?;
         }
         let mut watermarks = Vec::with_capacity(self.plans.len());
         for projection in 0..self.plans.len() {

@@ -16,19 +16,27 @@ use super::watermark;
 /// SCAN's TYPE, and the script's commands as it uses them.
 const VERSION_MIN: (u64, u64) = (6, 2);
 
-/// A version too old and a cluster: nothing to try again. A user who may not ask (INFO) is believed.
+/// A version too old: nothing to try again. A user who may not ask (INFO) is believed. Answers whether
+/// this is a node of a cluster.
 pub(super) async fn require_server(
     server: &Server,
     connection: &mut MultiplexedConnection,
-) -> Result<(), SinkError> {
+) -> Result<bool, SinkError> {
     match info(connection).await {
         Ok(info) => match faults(&info).into_iter().next() {
             Some((what, hint)) => Err(fatal(format!("{}: {what}", server.address), hint)),
-            None => Ok(()),
+            None => Ok(is_cluster(&info)),
         },
-        Err(error) if error::code(&error) == Some("NOPERM") => Ok(()),
+        Err(error) if error::code(&error) == Some("NOPERM") => {
+            let slots = redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await;
+            Ok(slots.is_ok_and(|slots: redis::Value| matches!(slots, redis::Value::Array(_))))
+        }
         Err(error) => Err(retryable(&server.address, error)),
     }
+}
+
+pub(super) fn is_cluster(info: &Info) -> bool {
+    info.get("cluster_enabled").is_some_and(|enabled| enabled == "1")
 }
 
 /// Whether the user is permitted transactions.
@@ -51,7 +59,8 @@ impl RedisSink {
         projection: usize,
     ) -> Result<Option<Watermark>, SinkError> {
         let key = self.plans[projection].watermark_key.clone();
-        let fields: HashMap<String, String> = self.ask(redis::cmd("HGETALL").arg(&key)).await?;
+        let command = redis::cmd("HGETALL").arg(&key).take();
+        let fields: HashMap<String, String> = self.ask(&key, command).await?;
         let field = |name| fields.get(name).cloned().unwrap_or_default();
         let (owner, step) = (field("owner"), field("step"));
         let plan = &self.plans[projection];
@@ -71,7 +80,8 @@ impl RedisSink {
             standing.fill = None;
             return Ok(None);
         };
-        standing.filling = stored.fingerprint.is_empty();
+        // What a log holds stays, also where its watermark says nothing in this history.
+        standing.filling = stored.fingerprint.is_empty() && plan.log.is_none();
         // A fill goes on where it stood only when nobody else has moved the watermark since, such
         // as a restart of Redis that lost what was written last.
         if !ours || !standing.filling {
@@ -103,12 +113,6 @@ pub(super) fn faults(info: &Info) -> Vec<(String, String)> {
                 "run Redis 6.2 or later, or Valkey".into(),
             ));
         }
-    }
-    if field("cluster_enabled") == Some("1") {
-        found.push((
-            "this Redis is a node of a cluster, which is not supported".into(),
-            "use a Redis that is not in cluster mode".into(),
-        ));
     }
     found
 }

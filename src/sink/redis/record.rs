@@ -2,15 +2,69 @@
 
 use crate::value::ValueError;
 
-use super::row::Row;
+use super::row::{Args, Row};
+use super::slot::crc16;
 use super::target::Structure;
+use super::watermark;
+
+/// In a cluster the records of a generation are in so many hashes: one would lie on one node.
+const BUCKETS: u16 = 256;
+
+/// Whether all keys are of one server, or of the nodes of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    Single,
+    Cluster,
+}
+
+/// Where the records of a generation are.
+#[derive(Clone, Debug)]
+pub(super) struct Reverse {
+    key: String,
+    layout: Layout,
+}
+
+impl Reverse {
+    pub(super) fn of(projection: &str, fingerprint: &str, layout: Layout) -> Self {
+        Self { key: watermark::reverse_key(projection, fingerprint), layout }
+    }
+
+    /// Every hash that may hold some.
+    pub(super) fn keys(&self) -> Vec<String> {
+        match self.layout {
+            Layout::Single => vec![self.key.clone()],
+            Layout::Cluster => {
+                (0..BUCKETS).map(|bucket| format!("{}:{bucket}", self.key)).collect()
+            }
+        }
+    }
+
+    /// Two words: the hash and the field of a row's record.
+    pub(super) fn write_place(
+        &self,
+        row_key: &Row<'_>,
+        text: &mut Vec<u8>,
+        words: &mut Args,
+    ) -> Result<(), ValueError> {
+        if self.layout == Layout::Cluster {
+            let mut field = Vec::new();
+            write_key_text(row_key, text, &mut field)?;
+            words.bytes.extend_from_slice(self.key.as_bytes());
+            words.bytes.push(b':');
+            let bucket = crc16(&field) % BUCKETS;
+            words.push(itoa::Buffer::new().format(bucket));
+            words.push(&field);
+            return Ok(());
+        }
+        words.push(&self.key);
+        write_key_text(row_key, text, &mut words.bytes)?;
+        words.end();
+        Ok(())
+    }
+}
 
 /// The row's key in the reverse hash: its values' texts joined by `|`, `\` and `|` escaped by `\`.
-pub(super) fn write_key_text(
-    key: &Row<'_>,
-    text: &mut Vec<u8>,
-    out: &mut Vec<u8>,
-) -> Result<(), ValueError> {
+fn write_key_text(key: &Row<'_>, text: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), ValueError> {
     for column in 0..key.columns.len() {
         if column > 0 {
             out.push(b'|');
@@ -39,9 +93,9 @@ pub(super) fn write_record(structure: Structure, key: &[u8], member: &[u8], reco
 }
 
 /// Reads a record back: calls `found` with each location. `None` for bytes that are no record.
-pub(super) fn read_record(
-    mut record: &[u8],
-    mut found: impl FnMut(Structure, &[u8], &[u8]),
+pub(super) fn read_record<'r>(
+    mut record: &'r [u8],
+    mut found: impl FnMut(Structure, &'r [u8], &'r [u8]),
 ) -> Option<()> {
     fn take_sized<'r>(record: &mut &'r [u8]) -> Option<&'r [u8]> {
         let colon = record.iter().position(|&byte| byte == b':')?;

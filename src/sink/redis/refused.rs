@@ -94,8 +94,9 @@ impl RedisSink {
                 continue;
             }
             let (key, role) = (plan.refused_key.clone(), plan.role());
-            let fields: HashMap<Vec<u8>, Vec<u8>> =
-                self.ask(redis::cmd("HGETALL").arg(&key)).await?;
+            let mut all_fields = redis::cmd("HGETALL");
+            all_fields.arg(&key);
+            let fields: HashMap<Vec<u8>, Vec<u8>> = self.ask(&key, all_fields).await?;
             all.extend(fields.iter().filter_map(|(key, value)| read(projection, role, key, value)));
             self.plans[projection].remembered.read(fields.into_keys());
         }

@@ -21,6 +21,8 @@
 --             | "X" key seconds | "K" key                         expires, or never
 --             | "A" key maxlen id type committed-at data | "L" key text   added to a stream ("" is no bound),
 --                                                                 or behind a list
+--             | "E" field history position                        in a cluster, before "A" and "L": not again, when the slot's
+--                                                                 fence has such a position, or a later one
 --   record    = (letter length ":" key [length ":" member]){*}
 --
 -- A NULL among values is the byte 255, which no text contains. Redis does not roll back a script: so
@@ -226,6 +228,7 @@ local function refuse(key)
     elseif op == 'S' then leave('s', a[i + 1], a[i + 2]) i = i + 3
     elseif op == 'J' then leave('j', a[i + 1]) i = i + 3
     elseif op == 'A' then i = i + 7
+    elseif op == 'E' then i = i + 4
     elseif op == 'L' then i = i + 3
     elseif op == 'N' then i = i + 3 + a[i + 2]
     elseif op == 'X' then i = i + 3
@@ -280,6 +283,13 @@ while i <= n do
     local last = i + 2 + a[i + 2]
     call('HDEL', a[i + 1], unpack(a, i + 3, last))
     i = last + 1
+  elseif op == 'E' then
+    local seen = call('HGET', KEYS[1], a[i + 1])
+    local history, position = string.match(seen or '', '^(%S+) (%S+)$')
+    local is_there = history == a[i + 2] and position >= a[i + 3]
+    if not is_there then call('HSET', KEYS[1], a[i + 1], a[i + 2] .. ' ' .. a[i + 3]) end
+    i = i + 4
+    while is_there and a[i] ~= ')' do i = i + (a[i] == 'A' and 7 or 3) end
   elseif op == 'A' then
     local key, added = a[i + 1], nil
     if a[i + 2] == '' then

@@ -31,6 +31,7 @@ use super::apply::{Mark, add, reaching_past};
 use super::encode::{Batch, Before};
 use super::error::interrupted;
 use super::pattern::Pattern;
+use super::record::Reverse;
 use super::row::Args;
 use super::target::{Plan, Structure};
 use super::watermark;
@@ -117,8 +118,8 @@ impl RedisSink {
         let plan = &self.plans[projection];
         let (name, shape) = (plan.name.clone(), Shape::of(plan));
         let shapes_key = watermark::shapes_key(&name);
-        let shapes: HashMap<String, String> =
-            self.ask(redis::cmd("HGETALL").arg(&shapes_key)).await?;
+        let command = redis::cmd("HGETALL").arg(&shapes_key).take();
+        let shapes: HashMap<String, String> = self.ask(&shapes_key, command).await?;
         let fingerprint = self.plans[projection].fingerprint.clone();
         let mut older = Vec::new();
         for (of, text) in shapes {
@@ -246,8 +247,10 @@ impl RedisSink {
             moves.push("D");
             moves.push(watermark::shapes_key(name));
             moves.push(fingerprint);
-            moves.push("U");
-            moves.push(watermark::reverse_key(name, fingerprint));
+            for key in Reverse::of(name, fingerprint, self.layout).keys() {
+                moves.push("U");
+                moves.push(key);
+            }
         }
     }
 }

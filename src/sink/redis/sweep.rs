@@ -1,18 +1,17 @@
 //! The end of a fill: entries that no row of it has written leave, a bounded number in each script.
 //! `swap.rs` says which are ours to remove.
 
-use redis::{Cmd, FromRedisValue};
+use redis::{Cmd, FromRedisValue, Value};
 
 use crate::sink::SinkError;
 
 use super::RedisSink;
-use super::connect::opened;
+use super::connect::linked;
 use super::encode::{Batch, leave};
-use super::error::{interrupted, retryable};
-use super::record::read_record;
+use super::error::interrupted;
+use super::record::{Reverse, read_record};
 use super::swap::{Fill, Keep, Shape, ShapeTarget};
 use super::target::Structure;
-use super::watermark;
 
 /// Keys or members that one SCAN looks at.
 const SCAN_COUNT: usize = 1_000;
@@ -31,21 +30,22 @@ impl RedisSink {
         projection: usize,
         shape: &Shape,
     ) -> Result<bool, SinkError> {
-        let reverse_key = self.plans[projection].reverse_key.clone();
-        if self.ask::<bool>(redis::cmd("EXISTS").arg(reverse_key)).await? {
-            return Ok(false);
+        let keys = self.plans[projection].reverse.keys();
+        let exist = |key: &String| redis::cmd("EXISTS").arg(key).take();
+        let asked = keys.iter().map(|key| (key.as_bytes(), exist(key))).collect();
+        for answer in self.ask_all(asked).await? {
+            if self.read::<bool>(answer)? {
+                return Ok(false);
+            }
         }
         for target in shape.targets.iter().filter(|target| target.key.has_fixed_part()) {
-            let mut cursor = 0;
-            loop {
-                let (next, keys) = self.scan(target, cursor).await?;
+            let mut cursor = Some(Cursor::default());
+            while let Some(at) = cursor {
+                let keys;
+                (cursor, keys) = self.scan(target, at).await?;
                 if !keys.is_empty() {
                     return Ok(false);
                 }
-                if next == 0 {
-                    break;
-                }
-                cursor = next;
             }
         }
         Ok(true)
@@ -62,7 +62,7 @@ impl RedisSink {
             for target in shape.targets.iter().filter(|target| target.key.has_fixed_part()) {
                 sweep.keys(target).await?;
             }
-            sweep.records(&watermark::reverse_key(&name, fingerprint)).await?;
+            sweep.records(&name, fingerprint).await?;
         }
         Ok(())
     }
@@ -91,7 +91,7 @@ impl RedisSink {
                 if target.key.has_fixed_part() {
                     sweep.keys(target).await?;
                 } else {
-                    sweep.records(&watermark::reverse_key(&name, fingerprint)).await?;
+                    sweep.records(&name, fingerprint).await?;
                 }
             }
         }
@@ -102,14 +102,18 @@ impl RedisSink {
     async fn scan(
         &mut self,
         target: &ShapeTarget,
-        cursor: u64,
-    ) -> Result<Page<Vec<u8>>, SinkError> {
+        cursor: Cursor,
+    ) -> Result<(Option<Cursor>, Vec<Vec<u8>>), SinkError> {
         let mut command = redis::cmd("SCAN");
-        command.arg(cursor).arg("MATCH").arg(target.key.glob()).arg("COUNT").arg(SCAN_COUNT);
+        command.arg(cursor.at).arg("MATCH").arg(target.key.glob()).arg("COUNT").arg(SCAN_COUNT);
         command.arg("TYPE").arg(target.structure.redis_type());
-        let (next, mut keys): Page<Vec<u8>> = self.ask(&command).await?;
+        let link = linked(&mut self.connection)?;
+        let masters = link.masters();
+        let answer = link.ask_master(&self.server, cursor.master, &command).await;
+        let answer = answer.inspect_err(|_| self.connection = None)?;
+        let (next, mut keys): Page<Vec<u8>> = self.read(answer)?;
         keys.retain(|key| target.key.matches(key) && !key.starts_with(b"readside:"));
-        Ok((next, keys))
+        Ok((cursor.next(next, masters), keys))
     }
 
     /// Whether another projection of this sink may have written it.
@@ -123,13 +127,41 @@ impl RedisSink {
         })
     }
 
-    /// Sends one command that only reads.
-    pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, SinkError> {
-        let answer = command.query_async(opened(&mut self.connection)?).await;
-        answer.map_err(|error| {
-            self.connection = None;
-            retryable(&self.server.address, error)
-        })
+    /// Sends one command that only reads, of this key.
+    pub(super) async fn ask<T: FromRedisValue>(
+        &mut self,
+        key: &str,
+        command: Cmd,
+    ) -> Result<T, SinkError> {
+        let answers = self.ask_all(vec![(key.as_bytes(), command)]).await?;
+        self.read(answers.into_iter().next().unwrap_or_default())
+    }
+
+    /// Commands that only read or may be repeated, each of the key that it stands with.
+    pub(super) async fn ask_all(
+        &mut self,
+        commands: Vec<(&[u8], Cmd)>,
+    ) -> Result<Vec<Value>, SinkError> {
+        let answers = linked(&mut self.connection)?.ask(&self.server, commands).await;
+        answers.inspect_err(|_| self.connection = None)
+    }
+}
+
+/// Where a SCAN over all masters is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub(super) master: usize,
+    pub(super) at: u64,
+}
+
+impl Cursor {
+    /// `at` is the master's answer; `None`: all were seen.
+    pub(super) fn next(self, at: u64, masters: usize) -> Option<Self> {
+        match at {
+            0 if self.master + 1 < masters => Some(Self { master: self.master + 1, at: 0 }),
+            0 => None,
+            _ => Some(Self { at, ..self }),
+        }
     }
 }
 
@@ -142,9 +174,10 @@ struct Sweep<'s> {
 
 impl Sweep<'_> {
     async fn keys(&mut self, target: &ShapeTarget) -> Result<(), SinkError> {
-        let mut cursor = 0;
-        loop {
-            let (next, keys) = self.sink.scan(target, cursor).await?;
+        let mut cursor = Some(Cursor::default());
+        while let Some(at) = cursor {
+            let keys;
+            (cursor, keys) = self.sink.scan(target, at).await?;
             if target.structure.has_members() {
                 for keys in keys.chunks(MEMBER_SCANS) {
                     self.members(target, keys).await?;
@@ -152,11 +185,8 @@ impl Sweep<'_> {
             } else {
                 self.whole_keys(target, &keys).await?;
             }
-            if next == 0 {
-                return Ok(());
-            }
-            cursor = next;
         }
+        Ok(())
     }
 
     async fn whole_keys(
@@ -184,19 +214,16 @@ impl Sweep<'_> {
         };
         let mut open: Vec<(&Vec<u8>, u64)> = keys.iter().map(|key| (key, 0)).collect();
         while !open.is_empty() {
-            let mut scans = redis::pipe();
-            for (key, cursor) in &open {
-                scans.cmd(scan).arg(key).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
-            }
-            let connection = opened(&mut self.sink.connection)?;
-            let found: Result<Vec<Page<Vec<u8>>>, _> = scans.query_async(connection).await;
-            let found = found.map_err(|error| {
-                self.sink.connection = None;
-                retryable(&self.sink.server.address, error)
-            })?;
+            let scans = open.iter().map(|(key, cursor)| {
+                let mut command = redis::cmd(scan);
+                command.arg(key).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
+                (key.as_slice(), command)
+            });
+            let found = self.sink.ask_all(scans.collect()).await?;
             let mut still_open = Vec::new();
             let mut batch = Batch::default();
-            for ((key, _), (next, members)) in open.iter().zip(found) {
+            for ((key, _), found) in open.iter().zip(found) {
+                let (next, members): Page<Vec<u8>> = self.sink.read(found)?;
                 for member in members.iter().step_by(stride) {
                     if target.fits(key, member) && self.is_left_over(target.structure, key, member)
                     {
@@ -217,12 +244,20 @@ impl Sweep<'_> {
     }
 
     /// Follows the records of a generation; those of rows that are no more leave with their entries.
-    async fn records(&mut self, reverse_key: &str) -> Result<(), SinkError> {
+    async fn records(&mut self, name: &str, fingerprint: &str) -> Result<(), SinkError> {
+        for key in Reverse::of(name, fingerprint, self.sink.layout).keys() {
+            self.records_at(&key).await?;
+        }
+        Ok(())
+    }
+
+    async fn records_at(&mut self, reverse_key: &str) -> Result<(), SinkError> {
         let mut cursor: u64 = 0;
         loop {
             let mut command = redis::cmd("HSCAN");
             command.arg(reverse_key).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
-            let (next, found): Page<(Vec<u8>, Vec<u8>)> = self.sink.ask(&command).await?;
+            let (next, found): Page<(Vec<u8>, Vec<u8>)> =
+                self.sink.ask(reverse_key, command).await?;
             let mut batch = Batch::default();
             for (field, record) in &found {
                 let mut stands = false;

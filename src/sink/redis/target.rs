@@ -7,8 +7,8 @@
 //!
 //! * the *anchor*: a hash of the same projection whose key never moves and whose fields hold every
 //!   column that the moving templates use: the old values are read from it, nothing else is stored;
-//! * the *record*: a field of the hash `readside:reverse:<projection>:<fingerprint>`, named by the
-//!   row's key and holding the locations themselves.
+//! * the *record*: a field of the hash `readside:reverse:<projection>:<fingerprint>` (in a cluster, of one
+//!   of several hashes), named by the row's key and holding the locations themselves.
 //!
 //! A target whose key has no fixed part is recorded as well, even when it cannot move: a scan could
 //! never tell its keys from others.
@@ -23,6 +23,7 @@ use crate::value::{Column, DocumentWriter, Type};
 
 use super::log::LogPlan;
 use super::pattern::Pattern;
+use super::record::{Layout, Reverse};
 use super::watermark;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -144,7 +145,7 @@ pub(super) struct Plan {
     pub(super) recorded: bool,
     pub(super) fingerprint: String,
     pub(super) watermark_key: String,
-    pub(super) reverse_key: String,
+    pub(super) reverse: Reverse,
     pub(super) refused_key: String,
     /// What is refused is written into Redis, too.
     pub(super) remembers: bool,
@@ -161,7 +162,11 @@ pub(super) struct BindFault {
 
 impl Plan {
     /// All faults at once. `number` is the projection's among the sink's.
-    pub(super) fn bind(number: usize, projection: &SinkProjection) -> Result<Self, Vec<BindFault>> {
+    pub(super) fn bind(
+        number: usize,
+        projection: &SinkProjection,
+        layout: Layout,
+    ) -> Result<Self, Vec<BindFault>> {
         let mut targets = Vec::new();
         let mut faults = Vec::new();
         let log = match projection.role {
@@ -186,7 +191,11 @@ impl Plan {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let anchor = choose_anchor(projection, &mut targets);
+        let anchor = match layout {
+            Layout::Single => choose_anchor(projection, &mut targets),
+            // It lies in another slot than what moves.
+            Layout::Cluster => None,
+        };
         Ok(Self {
             name: projection.name.clone(),
             columns: Arc::clone(&projection.columns),
@@ -195,12 +204,12 @@ impl Plan {
             recorded: targets.iter().any(|target| target.recall == Recall::Record),
             targets,
             // Sent again, an event would be there twice.
-            remembers: log.is_some(),
+            remembers: log.is_some() && layout == Layout::Single,
             remembered: Remembered::default(),
             log,
             fingerprint: projection.fingerprint.clone(),
             watermark_key: watermark::key(&projection.name),
-            reverse_key: watermark::reverse_key(&projection.name, &projection.fingerprint),
+            reverse: Reverse::of(&projection.name, &projection.fingerprint, layout),
             refused_key: watermark::refused_key(&projection.name),
         })
     }

@@ -1,11 +1,12 @@
 //! How the place of a row's older version is known, by target. What a server does is tested in
-//! `tests/it/sink_redis.rs`.
+//! `tests/it/sink_redis`.
 
 use crate::config::template::{Part, Template};
 use crate::config::{Place, RedisStructure, RedisTarget, Target};
 use crate::sink::{Role, SinkProjection};
 use crate::value::{Column, Type};
 
+use super::record::Layout;
 use super::target::{Plan, Recall};
 
 /// `a`, `b` and `c` in braces are columns; everything else stands for itself.
@@ -52,7 +53,7 @@ fn plan(targets: Vec<RedisTarget>) -> Plan {
         targets: targets.into_iter().map(Target::Redis).collect(),
         fingerprint: "f".into(),
     };
-    Plan::bind(0, &projection).unwrap()
+    Plan::bind(0, &projection, Layout::Single).unwrap()
 }
 
 fn recalls(targets: Vec<RedisTarget>) -> Vec<Recall> {

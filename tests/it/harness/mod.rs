@@ -9,6 +9,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod certificates;
+pub(crate) mod cluster;
 pub(crate) mod daemon;
 pub(crate) mod ports;
 pub(crate) mod postgres;
@@ -22,6 +23,7 @@ pub(crate) mod search;
 pub(crate) mod wait;
 
 pub(crate) use certificates::Certificates;
+pub(crate) use cluster::{Cache, RedisCluster};
 pub(crate) use daemon::{Daemon, readside};
 pub(crate) use postgres::{Postgres, PostgresOptions};
 pub(crate) use proxy::Proxy;

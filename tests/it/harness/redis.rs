@@ -24,6 +24,8 @@ pub(crate) struct Redis {
     process: Process,
     scratch: Scratch,
     port: Port,
+    /// Of a node of a cluster.
+    _bus: Option<Port>,
     arguments: Vec<String>,
     password: Option<String>,
     tls: Option<Vec<u8>>,
@@ -31,14 +33,36 @@ pub(crate) struct Redis {
 
 impl Redis {
     pub(crate) async fn start(options: &RedisOptions<'_>) -> Redis {
+        Redis::start_at(options, Port::reserve(), None).await
+    }
+
+    /// One that `cluster.rs` makes a node of a cluster.
+    pub(super) async fn start_node(options: &RedisOptions<'_>) -> Redis {
+        let (port, bus) = Port::reserve_with_bus();
+        Redis::start_at(options, port, Some(bus)).await
+    }
+
+    async fn start_at(options: &RedisOptions<'_>, port: Port, bus: Option<Port>) -> Redis {
         let scratch = Scratch::new("redis");
-        let port = Port::reserve();
-        let arguments = arguments(scratch.path(), &port, options);
+        let mut arguments = arguments(scratch.path(), &port, options);
+        if bus.is_some() {
+            let settings = [
+                ("cluster-enabled", "yes"),
+                ("cluster-announce-ip", "127.0.0.1"),
+                // A killed node is taken for dead, and the cluster for down.
+                ("cluster-node-timeout", "3000"),
+                ("tls-cluster", if options.tls.is_some() { "yes" } else { "" }),
+            ];
+            for (name, value) in settings.iter().filter(|(_, value)| !value.is_empty()) {
+                arguments.extend([format!("--{name}"), (*value).into()]);
+            }
+        }
         let process = launch(&scratch, &arguments);
         let mut redis = Redis {
             process,
             scratch,
             port,
+            _bus: bus,
             arguments,
             password: options.password.map(Into::into),
             tls: options.tls.map(|c| std::fs::read(&c.authority).expect("the authority's file")),
@@ -64,6 +88,19 @@ impl Redis {
 
     pub(crate) async fn client(&self) -> redis::aio::MultiplexedConnection {
         self.connect().await.unwrap_or_else(|e| panic!("cannot connect to {}: {e}", self.url()))
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.exited().is_none()
+    }
+
+    /// It executes what it was sent meanwhile when it is continued.
+    pub(crate) fn stand_still(&mut self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    pub(crate) fn go_on(&mut self) {
+        self.process.signal(Signal::CONT);
     }
 
     pub(crate) fn kill9(&mut self) {
@@ -112,7 +149,7 @@ impl Redis {
         self.scratch.path().join("copy")
     }
 
-    async fn connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+    pub(crate) async fn connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
         super::install_crypto();
         let client = match &self.tls {
             None => redis::Client::open(self.url())?,
@@ -197,5 +234,13 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
   elseif kind == 'zset' then held = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
   else held = {} end
   all[#all + 1] = {key, kind, held}
+end
+return all";
+
+/// Of each watermark the key and the token of its last step.
+pub(crate) const READ_STEPS: &str = r"
+local all = {}
+for _, key in ipairs(redis.call('KEYS', 'readside:watermark:*')) do
+  all[#all + 1] = {key, redis.call('HGET', key, 'step') or ''}
 end
 return all";

@@ -9,7 +9,7 @@ use futures_util::future::join4;
 
 use crate::harness::process::Signal;
 use crate::harness::search::PrivateSearch;
-use crate::harness::{Daemon, Postgres, Redis, wait};
+use crate::harness::{Cache, Daemon, Postgres, wait};
 
 /// What it says of a state that lacks what it had acknowledged.
 const BEYOND: &str = "the slot has been acknowledged beyond the state";
@@ -43,7 +43,7 @@ pub(super) struct Targets<'a> {
     pub(super) config: &'a str,
     pub(super) source: &'a mut Postgres,
     pub(super) reporting: &'a mut Postgres,
-    pub(super) cache: &'a mut Redis,
+    pub(super) cache: &'a mut Cache,
     /// Where there is one that nobody else uses.
     pub(super) search: Option<&'a mut PrivateSearch>,
     /// Of `Shared`.

@@ -31,7 +31,7 @@ use self::schema::TABLES;
 use self::workload::{Shared, write};
 use crate::harness::search::PrivateSearch;
 use crate::harness::{
-    self, Daemon, Postgres, PostgresOptions, Proxy, Redis, RedisOptions, unique, wait,
+    self, Cache, Daemon, Postgres, PostgresOptions, Proxy, RedisOptions, unique, wait,
 };
 
 /// For all sinks to catch up, on a machine that does other things, too.
@@ -142,7 +142,7 @@ struct Trial {
     source: Postgres,
     database: String,
     reporting: Postgres,
-    cache: Redis,
+    cache: Cache,
     search: Option<SearchSink>,
     daemon: Option<Daemon>,
     networks: Option<Rc<Networks>>,
@@ -169,7 +169,7 @@ impl Trial {
         let reporting = Postgres::start(&PostgresOptions::default()).await;
         reader::prepare_postgres(&reporting, "postgres").await;
         let cache =
-            Redis::start(&RedisOptions { appendonly: true, ..RedisOptions::default() }).await;
+            Cache::start(&RedisOptions { appendonly: true, ..RedisOptions::default() }).await;
         let mut sinks = vec![Sink::Reporting, Sink::Cache];
         sinks.extend(search.as_ref().map(|_| Sink::Search));
         Trial {
@@ -241,9 +241,9 @@ impl Trial {
         let writers = (0..WRITERS).map(|_| self.rng.fork()).collect::<Vec<_>>();
         let config = self.config();
         let reporting_url = self.reporting.url("postgres");
-        let cache_url = self.cache.url();
+        let cache_urls = self.cache.urls();
         let reporting = Store::Reporting { postgres: &reporting_url, tables: TABLES };
-        let cache = Store::Cache { url: &cache_url };
+        let cache = Store::Cache { urls: &cache_urls };
         let pause = Duration::from_millis(30);
         let url = self.source.url(&self.database);
         let writing = join_all(writers.into_iter().map(|rng| write(&url, rng, &shared)));
@@ -293,10 +293,10 @@ impl Trial {
         let lsn: String = client.query_one(sql, &[]).await.unwrap().get(0);
         let config = self.config();
         let daemon = self.daemon.get_or_insert_with(|| Daemon::start_noting_syncs(&config));
-        let (reporting, cache) = (self.reporting.url("postgres"), self.cache.url());
+        let (reporting, cache) = (self.reporting.url("postgres"), self.cache.urls());
         let mut stores = vec![
             Store::Reporting { postgres: &reporting, tables: TABLES },
-            Store::Cache { url: &cache },
+            Store::Cache { urls: &cache },
         ];
         stores.extend(self.search.as_ref().map(|search| Store::Search(&search.place)));
         for store in stores {

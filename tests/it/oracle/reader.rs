@@ -15,7 +15,7 @@ use super::picture::{
 };
 use super::schema::{SEQUENCE, Search, TABLES, Table};
 use super::workload::Shared;
-use crate::harness::redis::READ_ALL;
+use crate::harness::redis::{READ_ALL, READ_STEPS};
 use crate::harness::{self, Postgres, wait};
 
 /// A projection as a reader met it, under a settled watermark.
@@ -159,8 +159,14 @@ struct Number {
 }
 
 pub(super) enum Store<'a> {
-    Reporting { postgres: &'a str, tables: &'static [Table] },
-    Cache { url: &'a str },
+    Reporting {
+        postgres: &'a str,
+        tables: &'static [Table],
+    },
+    /// Of each node.
+    Cache {
+        urls: &'a [String],
+    },
     Search(&'a Search),
 }
 
@@ -178,7 +184,7 @@ impl Store<'_> {
     pub(super) async fn read(&self) -> Result<Reading, Refused> {
         match self {
             Store::Reporting { postgres, tables } => read_postgres(postgres, tables).await,
-            Store::Cache { url } => read_redis(url).await,
+            Store::Cache { urls } => read_redis(urls).await,
             Store::Search(search) => read_search(search).await,
         }
     }
@@ -232,13 +238,35 @@ async fn read_postgres(url: &str, tables: &'static [Table]) -> Result<Reading, R
     }
 }
 
-async fn read_redis(url: &str) -> Result<Reading, Refused> {
+/// In one go where there is one node; else what stood under the same watermark before and after.
+async fn read_redis(urls: &[String]) -> Result<Reading, Refused> {
     harness::install_crypto();
     let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(wait::BOUND));
-    let client = redis::Client::open(url)?;
-    let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
-    let all: Vec<(String, String, Vec<String>)> =
-        redis::cmd("EVAL").arg(READ_ALL).arg(0).query_async(&mut connection).await?;
+    let mut nodes = Vec::new();
+    for url in urls {
+        let client = redis::Client::open(url.as_str())?;
+        nodes.push(client.get_multiplexed_async_connection_with_config(&patient).await?);
+    }
+    let marks = async |nodes: &mut Vec<redis::aio::MultiplexedConnection>| {
+        let mut steps = BTreeMap::new();
+        for node in nodes.iter_mut().filter(|_| urls.len() > 1) {
+            let read: Vec<(String, String)> =
+                redis::cmd("EVAL").arg(READ_STEPS).arg(0).query_async(node).await?;
+            steps.extend(read);
+        }
+        Ok::<_, Refused>(steps)
+    };
+    let before = marks(&mut nodes).await?;
+    let mut all: Vec<(String, String, Vec<String>)> = Vec::new();
+    for node in &mut nodes {
+        let read: Vec<_> = redis::cmd("EVAL").arg(READ_ALL).arg(0).query_async(node).await?;
+        all.extend(read);
+    }
+    let after = marks(&mut nodes).await?;
+    let is_same = |fields: &BTreeMap<&str, &str>, key: &String| {
+        let step = fields.get("step").map(|step| (*step).to_owned());
+        urls.len() == 1 || (before.get(key) == step.as_ref() && after.get(key) == step.as_ref())
+    };
     let mut reading =
         Reading { watermarks: BTreeMap::new(), pictures: BTreeMap::new(), number: None };
     for (key, kind, held) in all {
@@ -246,7 +274,8 @@ async fn read_redis(url: &str) -> Result<Reading, Refused> {
         if let Some(name) = key.strip_prefix("readside:watermark:") {
             let fields: BTreeMap<_, _> = pairs().collect();
             let lsn: Lsn = fields["lsn"].parse()?;
-            reading.watermarks.insert(name.into(), (lsn, fields["settled"] == "true"));
+            let settled = fields["settled"] == "true" && is_same(&fields, &key);
+            reading.watermarks.insert(name.into(), (lsn, settled));
             continue;
         }
         if key.starts_with("readside:") {

@@ -25,7 +25,7 @@ fn with_ttl(mut target: RedisTarget) -> RedisTarget {
 }
 
 /// Each way in which the place of a row's older version is known, and each structure.
-fn projections() -> Vec<SinkProjection> {
+pub(super) fn projections() -> Vec<SinkProjection> {
     vec![
         anchored(),
         recorded(),
@@ -49,7 +49,7 @@ fn projections() -> Vec<SinkProjection> {
 }
 
 /// Each key once; NULLs, deletions, and rows that stay, change and move.
-fn changes(orders: &SinkProjection, random: &mut fastrand::Rng, lsn: u64) -> Vec<Entry> {
+pub(super) fn changes(orders: &SinkProjection, random: &mut fastrand::Rng, lsn: u64) -> Vec<Entry> {
     let mut changes = Vec::new();
     for id in 1..=60 {
         let id = id.to_string();
@@ -67,7 +67,7 @@ fn changes(orders: &SinkProjection, random: &mut fastrand::Rng, lsn: u64) -> Vec
     changes
 }
 
-fn refused(outcome: &Outcome) -> Vec<(Vec<u8>, String)> {
+pub(super) fn refused(outcome: &Outcome) -> Vec<(Vec<u8>, String)> {
     let mut refused: Vec<_> =
         outcome.poison.iter().map(|p| (p.entry.key().to_vec(), p.error.clone())).collect();
     refused.sort();
