@@ -327,10 +327,8 @@ mod tests {
     fn a_master_that_lacks_what_others_know_of_it_has_lost_it() {
         let (old, now) = (session_name(0, 1), session_name(0, 2));
         let mut fences = vec![Fence { session: now.clone(), mark: None }; SLOTS];
-        let mark = |number| {
-            Some(Mark { number, reaching: Lsn(1), history: String::new(), known: Marks::new() })
-        };
-        fences[5].mark = mark(7);
+        let (history, known) = (String::new(), Marks::new());
+        fences[5].mark = Some(Mark { number: 7, reaching: Lsn(1), history, known });
         let lost = |fences: &[Fence], session: &str, marks: &[(u16, u64)]| {
             let marks = marks.iter().copied().collect();
             is_lost(fences, &Word { session, marks: &marks })

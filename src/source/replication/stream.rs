@@ -2,7 +2,9 @@
 //!
 //! How it reads decides what the walsender can do: one that is woken for each message keeps the
 //! walsender from working. So while we are behind, bytes gather in the socket, up to
-//! [`GATHER_BYTES`] or for [`GATHER_TIME`]; when we are caught up, the first byte wakes us.
+//! [`GATHER_BYTES`] or for [`GATHER_TIME`]; when we are caught up, the first byte wakes us. A walsender
+//! that shares its cores with us may need longer to make so many: while they come fast, it is given
+//! [`RUSH_TIME`].
 
 use std::future::poll_fn;
 use std::io;
@@ -24,6 +26,9 @@ use crate::pg::{Error, Kind, ServerError, Stream};
 const GATHER_BYTES: i32 = 256 * 1024;
 /// Below the mark nothing wakes us; after this long we look ourselves.
 const GATHER_TIME: Duration = Duration::from_millis(1);
+/// The same while at least [`RUSH_BYTES`] come in a millisecond: nobody writes so much who waits for each commit.
+const RUSH_TIME: Duration = Duration::from_millis(8);
+const RUSH_BYTES: u128 = 8 * 1024;
 /// So much without a pause of [`GATHER_TIME`], and we are behind.
 const BEHIND_BYTES: usize = 16 * 1024;
 /// What one allocation of the read buffer holds, so what a gulp is at most, unless one message is
@@ -51,6 +56,8 @@ pub struct ReplicationStream {
 #[derive(Debug)]
 struct Pace {
     gathering: bool,
+    /// How long bytes gather.
+    patience: Duration,
     /// The mark that the socket has.
     mark: i32,
     /// Until when bytes gather that are being waited for.
@@ -74,6 +81,7 @@ impl ReplicationStream {
         let (stream, incoming, at) = wire.into_parts();
         let pace = Pace {
             gathering: false,
+            patience: GATHER_TIME,
             mark: 1,
             gather_until: None,
             run_bytes: 0,
@@ -216,7 +224,8 @@ impl ReplicationStream {
             return self.stream.read_buf(&mut self.incoming).await;
         }
         // Kept over reads that are dropped: they may be dropped more often than time runs out.
-        let until = *self.pace.gather_until.get_or_insert_with(|| Instant::now() + GATHER_TIME);
+        let patience = self.pace.patience;
+        let until = *self.pace.gather_until.get_or_insert_with(|| Instant::now() + patience);
         if Instant::now() < until {
             self.set_mark(GATHER_BYTES)?;
             let read = self.stream.read_buf(&mut self.incoming);
@@ -275,7 +284,10 @@ impl Pace {
         self.last_read = now;
         self.gather_until = None;
         // Gathering is itself a pause; one that lasts longer means that there was nothing.
-        let paused = if self.gathering { pause > 3 * GATHER_TIME } else { pause > GATHER_TIME };
+        let longest = if self.gathering { 3 * self.patience } else { GATHER_TIME };
+        let paused = pause > longest;
+        let rushing = !paused && bytes as u128 >= RUSH_BYTES * pause.as_millis().max(1);
+        self.patience = if rushing { RUSH_TIME } else { GATHER_TIME };
         self.run_bytes = if paused { bytes } else { self.run_bytes.saturating_add(bytes) };
         self.gathering = self.run_bytes >= BEHIND_BYTES;
     }
