@@ -17,6 +17,9 @@ use crate::engine::{Batch, Entry, LoadedChunk, RowsOf};
 const WORKERS: usize = 4;
 /// Above it new tables are merged into the older ones. Writers are held up from 20 on.
 const UNMERGED_TABLES_MAX: u8 = 12;
+/// A journal goes when every keyspace has written into tables what it holds of it. The ones that are hardly written to
+/// would keep all journals: beyond this they are made to.
+const JOURNALS_BYTES: u64 = 64 << 20;
 
 /// What is on disk is this format's or is refused.
 const FORMAT: &[u8] = b"readside state 3";
@@ -95,6 +98,7 @@ impl Store {
         let database = Database::builder(dir)
             .cache_size(cache_bytes / 2)
             .worker_threads(WORKERS)
+            .max_journaling_size(JOURNALS_BYTES)
             .open()
             .map_err(error)?;
         let memtable = (cache_bytes / 8).clamp(1 << 20, 64 << 20);
@@ -364,6 +368,23 @@ mod tests {
             let error = Store::open(dir.path(), 8 << 20).err().expect("torn");
             assert!(error.to_string().contains("a part of it is missing"), "{error}");
         }
+    }
+
+    /// One keyspace is written to all the time, the others once.
+    #[test]
+    fn journals_do_not_add_up() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(dir.path(), 8 << 20).expect("opens");
+        let mut rng = fastrand::Rng::with_seed(1);
+        let row: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(4 << 20).collect();
+        let mut most = 0;
+        for number in 0..75 {
+            let mut batch = Batch::default();
+            batch.entries.push((1, Entry::row(Lsn(number), b"key", &row)));
+            store.write(&batch).expect("writes");
+            most = most.max(store.disk_bytes().expect("counts"));
+        }
+        assert!(most < 250 << 20, "{most} bytes of 300 MiB written");
     }
 
     #[test]
