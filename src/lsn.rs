@@ -52,6 +52,37 @@ impl FromStr for Lsn {
     }
 }
 
+/// Where one stands who reads changes: everything before `at` was read, and nothing as new as `seen` or newer. Written as one LSN
+/// where they are the same, else `at~seen`: whoever goes on from there is not to be given an older version of what it has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub at: Lsn,
+    pub seen: Lsn,
+}
+
+impl From<Lsn> for Place {
+    fn from(at: Lsn) -> Self {
+        Place { at, seen: at }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.at)?;
+        if self.seen > self.at { write!(f, "~{}", self.seen) } else { Ok(()) }
+    }
+}
+
+impl FromStr for Place {
+    type Err = ParseLsnError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (at, seen) = text.split_once('~').unwrap_or((text, text));
+        let at: Lsn = at.parse()?;
+        Ok(Place { at, seen: seen.parse::<Lsn>()?.max(at) })
+    }
+}
+
 /// Everything before it has been applied to the engine's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Applied(pub Lsn);

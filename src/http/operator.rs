@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::status::text;
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 
 /// An answer that takes its time.
 pub type Asked<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
@@ -51,7 +51,7 @@ pub trait Operator: Send + Sync {
     /// One row, by a JSON array of its key's values.
     fn read(&self, projection: String, key: Option<String>) -> Asked<ReadRow>;
     /// Rows as they change, from a position on; without one from now on.
-    fn changes(&self, projection: String, since: Option<Lsn>) -> Asked<Box<dyn ChangesFeed>>;
+    fn changes(&self, projection: String, since: Option<Place>) -> Asked<Box<dyn ChangesFeed>>;
     /// What happens, of one event or of all, behind the place of an occurrence; without one from now on.
     fn tail(&self, event: Option<String>, since: Option<String>) -> Asked<Box<dyn ChangesFeed>>;
     /// Compares a projection with the source.

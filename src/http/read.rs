@@ -22,7 +22,7 @@ use super::operator::{ChangesFeed, Fed};
 use super::query::Parameters;
 use super::routes::Endpoints;
 use super::wait::{TIMEOUT_DEFAULT, parse_timeout};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 
 /// The state's position that a row was read at.
 const POSITION_HEADER: &str = "readside-lsn";
@@ -91,7 +91,8 @@ pub(super) async fn changes(
             Some(id) => ("Last-Event-ID", Some(id)),
             None => ("since", given.take("since")),
         };
-        text.map(|text| text.parse::<Lsn>().map_err(|error| format!("{name}: {error}"))).transpose()
+        text.map(|text| text.parse::<Place>().map_err(|error| format!("{name}: {error}")))
+            .transpose()
     });
     let since = match since {
         Ok(since) => since,

@@ -6,12 +6,12 @@
 
 use super::lane::{Cursor, Log, Scan, Through, take_log};
 use crate::engine::{Arrangement, Entry};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 
 #[derive(Debug, Clone)]
 pub struct Reader {
-    /// Everything before it was given: where another reader can go on.
-    position: Lsn,
+    /// Where another reader can go on.
+    place: Place,
     /// Everything before it was given or is still in the scan's way.
     reached: Lsn,
     cursor: Option<Cursor>,
@@ -25,8 +25,10 @@ pub struct Reading {
     pub entries: Vec<Entry>,
     /// In commit order: who has taken one of them can go on from its LSN.
     pub in_order: bool,
+    /// Where to go on from after some of them, when they are in another order.
+    pub amid: Place,
     /// Where to go on from after all of them.
-    pub position: Lsn,
+    pub place: Place,
     /// These were all there are at this position.
     pub whole: bool,
 }
@@ -37,12 +39,8 @@ pub struct TooOld;
 
 impl Reader {
     /// From `0/0` on that is all rows there are.
-    pub fn since(position: Lsn) -> Self {
-        Self { position, reached: position, cursor: None, from_nothing: position == Lsn::ZERO }
-    }
-
-    pub fn position(&self) -> Lsn {
-        self.position
+    pub fn since(place: Place) -> Self {
+        Self { place, reached: place.at, cursor: None, from_nothing: place.at == Lsn::ZERO }
     }
 
     /// At most `room` entries of what was committed before `applied`. None, and not whole: trying again
@@ -54,7 +52,7 @@ impl Reader {
         room: usize,
     ) -> Result<Reading, TooOld> {
         let mut entries = Vec::new();
-        if self.reached > applied {
+        if self.reached.max(self.place.seen) > applied {
             // The engine has gone back to its last durable position.
             return Ok(self.reading(entries, false, false));
         }
@@ -73,6 +71,7 @@ impl Reader {
                     return Err(TooOld);
                 }
                 scan.take(from, !self.from_nothing, room, &mut entries);
+                self.place.seen = self.place.seen.max(until(&entries));
                 if scan.is_through() {
                     self.reached = scan.until;
                     self.from_nothing = false;
@@ -93,11 +92,16 @@ impl Reader {
                 log.seq = next;
                 let whole = through == Through::Yes && whole_from <= applied;
                 // Behind a scan, rows come that belong before what was given already.
-                let in_order = whole_from <= self.position;
+                let in_order = whole_from <= self.place.at;
+                self.place.seen = self.place.seen.max(until(&entries));
+                let mut reading = self.reading(entries, in_order, whole);
                 if whole {
-                    (self.position, self.reached) = (applied, applied);
+                    (self.place, self.reached) = (applied.into(), applied);
+                } else if let (true, Some(last)) = (in_order, reading.entries.last()) {
+                    (self.place, self.reached) = (last.lsn().into(), last.lsn());
                 }
-                Ok(self.reading(entries, in_order, whole))
+                reading.place = self.place;
+                Ok(reading)
             }
         }
     }
@@ -108,8 +112,14 @@ impl Reader {
     }
 
     fn reading(&self, entries: Vec<Entry>, in_order: bool, whole: bool) -> Reading {
-        Reading { entries, in_order, position: self.position, whole }
+        Reading { entries, in_order, amid: self.place, place: self.place, whole }
     }
+}
+
+/// What is as new as this is newer than all of them.
+fn until(entries: &[Entry]) -> Lsn {
+    let newest = entries.iter().map(Entry::lsn).max();
+    newest.map_or(Lsn::ZERO, |newest| Lsn(newest.0 + 1))
 }
 
 #[cfg(test)]
@@ -143,8 +153,8 @@ mod tests {
             let mut arrangement = Arrangement::default();
             let (mut applied, mut committed) = (Lsn(10), BTreeMap::from([(Lsn(10), Rows::new())]));
             let (mut open, mut wal) = (None, 10);
-            let mut reader = Reader::since(Lsn::ZERO);
-            let (mut rows, mut resume) = (Rows::new(), Lsn::ZERO);
+            let mut reader = Reader::since(Place::default());
+            let (mut rows, mut resume) = (Rows::new(), Place::default());
             for _ in 0..rng.usize(20..150) {
                 match rng.u8(0..10) {
                     0..4 => {
@@ -169,32 +179,38 @@ mod tests {
                     7 => drop(arrangement.drop_tombstones(Lsn(rng.u64(0..=applied.0)), usize::MAX)),
                     8 if rng.bool() => {
                         reader = Reader::since(resume);
-                        if resume == Lsn::ZERO {
+                        if resume.at == Lsn::ZERO {
                             rows.clear();
                         }
                     }
                     _ => match reader.read(&arrangement, applied, rng.usize(1..5)) {
                         Err(TooOld) => {
-                            reader = Reader::since(Lsn::ZERO);
-                            (rows, resume) = (Rows::new(), Lsn::ZERO);
+                            reader = Reader::since(Place::default());
+                            (rows, resume) = (Rows::new(), Place::default());
                         }
                         Ok(reading) => {
-                            let seen = match reading.in_order && rng.u8(0..8) == 0 {
+                            let seen = match rng.u8(0..8) == 0 {
                                 true => rng.usize(0..=reading.entries.len()),
                                 false => reading.entries.len(),
                             };
                             take(&mut rows, &reading.entries[..seen]);
                             if seen < reading.entries.len() {
                                 // The connection is lost in between.
-                                let last = reading.entries[..seen].last();
-                                resume = last.map_or(resume, Entry::lsn);
+                                if let Some(last) = reading.entries[..seen].last() {
+                                    let in_order = reading.in_order;
+                                    resume =
+                                        if in_order { last.lsn().into() } else { reading.amid };
+                                }
                                 reader = Reader::since(resume);
+                                if resume.at == Lsn::ZERO {
+                                    rows.clear();
+                                }
                                 continue;
                             }
                             if reading.whole {
-                                assert_eq!(rows, committed[&reading.position], "seed {seed}");
+                                assert_eq!(rows, committed[&reading.place.at], "seed {seed}");
                             }
-                            resume = reading.position;
+                            resume = reading.place;
                         }
                     },
                 }
@@ -206,12 +222,12 @@ mod tests {
                 assert!(attempt < 1_000, "seed {seed}: it does not come to rest");
                 match reader.read(&arrangement, applied, 3) {
                     Err(TooOld) => {
-                        reader = Reader::since(Lsn::ZERO);
+                        reader = Reader::since(Place::default());
                         rows.clear();
                     }
                     Ok(reading) => {
                         take(&mut rows, &reading.entries);
-                        if reading.whole && reading.position == applied {
+                        if reading.whole && reading.place.at == applied {
                             break;
                         }
                     }

@@ -51,7 +51,7 @@ use tokio_util::task::TaskTracker;
 use self::engine_thread::{Command, Commands, End, EngineThread, StoreLink};
 use self::lead::Role;
 use self::link::Link;
-use self::operator::Running;
+use self::operator::{Hubs, Running};
 use self::reload::{Next, Reloader};
 pub(crate) use self::reload::{Origin, outlive_hangups};
 use self::report::Report;
@@ -295,17 +295,49 @@ async fn pipeline(
     seen: &mut Seen,
     backoff: &mut Backoff,
 ) -> Result<(), PipelineError> {
+    // It reads its journals when it is opened, and waits for its workers when it is closed: neither holds up HTTP.
+    let state = config.state.clone();
     // Whatever the store keeps in memory counts, too.
-    let store = Store::open(&config.state.dir, config.state.memory / 8)?;
+    let store = aside(move || Store::open(&state.dir, state.memory / 8)).await??;
+    let ended = upon(&store, config, params, shared, cancel, seen, backoff).await;
+    let closing = aside(move || drop(store));
+    tokio::pin!(closing);
+    if let Ok(closed) = tokio::time::timeout(SHUTDOWN_PATIENCE, &mut closing).await {
+        closed?;
+    } else {
+        tracing::warn!(dir = %config.state.dir.display(), "the state takes long to close");
+        closing.await?;
+    }
+    ended
+}
+
+/// What may take long without being a task's own waiting.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PipelineError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|panicked| PipelineError::Thread(panicked.into()))
+}
+
+async fn upon(
+    store: &Store,
+    config: &Arc<Config>,
+    params: &Params,
+    shared: &Arc<Shared>,
+    cancel: &CancellationToken,
+    seen: &mut Seen,
+    backoff: &mut Backoff,
+) -> Result<(), PipelineError> {
     memory::bound(&config.state.dir, config.state.memory).map_err(PipelineError::Memory)?;
     let waits = |blocker: Option<&_>| shared.load_waits(blocker);
     let epoch = shared.lead.take_epoch();
     let started = tokio::select! {
-        started = start::prepare(config, params, &store, seen, epoch, &waits, cancel) => started?,
+        started = start::prepare(config, params, store, seen, epoch, &waits, cancel) => started?,
         () = cancel.cancelled() => return Ok(()),
     };
     shared.tell_of_slot(&config.source.slot, started.catalog.slot.as_ref());
     let begun = std::time::Instant::now();
+    let store = store.clone();
     let mut pipeline = Pipeline::new(config, params, shared, store, cancel.child_token())?;
     let ended = pipeline.run(started, seen.clone()).await;
     pipeline.take_down().await;
@@ -383,6 +415,7 @@ impl Pipeline {
             params: self.params.clone(),
             sinks: sinks.clone().into(),
             ended: ended.clone(),
+            hubs: Arc::new(Hubs::default()),
             begun: self.shared.begun(),
         }));
         let store = self.start_store()?;
@@ -554,7 +587,7 @@ impl Pipeline {
             tracing::warn!("some tasks did not end in time");
         }
         let threads = self.threads;
-        let joined = tokio::task::spawn_blocking(move || {
+        let joined = aside(move || {
             threads.into_iter().map(std::thread::JoinHandle::join).all(|ended| ended.is_ok())
         });
         if !joined.await.unwrap_or(false) {

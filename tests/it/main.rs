@@ -14,6 +14,7 @@ mod events;
 mod examples;
 mod expressions;
 mod failover;
+mod followers;
 mod generated_columns;
 mod ha;
 mod harness_smoke;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(super) use self::changes::Hubs;
 use super::PipelineError;
 use super::engine_thread::{Command, Commands};
 use super::questions::Question;
@@ -21,7 +22,7 @@ use crate::http::{
     Asked, ChangesFeed, LetterShown, Letters, LettersAsked, Operator, ReadRow, Rebuild, Refusal,
     Retried, Verification, VerifyAsked, Why,
 };
-use crate::lsn::Lsn;
+use crate::lsn::Place;
 use crate::pg::Params;
 use crate::pipeline::NotFollowed;
 use crate::sink::SinkProjection;
@@ -37,6 +38,8 @@ pub(super) struct Running {
     pub sinks: Arc<[Vec<SinkProjection>]>,
     /// Ends it.
     pub ended: mpsc::Sender<PipelineError>,
+    /// Where those who follow its rows meet.
+    pub hubs: Arc<Hubs>,
     /// Changes when a pipeline begins.
     pub begun: watch::Receiver<()>,
 }
@@ -151,7 +154,7 @@ impl Operator for ByHand {
         Box::pin(async move { this.running()?.read(&projection, key.as_deref()).await })
     }
 
-    fn changes(&self, projection: String, since: Option<Lsn>) -> Asked<Box<dyn ChangesFeed>> {
+    fn changes(&self, projection: String, since: Option<Place>) -> Asked<Box<dyn ChangesFeed>> {
         let this = self.clone();
         Box::pin(async move { this.changes_of(projection, since).await })
     }

@@ -1,6 +1,7 @@
 //! What operators and readers ask of the engine's thread, and its answers.
 
 use std::ops::Bound;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -29,14 +30,14 @@ pub(super) enum Question {
     },
     /// The row whose key equals this one.
     Row { projection: String, key: Vec<u8>, reply: oneshot::Sender<Result<Rows, NotFollowed>> },
-    /// A portion of what a reader has not read yet; it comes back with it. `columns`: as the reader knows
-    /// the projection's.
+    /// A portion of what a reader has not read yet; it comes back with it, and the time that it took. `columns`: as the
+    /// reader knows the projection's.
     Changes {
         projection: String,
         columns: Vec<Column>,
         reader: Reader,
         room: usize,
-        reply: oneshot::Sender<Result<(Reader, Reading), ChangesEnd>>,
+        reply: oneshot::Sender<Result<(Reader, Reading, Duration), ChangesEnd>>,
     },
     /// What has happened behind a place, of one event or of all, or at most `room` of it.
     Tail {
@@ -107,8 +108,9 @@ impl EngineThread {
             }
             Question::Row { projection, key, reply } => tell(reply, machine.row(&projection, &key)),
             Question::Changes { projection, columns, mut reader, room, reply } => {
+                let begun = Instant::now();
                 let read = match machine.changes(&projection, &columns, &mut reader, room) {
-                    Ok(Ok(reading)) => Ok((reader, reading)),
+                    Ok(Ok(reading)) => Ok((reader, reading, begun.elapsed())),
                     Ok(Err(TooOld)) => Err(ChangesEnd::TooOld),
                     Err(why) => Err(ChangesEnd::NotFollowed(why)),
                 };

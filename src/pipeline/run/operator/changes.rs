@@ -1,21 +1,28 @@
 //! Rows as they change, for one client: read from the engine in portions, written as server-sent events.
 //!
 //! Nothing is queued for a client: who is slow reads newer versions later. While much happens it reads at
-//! most every few milliseconds, so that many clients do not keep the engine from its work.
+//! most every few milliseconds, so that many clients do not keep the engine from its work; and those who have
+//! all there is share what is read.
+
+mod hub;
+mod shape;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub(in crate::pipeline::run) use self::hub::Hubs;
+use self::hub::{Hub, Left, Member};
+use self::shape::Shape;
 use super::{ByHand, Running, between, not_followed};
-use crate::engine::Entry;
 use crate::http::{ChangesFeed, Fed, Refusal, Why};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 use crate::output::{Reader, Reading};
 use crate::pipeline::run::questions::{ChangesEnd, Question};
-use crate::value::{self, Column, DocumentWriter, ValueError};
+use crate::value::Column;
 
 /// Rows of one reading.
 const ROWS: usize = 200;
@@ -23,39 +30,38 @@ const ROWS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Between two readings of one that has not, though nothing was found: a transaction is under way.
 const MOMENT: Duration = Duration::from_millis(2);
-/// What a row costs all of them.
+/// What it costs to read a row and to write it down.
 const ROW_SHARE: Duration = Duration::from_micros(20);
+/// The engine's time for all readings is to its other time as one to this.
+const ENGINE_SHARE: u32 = 20;
 /// A pipeline that is being built is asked again.
 const BETWEEN_PAUSE: Duration = Duration::from_millis(100);
 
 struct Feed {
     by_hand: ByHand,
     projection: String,
-    shape: Shape,
-    reader: Reader,
+    shape: Arc<Shape>,
+    stands: Stands,
+    place: Place,
     changed: watch::Receiver<()>,
-    /// Not before this moment.
-    pause_until: Option<Instant>,
-    /// All there was has been given.
-    has_all: bool,
+    /// What comes before all others.
+    first: Option<Bytes>,
     /// Where it stands is told at first, and when it has all of what was given in several portions.
     owes_position: bool,
-    /// It begins with nothing: whatever the client holds is to go.
-    owes_reset: bool,
 }
 
-/// How the projection's rows are written.
-struct Shape {
-    columns: Vec<Column>,
-    key: Vec<usize>,
-    document: DocumentWriter,
+enum Stands {
+    /// It is behind: not before this moment it reads on.
+    Alone(Reader, Option<Instant>),
+    /// It has all there is, as others have.
+    Together(Member),
 }
 
 impl ByHand {
     pub(super) async fn changes_of(
         &self,
         projection: String,
-        since: Option<Lsn>,
+        since: Option<Place>,
     ) -> Result<Box<dyn ChangesFeed>, Refusal> {
         let running = self.running()?;
         running.has_rows(&projection)?;
@@ -64,25 +70,45 @@ impl ByHand {
         let (named, keys) = (projection.clone(), Vec::new());
         let asked = running.ask(|reply| Question::Rows { projection: named, keys, reply }).await?;
         let now = asked.map_err(|why| not_followed(&projection, &why))?;
-        let shape = Shape::new(now.columns, now.key);
-        let reader = Reader::since(since.unwrap_or(now.applied));
-        let mut feed = Feed {
+        let shape = Arc::new(Shape::new(now.columns, now.key));
+        let (place, stands, first) = match since {
+            Some(since) => {
+                let mut reader = Reader::since(since);
+                // Whether the position is too old is told at once, by the answer's status.
+                match read(&running, &projection, &shape.columns, &mut reader, 0).await? {
+                    Ok(_) => (since, Stands::Alone(reader, None), None),
+                    Err(ChangesEnd::TooOld) => return Err(Refusal::new(Why::Gone, TOO_OLD)),
+                    Err(ChangesEnd::NotFollowed(why)) => {
+                        return Err(not_followed(&projection, &why));
+                    }
+                }
+            }
+            None => {
+                let listener = running.hubs.hub(&projection, &shape, &changed).listen();
+                let (named, keys) = (projection.clone(), Vec::new());
+                let asked =
+                    running.ask(|reply| Question::Rows { projection: named, keys, reply }).await?;
+                let asked = asked.map_err(|why| not_followed(&projection, &why))?;
+                let now = Place::from(asked.applied);
+                match listener.join(now, true) {
+                    Some(member) => {
+                        let position = Bytes::from(shape::position_event(now.at));
+                        (now, Stands::Together(member), Some(position))
+                    }
+                    None => (now, Stands::Alone(Reader::since(now), None), None),
+                }
+            }
+        };
+        Ok(Box::new(Feed {
             by_hand: self.clone(),
             projection,
             shape,
-            reader,
+            stands,
+            place,
             changed,
-            pause_until: None,
-            has_all: false,
-            owes_position: true,
-            owes_reset: since == Some(Lsn::ZERO),
-        };
-        // Whether the position is too old is told at once, by the answer's status.
-        match feed.read(&running, 0).await? {
-            Ok(_) => Ok(Box::new(feed)),
-            Err(ChangesEnd::TooOld) => Err(Refusal::new(Why::Gone, TOO_OLD)),
-            Err(ChangesEnd::NotFollowed(why)) => Err(not_followed(&feed.projection, &why)),
-        }
+            owes_position: first.is_none(),
+            first: first.or_else(|| reset(place)),
+        }))
     }
 }
 
@@ -94,145 +120,143 @@ impl ChangesFeed for Feed {
     }
 
     fn position(&self) -> String {
-        self.reader.position().to_string()
+        self.place.to_string()
     }
 }
 
 impl Feed {
     async fn portion(&mut self) -> Fed {
-        if std::mem::take(&mut self.owes_reset) {
-            return Fed::Events(Bytes::from_static(b"event: reset\nid: 0/0\ndata: {}\n\n"));
+        if let Some(events) = self.first.take() {
+            return Fed::Events(events);
         }
         loop {
-            if self.has_all {
-                // An error says that there is no such projection any more: the engine says why.
-                let _ = self.changed.changed().await;
-                self.has_all = false;
-            }
-            if let Some(until) = self.pause_until {
-                tokio::time::sleep_until(until.into()).await;
-            }
-            self.changed.mark_unchanged();
             let Ok(running) = self.by_hand.running() else {
                 self.begin_again().await;
                 continue;
             };
-            let reading = match self.read(&running, ROWS).await {
-                Err(_) => {
-                    self.begin_again().await;
-                    continue;
-                }
-                Ok(Ok(reading)) => reading,
-                Ok(Err(ChangesEnd::TooOld)) => {
-                    return Fed::End { event: "gone", why: TOO_OLD.to_owned() };
-                }
-                // It may be back in a moment, or be loaded for hours: the client asks again.
-                Ok(Err(ChangesEnd::NotFollowed(why))) => {
-                    let why = not_followed(&self.projection, &why).error;
-                    return Fed::End { event: "away", why };
-                }
+            let given = match self.stands {
+                Stands::Alone(..) => self.alone(&running).await,
+                Stands::Together(_) => self.together(&running).await,
             };
-            self.has_all = reading.whole;
-            self.pause_until = Some(Instant::now() + self.pause(&reading));
-            if reading.entries.is_empty() && !(reading.whole && self.owes_position) {
-                continue;
-            }
-            self.owes_position = !reading.whole;
-            match self.shape.events(&reading) {
-                Ok(events) => return Fed::Events(Bytes::from(events)),
-                Err(error) => return Fed::End { event: "away", why: error.to_string() },
+            match given {
+                Some(Fed::Events(events)) if events.is_empty() => {}
+                Some(fed) => return fed,
+                None => self.begin_again().await,
             }
         }
     }
 
-    /// All clients together take rows at a rate that the engine hardly feels.
-    fn pause(&self, reading: &Reading) -> Duration {
-        let clients = u32::try_from(self.by_hand.shared.followers_total()).unwrap_or(u32::MAX);
-        let rows = u32::try_from(reading.entries.len()).unwrap_or(u32::MAX);
-        let share = ROW_SHARE.saturating_mul(rows).saturating_mul(clients);
-        if reading.whole { share.max(PAUSE) } else { share.max(MOMENT) }
+    /// `None`: the pipeline has ended.
+    async fn together(&mut self, running: &Running) -> Option<Fed> {
+        let Stands::Together(member) = &mut self.stands else { return None };
+        let followers = self.by_hand.shared.followers_total();
+        match member.portion(running, &self.projection, followers).await {
+            Ok(portion) => {
+                let events = member.take(&portion);
+                self.place = member.place;
+                Some(events.map_or_else(|error| away(error.to_string()), Fed::Events))
+            }
+            Err(Left::Alone) => {
+                self.stands = Stands::Alone(Reader::since(self.place), None);
+                Some(Fed::Events(Bytes::new()))
+            }
+            Err(Left::NotFollowed(end)) => Some(self.end(end)),
+            Err(Left::Between) => None,
+        }
+    }
+
+    async fn alone(&mut self, running: &Running) -> Option<Fed> {
+        let hub: Arc<Hub> = running.hubs.hub(&self.projection, &self.shape, &self.changed);
+        let Stands::Alone(reader, pause_until) = &mut self.stands else { return None };
+        if let Some(until) = *pause_until {
+            tokio::time::sleep_until(until.into()).await;
+        }
+        // One that begins with nothing needs no deletions: it is not as the others are.
+        if self.place.at != Lsn::ZERO
+            && let Some(member) = hub.listen().join(self.place, false)
+        {
+            self.stands = Stands::Together(member);
+            return Some(Fed::Events(Bytes::new()));
+        }
+        let listener = hub.listen();
+        let columns = &self.shape.columns;
+        let (reading, took) = match read(running, &self.projection, columns, reader, ROWS).await {
+            Err(_) => return None,
+            Ok(Ok(read)) => read,
+            Ok(Err(end)) => return Some(self.end(end)),
+        };
+        let followers = self.by_hand.shared.followers_total();
+        let others = u32::try_from(followers).unwrap_or(u32::MAX);
+        let pause = pause(&reading, ROW_SHARE.saturating_mul(others), took, followers);
+        *pause_until = Some(Instant::now() + pause);
+        self.place = reading.place;
+        if reading.whole
+            && let Some(member) = listener.join(reading.place, true)
+        {
+            self.stands = Stands::Together(member);
+        }
+        if reading.entries.is_empty() && !(reading.whole && self.owes_position) {
+            return Some(Fed::Events(Bytes::new()));
+        }
+        self.owes_position = !reading.whole;
+        let events = self.shape.events(&reading);
+        Some(
+            events
+                .map_or_else(|error| away(error.to_string()), |events| Fed::Events(events.into())),
+        )
     }
 
     /// The next pipeline knows nothing of this reader.
     async fn begin_again(&mut self) {
-        self.reader = Reader::since(self.reader.position());
-        self.owes_reset = self.reader.position() == Lsn::ZERO;
+        self.stands = Stands::Alone(Reader::since(self.place), None);
+        self.first = reset(self.place);
         self.owes_position = true;
-        (self.has_all, self.pause_until) = (false, None);
         tokio::time::sleep(BETWEEN_PAUSE).await;
     }
 
-    async fn read(
-        &mut self,
-        running: &Running,
-        room: usize,
-    ) -> Result<Result<Reading, ChangesEnd>, Refusal> {
-        let (projection, reader) = (self.projection.clone(), self.reader.clone());
-        let columns = self.shape.columns.clone();
-        let read = running
-            .ask(|reply| Question::Changes { projection, columns, reader, room, reply })
-            .await?;
-        Ok(read.map(|(reader, reading)| {
-            self.reader = reader;
-            reading
-        }))
+    fn end(&self, end: ChangesEnd) -> Fed {
+        match end {
+            ChangesEnd::TooOld => Fed::End { event: "gone", why: TOO_OLD.to_owned() },
+            // It may be back in a moment, or be loaded for hours: the client asks again.
+            ChangesEnd::NotFollowed(why) => away(not_followed(&self.projection, &why).error),
+        }
     }
 }
 
-impl Shape {
-    fn new(columns: Vec<Column>, key: Vec<usize>) -> Self {
-        Self { document: DocumentWriter::new(&columns, None), columns, key }
-    }
+/// For who begins with nothing: whatever the client holds is to go.
+fn reset(place: Place) -> Option<Bytes> {
+    let event = Bytes::from_static(b"event: reset\nid: 0/0\ndata: {}\n\n");
+    (place.at == Lsn::ZERO).then_some(event)
+}
 
-    /// ```text
-    /// event: upsert                                  event: delete         event: position
-    /// id: 0/1A2B3C                                   id: 0/1A2B3C          id: 0/1A2B40
-    /// data: {"key": [7], "lsn": …, "row": {…}}       data: {"key": [7], …} data: {"lsn": "0/1A2B40"}
-    /// ```
-    ///
-    /// Before all that, where it begins with nothing: `event: reset`. An id is where a client goes on that
-    /// has taken the event. `position` says that it has all that was
-    /// committed before.
-    fn events(&self, reading: &Reading) -> Result<Vec<u8>, ValueError> {
-        let mut out = Vec::new();
-        for entry in &reading.entries {
-            let id = if reading.in_order { entry.lsn() } else { reading.position };
-            self.event(entry, id, &mut out)?;
-        }
-        if reading.whole {
-            let lsn = reading.position;
-            out.extend_from_slice(
-                format!("event: position\nid: {lsn}\ndata: {{\"lsn\": \"{lsn}\"}}\n\n").as_bytes(),
-            );
-        }
-        Ok(out)
-    }
+fn away(why: String) -> Fed {
+    Fed::End { event: "away", why }
+}
 
-    fn event(&self, entry: &Entry, id: Lsn, out: &mut Vec<u8>) -> Result<(), ValueError> {
-        let name = if entry.is_tombstone() { "delete" } else { "upsert" };
-        out.extend_from_slice(format!("event: {name}\nid: {id}\ndata: {{\"key\": [").as_bytes());
-        let mut rest = entry.key();
-        for (number, &at) in self.key.iter().enumerate() {
-            if number > 0 {
-                out.extend_from_slice(b", ");
-            }
-            let ty = &self.columns[at].ty;
-            let (datum, after) = rest.split_at(value::datum_len(ty, rest)?.min(rest.len()));
-            rest = after;
-            value::write_json(ty, datum, out)?;
-        }
-        out.extend_from_slice(format!("], \"lsn\": \"{}\"", entry.lsn()).as_bytes());
-        if let Some(row) = entry.value() {
-            out.extend_from_slice(b", \"row\": ");
-            let start = out.len();
-            if self.document.write(row, out).is_err() {
-                // A json value that jsonb does not take: the row has no document.
-                out.truncate(start);
-                out.extend_from_slice(b"null");
-            }
-        }
-        // A document has no line breaks: they are escaped in its strings.
-        out.extend_from_slice(b"}\n\n");
-        Ok(())
-    }
+/// All clients together take rows at a rate that the engine hardly feels. `share` is what a row costs beside its
+/// reading, which took so long; so many may be reading.
+fn pause(reading: &Reading, share: Duration, took: Duration, readers: usize) -> Duration {
+    let rows = u32::try_from(reading.entries.len()).unwrap_or(u32::MAX);
+    let readers = u32::try_from(readers).unwrap_or(u32::MAX);
+    let least = if reading.whole { PAUSE } else { MOMENT };
+    let rows = (ROW_SHARE + share).saturating_mul(rows);
+    rows.max(took.saturating_mul(ENGINE_SHARE).saturating_mul(readers)).max(least)
+}
+
+/// What the reader lacks, and the engine's time for it. Nothing is lost when the answer is not waited for.
+async fn read(
+    running: &Running,
+    projection: &str,
+    columns: &[Column],
+    reader: &mut Reader,
+    room: usize,
+) -> Result<Result<(Reading, Duration), ChangesEnd>, Refusal> {
+    let (projection, columns, from) = (projection.to_owned(), columns.to_vec(), reader.clone());
+    let read = running
+        .ask(|reply| Question::Changes { projection, columns, reader: from, room, reply })
+        .await?;
+    Ok(read.map(|(from, reading, took)| {
+        *reader = from;
+        (reading, took)
+    }))
 }
