@@ -17,6 +17,8 @@ use crate::value::ValueError;
 const LANES: usize = 3;
 /// Beyond this a larger request is not faster.
 const REQUEST_ITEMS_MAX: usize = 2_000;
+/// Below this a smaller one is not: until then a call's last requests become smaller, so that the lanes end together.
+const REQUEST_ITEMS_MIN: usize = 500;
 const REQUEST_BYTES_MAX: usize = 8 << 20;
 
 /// The server's own bounds, as far as it tells them.
@@ -59,8 +61,15 @@ pub(super) struct Writer<'a> {
 
 /// Where a call's lanes stand: the entries of all its jobs are counted through.
 struct Cursor {
+    which: Which,
     next: usize,
     refusals: Vec<Refusal>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Rows,
+    Tombstones,
 }
 
 /// The jobs of a call that need no places, with the number of each one's first entry.
@@ -70,33 +79,47 @@ struct Queue<'a, 'b> {
 }
 
 impl Writer<'_> {
-    /// Writes all entries of all jobs and says which were refused.
-    pub(super) async fn write(&self, jobs: &[Job<'_>]) -> Result<Vec<Refused>, SinkError> {
-        let mut refused = Vec::new();
+    /// Writes all entries of all jobs and says which were refused. Nothing is removed before `announced` is.
+    pub(super) async fn write<T>(
+        &self,
+        jobs: &[Job<'_>],
+        announced: impl Future<Output = Result<T, SinkError>>,
+    ) -> Result<(T, Vec<Refused>), SinkError> {
         let mut queue = Queue { jobs: Vec::new(), len: 0 };
+        for job in jobs.iter().filter(|job| job.places.is_none()) {
+            queue.jobs.push((queue.len, job));
+            queue.len += job.entries.len();
+        }
+        let (announced, mut refusals) =
+            tokio::try_join!(announced, self.write_all(&queue, Which::Rows))?;
+        let mut refused = Vec::new();
         for job in jobs {
-            match &job.places {
-                Some(index) => places::write(self, job, index, &mut refused).await?,
-                None => {
-                    queue.jobs.push((queue.len, job));
-                    queue.len += job.entries.len();
-                }
+            if let Some(index) = &job.places {
+                places::write(self, job, index, &mut refused).await?;
             }
         }
-        let cursor = Mutex::new(Cursor { next: 0, refusals: Vec::new() });
-        const { assert!(LANES == 3) };
-        tokio::try_join!(
-            self.lane(&queue, &cursor),
-            self.lane(&queue, &cursor),
-            self.lane(&queue, &cursor)
-        )?;
-        let refusals = cursor.into_inner().unwrap_or_else(PoisonError::into_inner).refusals;
+        refusals.extend(self.write_all(&queue, Which::Tombstones).await?);
         self.remove_refused(&queue, &refusals).await?;
         refused.extend(refusals.into_iter().map(|refusal| {
             let (job, row) = queue.entry(refusal.tag);
             Refused { projection: job.projection, row, error: refusal.error }
         }));
-        Ok(refused)
+        Ok((announced, refused))
+    }
+
+    async fn write_all(
+        &self,
+        queue: &Queue<'_, '_>,
+        which: Which,
+    ) -> Result<Vec<Refusal>, SinkError> {
+        let cursor = Mutex::new(Cursor { which, next: 0, refusals: Vec::new() });
+        const { assert!(LANES == 3) };
+        tokio::try_join!(
+            self.lane(queue, &cursor),
+            self.lane(queue, &cursor),
+            self.lane(queue, &cursor)
+        )?;
+        Ok(cursor.into_inner().unwrap_or_else(PoisonError::into_inner).refusals)
     }
 
     /// Takes the next request's worth of entries and sends it, until there are no more.
@@ -123,9 +146,14 @@ impl Writer<'_> {
         let mut request = Request::default();
         let mut first: Option<&str> = None;
         let mut id = Vec::new();
-        while cursor.next < queue.len && request.len() < REQUEST_ITEMS_MAX {
+        let items = ((queue.len - cursor.next) / LANES).clamp(REQUEST_ITEMS_MIN, REQUEST_ITEMS_MAX);
+        while cursor.next < queue.len && request.len() < items {
             let tag = cursor.next;
             let (job, row) = queue.entry(tag);
+            if job.entries[row].is_tombstone() != (cursor.which == Which::Tombstones) {
+                cursor.next += 1;
+                continue;
+            }
             let destination = job.destination.as_str();
             // Most requests are for one index, which the path then names for all items.
             let index = (*first.get_or_insert(destination) != destination).then_some(destination);

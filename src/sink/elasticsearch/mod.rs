@@ -4,7 +4,7 @@
 //! * A document's external version is its row's commit position, and is never lowered (`encode`), so
 //!   sending anything again is harmless and an older row cannot replace a newer one.
 //! * The server forgets the versions of removed documents after a minute, and when it restarts. So
-//!   before a step removes anything, the watermark's document says how far the step reaches; after
+//!   before a step removes anything, while its other documents are on their way, the watermark's document says how far the step reaches; after
 //!   a restart nothing is sent before the engine has passed that point (`watermark`).
 //! * The watermark is written when the last document of a step is in, by compare-and-set.
 //! * The leader of a group writes documents through an alias of its term (`lead`).
@@ -142,8 +142,8 @@ impl ElasticsearchSink {
         projection.watermark()
     }
 
-    /// Step one: what must be known before a document changes.
-    async fn announce(&mut self, step: &Step) -> Result<(), SinkError> {
+    /// What must be known before a document is removed, or before the read model is no longer the answer.
+    fn announcements(&self, step: &Step) -> Vec<(usize, Document)> {
         let mut writes = Vec::new();
         for part in &step.projections {
             let projection = &self.projections[part.projection];
@@ -161,10 +161,15 @@ impl ElasticsearchSink {
                 writes.push((part.projection, document));
             }
         }
-        self.write_watermarks(writes).await
+        writes
     }
 
-    async fn write_documents(&self, step: &Step) -> Result<Vec<Refused>, SinkError> {
+    /// With what is to be known before.
+    async fn write_documents(&mut self, step: &Step) -> Result<Vec<Refused>, SinkError> {
+        let mut announcements = self.announcements(step);
+        if !step.settled {
+            self.write_watermarks(std::mem::take(&mut announcements)).await?;
+        }
         let mut jobs = Vec::new();
         for part in &step.projections {
             let projection = &self.projections[part.projection];
@@ -174,7 +179,10 @@ impl ElasticsearchSink {
                 projection.live_jobs(part.projection, self.term, &part.entries, &mut jobs)?;
             }
         }
-        self.writer().write(&jobs).await
+        let announced = self.send_watermarks(announcements);
+        let (records, refused) = self.writer().write(&jobs, announced).await?;
+        self.wrote_watermarks(records);
+        Ok(refused)
     }
 
     async fn swap(&self, step: &Step) -> Result<(), SinkError> {
@@ -248,28 +256,36 @@ impl ElasticsearchSink {
     }
 
     /// Each document in place of the one last read or written.
-    async fn write_watermarks(
-        &mut self,
-        mut writes: Vec<(usize, Document)>,
-    ) -> Result<(), SinkError> {
-        let mut documents = Vec::with_capacity(writes.len());
-        writes.sort_by_key(|(at, _)| *at);
-        let mut writes = writes.into_iter().peekable();
-        for (at, projection) in self.projections.iter_mut().enumerate() {
-            let Some((_, document)) = writes.next_if(|(wanted, _)| *wanted == at) else {
-                continue;
+    async fn write_watermarks(&mut self, writes: Vec<(usize, Document)>) -> Result<(), SinkError> {
+        let records = self.send_watermarks(writes).await?;
+        self.wrote_watermarks(records);
+        Ok(())
+    }
+
+    async fn send_watermarks(
+        &self,
+        writes: Vec<(usize, Document)>,
+    ) -> Result<Vec<(usize, Record)>, SinkError> {
+        let record = |(at, document): (usize, Document)| {
+            let record = match &self.projections[at].record {
+                Some(record) => record.with(document),
+                None => Record::new(document),
             };
-            let record = match &mut projection.record {
-                Some(record) => {
-                    record.document = document;
-                    record
-                }
-                none => none.insert(Record::new(document)),
-            };
-            documents.push((projection.name.as_str(), record));
+            (at, record)
+        };
+        let mut records: Vec<(usize, Record)> = writes.into_iter().map(record).collect();
+        let mut documents = Vec::with_capacity(records.len());
+        for (at, record) in &mut records {
+            documents.push((self.projections[*at].name.as_str(), record));
         }
-        assert!(writes.next().is_none(), "a step names each projection once");
-        watermark::write(&self.client, documents).await
+        watermark::write(&self.client, documents).await?;
+        Ok(records)
+    }
+
+    fn wrote_watermarks(&mut self, records: Vec<(usize, Record)>) {
+        for (at, record) in records {
+            self.projections[at].record = Some(record);
+        }
     }
 
     /// From time to time: whether the aliases still lead to the indices that we fill.
@@ -295,7 +311,8 @@ impl ElasticsearchSink {
     async fn write_filling(&self, at: usize, entries: &[Entry]) -> Result<Outcome, SinkError> {
         let mut jobs = Vec::new();
         self.projections[at].filling_jobs(at, entries, &mut jobs)?;
-        let refused = self.writer().write(&jobs).await?;
+        let nothing = std::future::ready(Ok(()));
+        let ((), refused) = self.writer().write(&jobs, nothing).await?;
         Ok(outcome([(at, entries)], refused))
     }
 }
@@ -371,7 +388,6 @@ impl Sink for ElasticsearchSink {
 
     async fn apply(&mut self, step: &Step) -> Result<Outcome, SinkError> {
         self.confirm(step).await?;
-        self.announce(step).await?;
         let refused = self.write_documents(step).await?;
         failpoint::reached_in("delivered", &self.name);
         self.swap(step).await?;

@@ -120,6 +120,11 @@ impl Record {
         Self { document, version: None }
     }
 
+    /// The next one in its place.
+    pub(super) fn with(&self, document: Document) -> Self {
+        Self { document, version: self.version }
+    }
+
     pub(super) fn judged(self, origin: &Origin) -> Result<Self, SinkError> {
         Ok(Self { document: self.document.judged(origin)?, ..self })
     }
