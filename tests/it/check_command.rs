@@ -2,6 +2,8 @@
 
 use std::process::Output;
 
+use serde_json::Value;
+
 use crate::harness::{Postgres, PostgresOptions, readside};
 
 /// What each line of the file says, and the faults that are found in it.
@@ -32,7 +34,10 @@ const FILE: &[(&str, &[&str])] = &[
     ("table = 'items'", &[]),
     ("on_error = 'weep'", &["23:12 `on_error` takes \"dead-letter\" or \"halt\""]),
     ("key = ['iid']", &["24:8 `key` names a column `iid`"]),
-    ("to.cache = { hash = 'item:{naem}' }", &["25:27 `hash` names a column `naem`"]),
+    (
+        "to.cache = { hash = 'item:{naem}', ttl = '1ms' }",
+        &["25:27 `hash` names a column `naem`", "25:42 `ttl` takes whole seconds"],
+    ),
     ("[projection.totals]", &[]),
     ("query = 'SELECT nmae FROM items'", &["27:17 `query` of projection `totals`: there is no"]),
     ("to.nowhere = { table = 'totals' }", &["28:4 there is no sink `nowhere`"]),
@@ -60,6 +65,34 @@ async fn every_fault_is_found_at_once() {
         // Stores that are away are no fault of `run`.
         let is_told = |fault: &str| command == "check" || !fault.contains("sink search:");
         compare(&done.unwrap(), is_told);
+    }
+}
+
+/// A collector of logs takes each line for an object.
+#[tokio::test]
+async fn faults_are_log_lines_where_these_are_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("readside.toml");
+    let text = "[source]\nslott = 'readside'\n[http]\nlisten = '127.0.0.1:1'\n";
+    std::fs::write(&path, text).unwrap();
+    for command in ["check", "run", "status"] {
+        let asked = path.clone();
+        let run = move || readside(&["--log", "json", command], Some(&asked));
+        let done = tokio::task::spawn_blocking(run).await.unwrap();
+        let lines = String::from_utf8(done.stderr).unwrap();
+        let messages: Vec<String> = lines
+            .lines()
+            .map(|line| {
+                let line: Value = serde_json::from_str(line).unwrap();
+                assert_eq!(line["level"], "ERROR", "{line}");
+                line["message"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        let wanted = match command {
+            "status" => "no daemon answers",
+            _ => "unknown key `slott` in [source]\n --> ",
+        };
+        assert!(messages.iter().any(|message| message.contains(wanted)), "{messages:?}");
     }
 }
 
