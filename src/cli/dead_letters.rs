@@ -31,6 +31,7 @@ pub(super) struct List {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
+    /// With which a line of `list` begins
     id: String,
     /// Prints the JSON that the daemon gives
     #[arg(long)]
@@ -49,6 +50,7 @@ pub(super) struct Of {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
+    /// With which lines of `list` begin
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     id: Vec<String>,
     /// All that `list` shows

@@ -1,6 +1,7 @@
 //! Log lines on stderr: for people, or JSON for machines.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 
@@ -15,8 +16,17 @@ pub(super) enum Format {
     Json,
 }
 
+/// Of this process.
+static FORMAT: OnceLock<Format> = OnceLock::new();
+
+/// Whether whoever reads stderr expects JSON, and no filter takes errors away.
+pub(super) fn shows_json_errors() -> bool {
+    FORMAT.get() == Some(&Format::Json) && tracing::enabled!(tracing::Level::ERROR)
+}
+
 /// Sets the process's logging up. A filter that cannot be read is told, and the default taken.
 pub(super) fn start(format: Format) {
+    FORMAT.get_or_init(|| format);
     let wanted = std::env::var(FILTER_VARIABLE).unwrap_or_default();
     let wanted = if wanted.is_empty() { DEFAULT } else { &wanted };
     let (filter, refused) = match EnvFilter::try_new(wanted) {

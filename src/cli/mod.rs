@@ -115,9 +115,14 @@ fn asks(
     }
 }
 
-/// Shows a fault on stderr, in colours on a terminal that wants them.
+/// Shows a fault on stderr: as a log line where these are JSON, else in colours on a terminal that wants
+/// them.
 fn tell(fault: &Diagnostic) {
     use std::io::IsTerminal;
+    if log::shows_json_errors() {
+        tracing::error!("{}", fault.render(Style::Plain));
+        return;
+    }
     let stderr = std::io::stderr();
     let colours = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let style = if colours { Style::Coloured } else { Style::Plain };

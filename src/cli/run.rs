@@ -4,14 +4,17 @@ use std::path::Path;
 
 use super::{Outcome, check};
 use crate::config::{Config, Environment};
-use crate::pipeline::run::check::before_run;
+use crate::pipeline::run::check::{before_run, beside};
 use crate::pipeline::run::{Origin, outlive_hangups};
 
 pub(super) fn run(path: &Path, environment: &Environment) -> anyhow::Result<Outcome> {
     let origin = Origin { path: path.to_owned(), environment: environment.clone() };
     let config = match origin.load() {
-        Ok(config) => config,
-        Err(faults) => return check::report(path, &faults),
+        (Some(config), faults) if faults.is_empty() => config,
+        (Some(valid), faults) => {
+            return check::report(path, &check::ask(beside(faults, &valid))?);
+        }
+        (None, faults) => return check::report(path, &faults),
     };
     let found = check::ask(async {
         // From here on it is a request to look at the files: who is still busy with the first look stays alive.

@@ -95,16 +95,18 @@ fn is_redis_database(path: &str) -> bool {
     number.is_empty() || number.parse::<u16>().is_ok()
 }
 
-/// From `password` or `password_file`.
-pub(super) fn password(section: &Section<'_>, faults: &mut Faults) -> Option<Secret> {
+/// From `password` or `password_file`, where there is one; `None` where it has a fault.
+pub(super) fn password(section: &Section<'_>, faults: &mut Faults) -> Option<Option<Secret>> {
     if let (Some(_), Some(file)) = (section.get("password"), section.get("password_file")) {
         let what = format!("{} has both `password` and `password_file`", section.name);
         faults.push(Diagnostic::new(what).at(&file.key_place).hint("remove one of them"));
     }
-    match section.text("password", faults) {
+    let password = match section.text("password", faults) {
         Some(password) => Some(Secret::new(password)),
         None => secret_file(section, "password_file", faults).map(|(_, secret)| secret),
-    }
+    };
+    let given = section.has("password") || section.has("password_file");
+    (password.is_some() == given).then_some(password)
 }
 
 /// A file whose text is a secret, a newline at its end left out.

@@ -38,7 +38,8 @@ pub(super) fn source(
 ) -> Option<SourceConfig> {
     let section = Section::open(root.get("source")?, "[source]".to_owned(), SOURCE_KEYS, faults)?;
     let password = credentials::password(&section, faults);
-    let url = credentials::url(&section, SinkKind::Postgres, password.as_ref(), check, faults);
+    let known = password.as_ref().and_then(Option::as_ref);
+    let url = credentials::url(&section, SinkKind::Postgres, known, check, faults);
     let slot = slot(&section, faults);
     let publication = match section.has("publication") {
         true => publication(&section, faults),
@@ -59,12 +60,13 @@ pub(super) fn source(
     let accept_system = system_identifier(&section, faults);
     Some(SourceConfig {
         url: url?,
-        password,
+        password: password?,
         slot: slot?,
         publication: publication?,
-        on_slot_loss: on_slot_loss?,
-        wal_budget: wal_budget?,
-        on_wal_budget: on_wal_budget?,
+        // No server is asked about what follows.
+        on_slot_loss: on_slot_loss.unwrap_or(OnSlotLoss::Stop),
+        wal_budget: wal_budget.unwrap_or_default(),
+        on_wal_budget: on_wal_budget.unwrap_or(OnWalBudget::Hold),
         load_rows_per_second,
         accept_system,
         place: section.node.place.clone(),

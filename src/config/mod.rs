@@ -73,9 +73,9 @@ pub fn parse(
     whole(parse_partly(path, text, environment, check))
 }
 
-/// What of the file is valid, beside its faults: `check` asks the servers about that all the same.
-/// `None` where source, state or HTTP are not known, or where the syntax is broken, after which much is
-/// a guess.
+/// What of the file is valid, beside its faults: `check` asks the servers about that all the same, so a
+/// faulty value that no server is asked about is replaced by any. `None` where it is not known how to reach
+/// the source, or where the syntax is broken, after which much is a guess.
 pub fn load_partly(
     path: &Path,
     environment: &Environment,
@@ -126,13 +126,15 @@ fn parse_partly(
                 == (sinks.valid.len(), projections.len()),
         "what cannot be read has been told as a fault"
     );
-    let config = match (source, state, http) {
-        (Some(source), Some(state), Some(http)) if !broken => {
-            let outline = Outline::of(&root);
-            Some(Config { source, state, http, ha, sinks: sinks.valid, projections, outline })
-        }
-        _ => None,
-    };
+    let config = source.filter(|_| !broken).map(|source| Config {
+        source,
+        state: state.unwrap_or_default(),
+        http: http.unwrap_or_default(),
+        ha,
+        sinks: sinks.valid,
+        projections,
+        outline: Outline::of(&root),
+    });
     (config, faults)
 }
 
@@ -220,14 +222,14 @@ pub enum OnWalBudget {
     DropSlot,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct StateConfig {
     pub dir: PathBuf,
     pub memory: u64,
     pub tombstones: u64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct HttpConfig {
     /// Host and port.
     pub listen: String,

@@ -66,7 +66,7 @@ fn projection(
         name: name.to_owned(),
         definition: definition?,
         key,
-        on_error: on_error?,
+        on_error: on_error.unwrap_or(OnError::DeadLetter),
         targets,
         place: section.node.place.clone(),
     })
@@ -154,7 +154,7 @@ fn event(
         name: name.to_owned(),
         definition: Definition::Event(Box::new(definition)),
         key: None,
-        on_error: on_error?,
+        on_error: on_error.unwrap_or(OnError::DeadLetter),
         targets,
         place: section.node.place.clone(),
     })

@@ -154,7 +154,8 @@ fn sink(
         }
     }
     let password = credentials::password(&section, faults);
-    let url = credentials::url(&section, kind, password.as_ref(), check, faults);
+    let known = password.as_ref().and_then(Option::as_ref);
+    let url = credentials::url(&section, kind, known, check, faults);
     let ca_file = match kind {
         SinkKind::Postgres => None,
         _ => credentials::readable_file(&section, "ca_file", faults),
@@ -177,17 +178,27 @@ fn sink(
     let step_rows = section.count("step_rows", 1..=STEP_ROWS_MAX, faults);
     let max_lag = section.duration("max_lag", faults);
     let required = section.boolean("required", faults);
+    // With less than what was meant the store would refuse us, for a reason that is none.
+    let given = [
+        ("ca_file", ca_file.is_some()),
+        ("username", username.is_some()),
+        ("api_key", api_key.is_some()),
+    ];
+    if kind != SinkKind::Postgres && given.iter().any(|(key, read)| section.has(key) && !read) {
+        return None;
+    }
     Some(SinkConfig {
         name: name.to_owned(),
         kind,
         url: url?,
         ca_file,
         username,
-        password,
+        password: password?,
         api_key,
-        step_rows: usize::try_from(step_rows?).ok()?,
-        max_lag: max_lag?,
-        required: required?,
+        // No server is asked about what follows.
+        step_rows: usize::try_from(step_rows.unwrap_or(1)).ok()?,
+        max_lag: max_lag.unwrap_or_default(),
+        required: required.unwrap_or(true),
         place: section.node.place.clone(),
     })
 }

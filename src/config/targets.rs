@@ -351,11 +351,7 @@ impl Reader<'_> {
             "stream" => RedisStructure::Stream { key, maxlen },
             _ => RedisStructure::List { key },
         };
-        let lost =
-            [("ttl", ttl.is_none()), ("columns", columns.is_none()), ("maxlen", maxlen.is_none())];
-        if lost.iter().any(|(key, lost)| *lost && section.has(key)) {
-            return None;
-        }
+        // A fault in one of the others has been told: the templates are looked at all the same.
         Some(RedisTarget { structure, ttl, columns, place: self.place() })
     }
 

@@ -16,6 +16,7 @@ mod position;
 mod projection;
 mod push;
 mod query;
+mod quotes;
 mod read;
 mod ready;
 mod routes;

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
-use super::routes;
+use super::quotes::Escaped;
+use super::{Shared, routes};
 
 /// What clients may hold up.
 pub(super) struct Limits {
@@ -124,7 +124,8 @@ async fn connection(
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "an HTTP connection's options cannot be set");
     }
-    let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let stream = TokioIo::new(Escaped::new(stream));
+    let serving = http.serve_connection(stream, TowerToHyperService::new(router));
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -379,6 +379,17 @@ async fn long_heads_and_nonsense_are_refused() {
 }
 
 #[tokio::test]
+async fn quotes_in_a_request_line_are_taken_as_they_are() {
+    let server = server(LIMITS).await;
+    let close = "Host: x\r\nConnection: close\r\n\r\n";
+    let first = "GET /v1/wait?projection=\"<7>\"&lsn=0/1 HTTP/1.1\r\nHost: \"\r\n\r\n";
+    let answer = server.ask(&format!("{first}GET /v1/wait?lsn=\"7\" HTTP/1.1\r\n{close}")).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(answer.contains(r#"there is no projection \"<7>\""#), "{answer}");
+    assert!(answer.contains("HTTP/1.1 400 ") && answer.contains("projection: missing"), "{answer}");
+}
+
+#[tokio::test]
 async fn bodies_are_not_read() {
     let server = server(LIMITS).await;
     // The body never comes.

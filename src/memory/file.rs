@@ -52,11 +52,14 @@ static MAPPED: OnceLock<Mapped> = OnceLock::new();
 static HEAP: AtomicPtr<mi_heap_t> = AtomicPtr::new(ptr::null_mut());
 /// Of the file, reserved on disk.
 static BYTES: AtomicU64 = AtomicU64::new(0);
+/// Of these, what the allocator took for its records of the file.
+static RECORDS: AtomicU64 = AtomicU64::new(0);
 static HIGHEST: AtomicUsize = AtomicUsize::new(0);
 static IS_FULL: AtomicBool = AtomicBool::new(false);
 
+/// Without the allocator's own records, which are there while nothing lies in the file yet.
 pub(super) fn bytes() -> u64 {
-    BYTES.load(Relaxed)
+    BYTES.load(Relaxed).saturating_sub(RECORDS.load(Relaxed))
 }
 
 /// Beyond it nothing was ever used.
@@ -97,7 +100,9 @@ pub(super) fn map(dir: &Path) -> io::Result<()> {
     };
     if taken {
         // SAFETY: the arena is the one just made.
-        HEAP.store(unsafe { libmimalloc_sys::mi_heap_new_in_arena(arena) }, Release);
+        let heap = unsafe { libmimalloc_sys::mi_heap_new_in_arena(arena) };
+        RECORDS.store(BYTES.load(Relaxed), Relaxed);
+        HEAP.store(heap, Release);
     }
     if heap().is_none() {
         return Err(io::Error::other("the allocator does not take the mapped file"));

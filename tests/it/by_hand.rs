@@ -175,6 +175,11 @@ async fn a_row_that_cannot_be_computed_is_a_letter_of_no_sink() {
     assert!(list.lines().count() == 1 && list.contains("division by zero"), "{list}");
     let id = list.split(' ').next().expect("an id");
     assert!(list.starts_with(&format!("{id}  -  {name}  2  ")), "{list}");
+    // It is missing in each sink of its projection, and in no other.
+    let of = async |sink| printed(&daemon.command(&["dead-letters", "list", "--sink", sink]).await);
+    assert_eq!((of("reporting").await, of("cache").await), (list.clone(), String::new()));
+    let said = refused(&daemon.command(&["dead-letters", "retry", "--all"]).await, 0);
+    assert!(said.contains("no dead letters that a sink has refused"), "{said}");
     let shown = printed(&daemon.command(&["dead-letters", "show", id]).await);
     assert!(shown.contains("the row cannot be computed"), "{shown}");
     for command in ["retry", "drop"] {

@@ -8,6 +8,7 @@ mod harness;
 mod aggregates;
 mod by_hand;
 mod changes;
+mod check_command;
 mod container;
 mod dead_letters;
 mod events;

@@ -1,7 +1,7 @@
 //! A state larger than `state.memory`: it works, slower, and the process stays within its bound.
 
 use crate::harness::{Daemon, Postgres, PostgresOptions, Redis, RedisOptions, wait};
-use crate::world::one;
+use crate::world::{World, one};
 
 const ROWS: u32 = 110_000;
 const MIB: f64 = 1024.0 * 1024.0;
@@ -73,4 +73,19 @@ async fn a_state_of_many_times_the_memory_works_within_its_bound() {
         .await;
     }
     assert!(daemon.log().contains("the memory is used up"), "{}", daemon.log());
+}
+
+#[tokio::test]
+async fn what_fits_lies_in_memory_alone() {
+    let world = World::new(
+        "CREATE TABLE few (id int PRIMARY KEY); INSERT INTO few SELECT generate_series(1, 81)",
+    )
+    .await;
+    let mut daemon = Daemon::start(&world.config(&world.projection("few", "few", &["id"])));
+    daemon.wait_ready().await;
+    let metrics = daemon.metrics().await;
+    assert_eq!(metrics.get("readside_state_bytes", &[("where", "spilled")]), Some(0.0));
+    // One page that was never analysed, which the planner takes for ten.
+    let expected = metrics.get("readside_load_rows_expected", &[("table", "public.few")]).unwrap();
+    assert!((1.0..1000.0).contains(&expected), "{expected}");
 }

@@ -64,6 +64,13 @@ pub(crate) async fn before_run(config: &Config) -> BeforeRun {
     BeforeRun { faults, source_away: source.away }
 }
 
+/// The faults of a file, and those that the source finds in what of it is valid.
+pub(crate) async fn beside(mut faults: Vec<Diagnostic>, valid: &Config) -> Vec<Diagnostic> {
+    faults.extend(before_run(valid).await.faults);
+    config::in_file_order(&mut faults);
+    faults
+}
+
 async fn check_source(config: &Config) -> SourceChecked<'_> {
     let params = match params(config) {
         Ok(params) => params,

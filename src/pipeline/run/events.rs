@@ -68,17 +68,19 @@ fn bind_to<'a>(
     let identities: Vec<Vec<usize>> = identities.collect();
     let when = definition.when.as_ref().map(|when| when.text.as_str());
     let texts = Texts { when, data: &definition.data.text };
-    let event = event::compile(of, texts, schema, &identities).map_err(|(part, fault)| {
-        let known = match of {
-            Of::Table(table) => schema.tables[table].columns.as_slice(),
-            Of::Message => &[],
-        };
+    let known = match of {
+        Of::Table(table) => schema.tables[table].columns.as_slice(),
+        Of::Message => &[],
+    };
+    let told = |(part, fault): (Part, query::Fault)| {
         let suggested = fault.unknown_column.as_ref().map(|unknown| {
             suggest::hint(unknown, "column", known.iter().map(|column| column.name.as_str()))
         });
         let hint = fault.hint.clone().or(suggested);
-        vec![of_text(projection, definition, part, query::Fault { hint, ..fault })]
-    })?;
+        of_text(projection, definition, part, query::Fault { hint, ..fault })
+    };
+    let event = event::compile(of, texts, schema, &identities)
+        .map_err(|faults| faults.into_iter().map(told).collect::<Vec<_>>())?;
     let relation = Relation { columns: &event.columns, key: Some(&[]) };
     resolve::resolve(projection, relation)?;
     if let Some(fault) = taken_name(projection, definition, &event) {

@@ -35,8 +35,9 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn load(&self) -> Result<Config, Vec<Diagnostic>> {
-        config::load(&self.path, &self.environment, &check::postgres_url)
+    /// With its faults what of it is valid.
+    pub(crate) fn load(&self) -> (Option<Config>, Vec<Diagnostic>) {
+        config::load_partly(&self.path, &self.environment, &check::postgres_url)
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -82,8 +83,10 @@ impl Reloader {
         let Some(first) = self.look().await else { return };
         let mut seen = Seen { tried: first, last: first, again: None };
         if self.load().await.is_some_and(|loaded| match loaded {
-            Ok(config) => !self.config.outline.changes_to(&config.outline).is_empty(),
-            Err(_) => true,
+            (Some(config), faults) if faults.is_empty() => {
+                !self.config.outline.changes_to(&config.outline).is_empty()
+            }
+            _ => true,
         }) {
             self.attempt(&mut seen).await;
         }
@@ -111,7 +114,7 @@ impl Reloader {
         tokio::task::spawn_blocking(move || origin.fingerprint()).await.ok()
     }
 
-    async fn load(&self) -> Option<Result<Config, Vec<Diagnostic>>> {
+    async fn load(&self) -> Option<(Option<Config>, Vec<Diagnostic>)> {
         let origin = self.origin.clone();
         tokio::task::spawn_blocking(move || origin.load()).await.ok()
     }
@@ -120,8 +123,12 @@ impl Reloader {
         let waited = seen.again.take().is_some();
         let Some(loaded) = self.load().await else { return };
         let config = match loaded {
-            Ok(config) => config,
-            Err(faults) => return self.refuse(&[], &faults),
+            (Some(config), faults) if faults.is_empty() => config,
+            (Some(valid), faults) => {
+                let faults = check::beside(faults, &valid).await;
+                return self.refuse(&[], &faults);
+            }
+            (None, faults) => return self.refuse(&[], &faults),
         };
         let changes = self.config.outline.changes_to(&config.outline);
         if changes.is_empty() {

@@ -14,7 +14,7 @@ use crate::sink::{Origin, SinkError, Watermark};
 const INDEX: &str = "readside-watermark";
 const ATTEMPTS_MAX: u32 = 6;
 
-/// The document. Its first six fields are contract.
+/// The document. `projection` beside it, and its first five fields are contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Document {
     pub(super) lsn: String,
@@ -33,6 +33,14 @@ pub(super) struct Document {
     /// Of the leader that wrote it, where a group has leaders.
     #[serde(default, skip_serializing_if = "is_none")]
     pub(super) term: u64,
+}
+
+/// As it lies there: who reads many of them need not look at their ids.
+#[derive(Serialize)]
+struct Written<'a> {
+    projection: &'a str,
+    #[serde(flatten)]
+    document: &'a Document,
 }
 
 fn is_none(term: &u64) -> bool {
@@ -204,6 +212,7 @@ async fn create(client: &Client) -> Result<(), SinkError> {
     let body = json!({
         "settings": { "index.number_of_shards": 1, "index.auto_expand_replicas": "0-1" },
         "mappings": { "dynamic": false, "properties": {
+            "projection": { "type": "keyword" },
             "lsn": { "type": "keyword" },
             "committed_at": { "type": "date", "ignore_malformed": true },
             "settled": { "type": "boolean" },
@@ -241,7 +250,8 @@ pub(super) async fn write(
                 }}),
                 None => json!({ "create": { "_id": projection } }),
             };
-            body.push_str(&format!("{action}\n{}\n", json!(record.document)));
+            let document = json!(Written { projection, document: &record.document });
+            body.push_str(&format!("{action}\n{document}\n"));
         }
         let answer = client.send(Method::Post, &path, Content::Ndjson(body.into())).await?;
         if error::is_busy(&answer) && attempt < ATTEMPTS_MAX {

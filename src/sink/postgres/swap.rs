@@ -143,15 +143,21 @@ async fn apply_difference(
 /// The fill takes the target's name, its indexes those that they would have had from the start.
 async fn rename(connection: &Connection, table: &Table, fill: u32) -> Result<(), Error> {
     let sql = "
-        SELECT c.relname::text FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+        SELECT c.relname::text, i.indisprimary,
+            (SELECT string_agg(a.attname, '_' ORDER BY a.attnum)
+             FROM pg_attribute AS a WHERE a.attrelid = c.oid)
+        FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
         WHERE i.indrelid = $1 ORDER BY c.oid";
     let indexes = connection.session().query(sql, &[&fill]).await?;
     let rename = format!("ALTER TABLE {} RENAME TO {}", table.fill.path, quote(&table.name));
     connection.batch(&rename).await?;
     for row in indexes {
-        let name: String = row.try_get(0)?;
-        let Some(ending) = name.strip_prefix(&table.fill.name) else { continue };
-        let new = free_name(connection, table, ending).await?;
+        let (name, is_key): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+        let columns: String = row.try_get(2)?;
+        let new = match is_key {
+            true => free_name(connection, table, "", "pkey").await?,
+            false => free_name(connection, table, &columns, "idx").await?,
+        };
         let path = format!("{}.{}", quote(&table.schema), quote(&name));
         connection.batch(&format!("ALTER INDEX {path} RENAME TO {}", quote(&new))).await?;
     }
@@ -164,24 +170,48 @@ async fn rename(connection: &Connection, table: &Table, fill: u32) -> Result<(),
     Ok(())
 }
 
-/// The table's name, cut where it must be, the ending, and a number where that is taken.
-async fn free_name(connection: &Connection, table: &Table, ending: &str) -> Result<String, Error> {
+/// As Postgres names an index: table, columns and kind, and a number where that is taken.
+async fn free_name(
+    connection: &Connection,
+    table: &Table,
+    columns: &str,
+    kind: &str,
+) -> Result<String, Error> {
     let sql = "
         SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname = $1 AND c.relname = $2";
     let mut number = 0;
     loop {
-        let ending = if number == 0 { ending.to_string() } else { format!("{ending}{number}") };
-        let mut cut = table.name.len().min(NAME_BYTES_MAX.saturating_sub(ending.len()));
-        while !table.name.is_char_boundary(cut) {
-            cut -= 1;
-        }
-        let name = format!("{}{ending}", &table.name[..cut]);
+        let kind = if number == 0 { kind.to_owned() } else { format!("{kind}{number}") };
+        let name = index_name(&table.name, columns, &kind);
         if connection.session().query_opt(sql, &[&table.schema, &name]).await?.is_none() {
             return Ok(name);
         }
         number += 1;
     }
+}
+
+/// What is too long is taken from the longer of table and columns (`makeObjectName` in Postgres).
+fn index_name(table: &str, columns: &str, kind: &str) -> String {
+    let separators = if columns.is_empty() { 1 } else { 2 };
+    let room = NAME_BYTES_MAX.saturating_sub(kind.len() + separators);
+    let (mut of_table, mut of_columns) = (table.len(), columns.len());
+    while of_table + of_columns > room {
+        if of_table > of_columns { of_table -= 1 } else { of_columns -= 1 }
+    }
+    let (table, columns) = (cut(table, of_table), cut(columns, of_columns));
+    match columns.is_empty() {
+        true => format!("{table}_{kind}"),
+        false => format!("{table}_{columns}_{kind}"),
+    }
+}
+
+/// As many whole characters as fit into so many bytes.
+fn cut(text: &str, mut bytes: usize) -> &str {
+    while !text.is_char_boundary(bytes) {
+        bytes -= 1;
+    }
+    &text[..bytes]
 }
 
 /// Locks the old table against its readers, for the moment until the commit.

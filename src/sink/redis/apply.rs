@@ -101,7 +101,8 @@ impl RedisSink {
 
     pub(super) fn mark_arguments(&self, mark: &Mark, command: &mut Cmd) {
         let standing = &self.standings[mark.projection];
-        let mut fields = watermark::fields(&mark.watermark, self.origin.owner.name());
+        let name = &self.plans[mark.projection].name;
+        let mut fields = watermark::fields(name, &mark.watermark, self.origin.owner.name());
         if self.layout == Layout::Cluster {
             fields.push(("session", self.session.name.clone()));
             fields.push(("marks", marks_text(&self.session.marks)));

@@ -152,7 +152,9 @@ impl RedisSink {
             for mark in marks {
                 message.cmd("HSET").arg(&self.plans[mark.projection].watermark_key);
                 message.arg("step").arg(&portion.token);
-                for (field, value) in watermark::fields(&mark.watermark, self.origin.owner.name()) {
+                let name = &self.plans[mark.projection].name;
+                let owner = self.origin.owner.name();
+                for (field, value) in watermark::fields(name, &mark.watermark, owner) {
                     message.arg(field).arg(value);
                 }
             }

@@ -1,6 +1,6 @@
 //! The watermark of a projection, and the other keys that the sink keeps for itself.
 //!
-//! * `readside:watermark:<projection>`: a hash for people and programs to read: `lsn`,
+//! * `readside:watermark:<projection>`: a hash for people and programs to read: `projection`, `lsn`,
 //!   `committed_at`, `settled`, `generation`, `owner`, and `term` where a group has leaders; and for this sink: `reaching`, `fingerprint`
 //!   (empty while the generation is being filled: there is nothing to go on from), `history`,
 //!   `committed_us` and `step`, a token that each script replaces. A script only runs over the token that its sender
@@ -62,8 +62,13 @@ pub(super) fn term(fields: &HashMap<String, String>) -> u64 {
 }
 
 /// All fields but `step`, which the script sets.
-pub(super) fn fields(watermark: &Watermark, owner: &str) -> Vec<(&'static str, String)> {
+pub(super) fn fields(
+    projection: &str,
+    watermark: &Watermark,
+    owner: &str,
+) -> Vec<(&'static str, String)> {
     let mut fields = vec![
+        ("projection", projection.to_owned()),
         ("lsn", watermark.lsn.to_string()),
         ("committed_at", timestamptz_text(watermark.committed_at)),
         ("settled", watermark.settled.to_string()),
@@ -137,7 +142,7 @@ mod tests {
             history: "1a.1".into(),
             term: 4,
         };
-        let written: HashMap<String, String> = fields(&watermark, "7/slot")
+        let written: HashMap<String, String> = fields("orders", &watermark, "7/slot")
             .into_iter()
             .map(|(name, value)| (name.into(), value))
             .collect();

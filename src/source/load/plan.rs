@@ -120,7 +120,7 @@ impl LoadPlan {
                 rows = rows.saturating_add(match size.rows {
                     Some(rows) => rows,
                     None if size.pages == 0 => 0,
-                    None => planner_rows(session, &leaf.name.quoted()).await?,
+                    None => planner_rows(session, &leaf.name.quoted(), size.pages).await?,
                 });
             }
             plan.rows_expected.push(rows);
@@ -152,13 +152,17 @@ async fn sizes(session: &Session, table: &LoadTable) -> Result<Vec<Option<LeafSi
     Ok(rows.iter().map(|row| LeafSize::read(row)).collect())
 }
 
+/// The planner takes a table that was never analysed for one of so many pages at least.
+const PLANNED_PAGES: u32 = 10;
+
 /// For a table that was never analysed: the planner guesses from its size and its columns' widths.
-async fn planner_rows(session: &Session, name: &str) -> Result<u64, pg::Error> {
+async fn planner_rows(session: &Session, name: &str, pages: u32) -> Result<u64, pg::Error> {
     let rows = session.rows(&format!("EXPLAIN (FORMAT JSON) SELECT FROM ONLY {name}")).await?;
     let text = rows.first().and_then(|row| row.first()?.as_deref()).unwrap_or_default();
     let json: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
     // Only progress is told from it.
-    Ok(json.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_u64).unwrap_or(0))
+    let rows = json.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    Ok(rows.saturating_mul(u64::from(pages.min(PLANNED_PAGES))) / u64::from(PLANNED_PAGES))
 }
 
 #[cfg(test)]

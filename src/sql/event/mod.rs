@@ -63,13 +63,14 @@ pub struct Event {
     pub looks_at_old: bool,
 }
 
-/// `identities`: by table of the schema, the columns by which the engine finds its rows.
+/// `identities`: by table of the schema, the columns by which the engine finds its rows. The faults are of
+/// both texts.
 pub fn compile(
     of: Of,
     texts: Texts<'_>,
     schema: &Schema,
     identities: &[Vec<usize>],
-) -> std::result::Result<Event, (Part, Fault)> {
+) -> std::result::Result<Event, Vec<(Part, Fault)>> {
     let compiler = Compiler {
         names: Names::new(of, schema),
         identities,
@@ -77,12 +78,16 @@ pub fn compile(
         looks_at_old: Cell::new(false),
         in_condition: Cell::new(true),
     };
-    let when = match texts.when {
-        Some(text) => Some(compiler.condition(text).map_err(|fault| (Part::When, fault))?),
-        None => None,
-    };
+    let when = texts.when.map(|text| compiler.condition(text)).transpose();
     compiler.in_condition.set(false);
-    let data = compiler.list(texts.data).map_err(|fault| (Part::Data, fault))?;
+    let data = compiler.list(texts.data);
+    let (when, data) = match (when, data) {
+        (Ok(when), Ok(data)) => (when, data),
+        (when, data) => {
+            let when = when.err().map(|fault| (Part::When, fault));
+            return Err(when.into_iter().chain(data.err().map(|f| (Part::Data, f))).collect());
+        }
+    };
     let (data, columns) = data.into_iter().unzip();
     let compiled = compiler.lookups.into_inner();
     let mut row = compiler.names.row;

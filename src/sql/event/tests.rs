@@ -24,7 +24,7 @@ fn table(name: &str, columns: &[(&str, Type, u32)], key: &[usize]) -> Table {
     }
 }
 
-fn compiled(when: &str, data: &str) -> std::result::Result<Event, (Part, Fault)> {
+fn compiled(when: &str, data: &str) -> std::result::Result<Event, Vec<(Part, Fault)>> {
     let schema = Schema {
         tables: vec![
             table("customers", &[("id", Type::Int8, 20), ("email", Type::Text, 25)], &[0]),
@@ -47,12 +47,15 @@ fn compiled(when: &str, data: &str) -> std::result::Result<Event, (Part, Fault)>
 
 /// What is refused, the text that it points at, and what to do.
 fn refused(when: &str, data: &str) -> String {
-    let (part, fault) = compiled(when, data).expect_err("refused");
-    let text = if part == Part::When { when } else { data };
-    let hint = fault.hint.unwrap_or_default();
-    format!("{part:?} `{}`: {}; {hint}", &text[fault.span], fault.what)
-        .trim_end_matches("; ")
-        .to_owned()
+    let told = |(part, fault): (Part, Fault)| {
+        let text = if part == Part::When { when } else { data };
+        let hint = fault.hint.unwrap_or_default();
+        format!("{part:?} `{}`: {}; {hint}", &text[fault.span], fault.what)
+            .trim_end_matches("; ")
+            .to_owned()
+    };
+    let faults = compiled(when, data).expect_err("refused");
+    faults.into_iter().map(told).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -102,6 +105,7 @@ fn what_is_refused() {
         refused("true", "(SELECT email FROM nobody WHERE id = new.id)"),
         refused("EXISTS (SELECT FROM customers WHERE id = new.id)", "new.id"),
         refused("true", "now()"),
+        refused("new.stat = 'x'", "now()"),
     ];
     insta::assert_snapshot!(refusals.join("\n"), @r"
     When `status`: `status` of which version?; write new.status or old.status
@@ -116,6 +120,8 @@ fn what_is_refused() {
     Data `id = new.total`: id is bigint, and is compared with numeric; cast the other side: (new.total)::bigint
     Data `nobody`: table public.nobody does not exist
     When `SELECT FROM customers WHERE id = new.id`: a subquery may not stand here
+    Data `now`: now reads the clock; a read model changes with its rows alone
+    When `new.stat`: there is no column `new.stat`
     Data `now`: now reads the clock; a read model changes with its rows alone
     ");
 }

@@ -41,6 +41,7 @@ async fn a_fill_becomes_visible_with_its_watermark_and_steps_follow() {
     assert_eq!(watermark["generation"], 1);
     assert_eq!(watermark["owner"], OWNER);
     assert_eq!(watermark["committed_at"], "2000-01-01T00:00:00.000000+00:00");
+    assert_eq!(watermark["projection"], model.projection.name);
 
     let entries = vec![model.simple_row(40, "1", "eins"), model.gone(41, &["3"])];
     sink.apply(&step(50, entries)).await.unwrap();

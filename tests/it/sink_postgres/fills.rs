@@ -7,10 +7,16 @@ const QUERY: &str = "SELECT 1 AS id, 'x'::text AS name, '{}'::json AS doc, 1.0::
 async fn world_and_projection() -> (World, SinkProjection) {
     let world = World::start().await;
     let mut p = world.projection("orders", &["id"], QUERY).await;
-    p.targets =
-        vec![target("public", "orders", &["(name) INCLUDE (id)", "USING gin ((doc::jsonb))"])];
+    p.targets = vec![target(
+        "public",
+        "orders",
+        &["(name) INCLUDE (id)", "USING gin ((doc::jsonb))", WIDE],
+    )];
     (world, p)
 }
+
+/// Behind the name of a fill its name would be too long.
+const WIDE: &str = "(name, id, n, name, id, n, name, id, n)";
 
 const INDEXES: &str = "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1";
 const RELATIONS: &str = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace \
@@ -48,7 +54,10 @@ async fn an_absent_target_appears_with_its_first_watermark() {
     assert_eq!(text(&reader, content).await, "1|t|{}|1.0\n2|f|[]|2\n4|f|{}|4");
     let watermark = "SELECT lsn, generation, target[1]::regclass FROM readside.watermark";
     assert_eq!(text(&reader, watermark).await, "0/9|3|orders");
-    assert_eq!(text(&reader, INDEXES).await, "orders_doc_idx\norders_name_id_idx\norders_pkey");
+    assert_eq!(
+        text(&reader, INDEXES).await,
+        "orders_doc_idx\norders_name_id_idx\norders_name_id_n_name1_id1_n1_name2_id2_n2_idx\norders_pkey"
+    );
     let constraint = "SELECT conname FROM pg_constraint WHERE conrelid = 'orders'::regclass";
     assert_eq!(text(&reader, constraint).await, "orders_pkey");
     assert_eq!(text(&reader, RELATIONS).await, "orders");
@@ -100,7 +109,10 @@ async fn the_difference_is_applied_to_a_target_with_the_same_columns() {
     assert_eq!(text(&reader, "SELECT 'orders'::regclass::oid").await, oid);
     assert_eq!(text(&reader, untouched).await, version);
     assert_eq!(text(&reader, "SELECT lsn, generation FROM readside.watermark").await, "0/7|2");
-    assert_eq!(text(&reader, INDEXES).await, "orders_doc_idx\norders_name_id_idx\norders_pkey");
+    assert_eq!(
+        text(&reader, INDEXES).await,
+        "orders_doc_idx\norders_name_id_idx\norders_name_id_n_name1_id1_n1_name2_id2_n2_idx\norders_pkey"
+    );
     assert_eq!(text(&reader, RELATIONS).await, "orders");
 
     // What leaves the configuration goes, both of the first fill and of the second; what others have made

@@ -17,6 +17,7 @@ async fn the_watermark_says_what_the_step_said() {
     let field = |name: &str| found[name].as_str();
     assert_eq!(
         [
+            "projection",
             "lsn",
             "committed_at",
             "settled",
@@ -27,7 +28,17 @@ async fn the_watermark_says_what_the_step_said() {
             "history"
         ]
         .map(field),
-        ["0/64", "2000-02-29 00:00:00.5+00", "false", "1", OWNER, "0/6F", "orders-1", "0.1"]
+        [
+            "orders",
+            "0/64",
+            "2000-02-29 00:00:00.5+00",
+            "false",
+            "1",
+            OWNER,
+            "0/6F",
+            "orders-1",
+            "0.1"
+        ]
     );
     let expected = Watermark {
         history: "0.1".into(),

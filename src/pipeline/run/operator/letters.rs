@@ -81,7 +81,7 @@ impl Running {
             let (found, next) = self.page(&from, asked.limit - letters.len()).await?;
             for found in found {
                 let letter = self.described(&found).await?;
-                let sink = |sink: &String| letter.sink.as_ref() == Some(sink);
+                let sink = |sink: &String| self.lacks(sink, &letter);
                 let projection = |projection: &String| *projection == letter.projection;
                 if asked.sink.as_ref().is_none_or(sink)
                     && asked.projection.as_ref().is_none_or(projection)
@@ -137,6 +137,15 @@ impl Running {
                 Ok((found.collect(), Some(next)))
             }
         }
+    }
+
+    /// A row that cannot be computed is missing in every sink of its projection, as the metrics count it.
+    fn lacks(&self, sink: &str, letter: &Letter) -> bool {
+        let Some(refused_by) = &letter.sink else {
+            let of = self.config.projections.iter().find(|known| known.name == letter.projection);
+            return of.is_some_and(|of| of.targets.iter().any(|(to, _)| to == sink));
+        };
+        refused_by == sink
     }
 
     /// Of sinks and projections that are no longer configured nothing is said.
