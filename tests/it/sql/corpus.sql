@@ -1060,3 +1060,111 @@ SELECT regexp_replace(t, '\s+', '-', 'g') AS slug, count(*) AS n FROM things WHE
 
 -- refused: regular expression: looking ahead and behind is not supported
 SELECT id FROM orders WHERE status ~ 'o(?=p)'
+
+SELECT t.id, (SELECT sum((e ->> 'qty')::int) FROM jsonb_array_elements(CASE WHEN jsonb_typeof(t.j) = 'array'
+THEN t.j END) e) AS s FROM things t
+
+SELECT t.id, (SELECT count(*) FROM jsonb_array_elements(CASE WHEN jsonb_typeof(t.j) = 'array' THEN t.j END)
+e) AS s FROM things t
+
+SELECT t.id, (SELECT string_agg(w, ', ' ORDER BY w) FROM unnest(t.words) w) AS s FROM things t
+
+SELECT t.id FROM things t WHERE EXISTS (SELECT 1 FROM unnest(t.words) w WHERE w LIKE 'a%')
+
+SELECT t.id FROM things t WHERE EXISTS (SELECT 1 FROM jsonb_array_elements(CASE WHEN jsonb_typeof(t.j) =
+'array' THEN t.j ELSE '[]' END) e WHERE e = '1')
+
+SELECT t.id, ARRAY(SELECT w || '!' FROM unnest(t.words) w) AS ws FROM things t
+
+SELECT t.id, ARRAY(SELECT w || '!' FROM unnest(t.words) WITH ORDINALITY x(w, n) ORDER BY n) AS ws FROM things
+t
+
+SELECT t.id, (SELECT jsonb_agg(e ORDER BY e) FROM unnest(t.arr) e WHERE e > 1) AS ws FROM things t
+
+SELECT t.id, (SELECT max(e) FROM unnest(t.arr) e) AS mx, (SELECT jsonb_object_agg(k, v) FROM jsonb_each(CASE
+WHEN jsonb_typeof(t.j) = 'object' THEN t.j END) x(k, v) WHERE k <> 'a') AS rest FROM things t
+
+SELECT t.id, e.ordinality, o.id AS oid FROM things t, unnest(t.arr) WITH ORDINALITY e JOIN orders o ON o.id =
+e.e
+
+SELECT t.id, e.ordinality, p.name FROM things t CROSS JOIN LATERAL jsonb_array_elements(CASE WHEN
+jsonb_typeof(t.j) = 'array' THEN t.j END) WITH ORDINALITY e LEFT JOIN products p ON p.id = (e.value)::int
+
+SELECT o.id, row_to_json(x) AS j FROM orders o CROSS JOIN LATERAL (SELECT o.status, o.total) x
+
+SELECT o.id, (SELECT json_agg(r) FROM (SELECT i.id, i.quantity, p.name FROM items i LEFT JOIN products p ON
+p.id = i.product_id WHERE i.order_id = o.id ORDER BY i.id) r) AS items FROM orders o
+
+SELECT o.id, (SELECT json_agg(row_to_json(r)) FROM (SELECT i.id, i.quantity FROM items i WHERE i.order_id =
+o.id ORDER BY i.quantity DESC, i.id) r) AS items FROM orders o
+
+SELECT t.id, w.w, w.n FROM things t, LATERAL (SELECT w, n FROM unnest(t.words) WITH ORDINALITY x (w, n) WHERE
+w <> 'a') w
+
+SELECT t.id, w.n FROM things t, LATERAL (SELECT count(*) AS n FROM unnest(t.words) w WHERE w <> 'a') w
+
+SELECT t.id, w.v ->> 'a' AS a FROM things t LEFT JOIN LATERAL (SELECT e AS v FROM jsonb_array_elements(CASE
+WHEN jsonb_typeof(t.j) = 'array' THEN t.j END) e LIMIT 1) w ON true
+
+SELECT c.id, (SELECT json_agg(x) FROM (SELECT o.id, o.total FROM orders o WHERE o.customer_id = c.id ORDER BY
+o.total DESC, o.id LIMIT 3) x) AS top FROM customers c
+
+SELECT json_agg(x) AS j FROM (SELECT id, total FROM orders ORDER BY total DESC, id) x
+
+WITH x AS (SELECT id, total FROM orders ORDER BY total DESC, id) SELECT json_agg(x) AS j,
+string_agg(id::text, ',') AS ids FROM x WHERE total > 1
+
+SELECT x.customer_id, array_agg(x.id) AS ids FROM (SELECT * FROM orders ORDER BY placed DESC, id DESC) x
+GROUP BY x.customer_id
+
+SELECT array_agg(u.id) AS ids FROM (SELECT id, total AS t FROM orders UNION ALL SELECT id, quantity FROM
+items ORDER BY t DESC, id) u
+
+SELECT id, x.status FROM (SELECT id, status FROM orders ORDER BY total) x
+
+SELECT s.id FROM (SELECT * FROM (SELECT id, total FROM orders ORDER BY total DESC, id) a LIMIT 3) s
+
+SELECT c.id, l.d, l.oid, i.id AS iid FROM customers c, LATERAL (SELECT o.id AS oid, o.total - c.id AS d FROM
+orders o WHERE o.customer_id = c.id) l JOIN items i ON i.order_id = l.oid
+
+SELECT c.id, l.n, i.id AS iid FROM customers c, LATERAL (SELECT count(*) AS n FROM orders o WHERE
+o.customer_id = c.id) l JOIN items i ON i.quantity = l.n
+
+SELECT t.id, (SELECT count(*) FROM unnest(t.arr) u WHERE u > t.a) AS m FROM things t
+
+SELECT t.id, (SELECT string_agg(p.name, ',' ORDER BY p.id) FROM unnest(t.arr) u JOIN products p ON p.id = u)
+AS names FROM things t
+
+SELECT t.id, (SELECT jsonb_agg(jsonb_build_object('n', u, 'p', p.name) ORDER BY n) FROM unnest(t.arr) WITH
+ORDINALITY x (u, n) LEFT JOIN products p ON p.id = u) AS names FROM things t
+
+SELECT t.id FROM things t WHERE jsonb_typeof(t.j) = 'array' AND EXISTS (SELECT 1 FROM
+jsonb_array_elements(t.j) e WHERE e::text = '1')
+
+SELECT t.id, CASE WHEN jsonb_typeof(t.j) = 'array' THEN (SELECT sum(e::int) FROM jsonb_array_elements(t.j) e)
+END AS s FROM things t
+
+SELECT o.id, (SELECT sum(u) FROM things t, unnest(t.arr) u WHERE t.a = o.id) AS s FROM orders o
+
+SELECT c.id, (SELECT sum((SELECT count(*) FROM unnest(t.words) w)) FROM things t WHERE t.a = c.id) AS s FROM
+customers c
+
+SELECT o.id, t.id AS tid, (SELECT count(*) FROM unnest(t.arr) u) AS n FROM orders o LEFT JOIN things t ON t.a
+= o.id
+
+SELECT o.id, t.id AS tid, u FROM orders o LEFT JOIN things t ON t.a = o.id LEFT JOIN LATERAL unnest(t.words)
+WITH ORDINALITY x (u, k) ON true WHERE k IS NULL OR k > 0 GROUP BY o.id, t.id, u
+
+SELECT o1.id, o2.id AS next_id FROM orders o1 LEFT JOIN LATERAL (SELECT id FROM orders o2 WHERE
+o2.customer_id = o1.customer_id AND o2.placed > o1.placed ORDER BY o2.placed, o2.id LIMIT 1) o2 ON true
+
+-- refused: where that is of one table
+SELECT o.id, t.id AS tid, (SELECT count(*) FROM unnest(ARRAY[t.a, o.id]) u) AS n FROM orders o JOIN things t ON
+t.a = o.id
+
+-- refused: a table that an outer join may leave out
+SELECT o.id, t.id AS tid, (SELECT count(*) FROM unnest(coalesce(t.arr, '{1}')) u) AS n FROM orders o LEFT JOIN
+things t ON t.a = o.id
+
+SELECT t.id, count(o.id) AS n, (SELECT count(*) FROM unnest(t.arr) u) AS m FROM things t LEFT JOIN orders o ON
+o.id = t.a GROUP BY t.id
