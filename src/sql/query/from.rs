@@ -317,14 +317,16 @@ impl Planner<'_> {
         if let Some(expansion) = expansion {
             let outer = kind == Kind::Left;
             if !expansion.list.columns.is_subset(&left.relation.columns()) {
-                let right = self.expanded_within(*expansion, right, around)?;
+                let right = self.expanded_within(*expansion, deferred, right, around)?;
                 return self.join(left, Item::of(right), kind, constraint, around);
             }
             if outer {
                 self.make_nullable(expansion.columns.iter().copied());
+                self.make_nullable(deferred.iter().map(|(id, _)| *id));
                 scope.relations.iter_mut().rev().take(1).for_each(|named| named.nullable = true);
             }
             let relation = Relation::Expand { input: Box::new(left.relation), expansion, outer };
+            let relation = relation.map(deferred);
             let from = From::joined(relation, scope, left.correlated, place);
             return self.one_beside(from, kind, constraint, around);
         }

@@ -14,7 +14,7 @@
 //! * `scope`: names to columns; `resolve`: an expression's names replaced by numbers, its aggregates and
 //!   subqueries by columns that something else computes.
 //! * `generated`: columns that a table's rows come without.
-//! * `whole`, `from`, `using`, `select`, `naming`, `group`, `aggregate`, `finish`, `union`, `values`: the
+//! * `whole`, `from`, `using`, `select`, `naming`, `group`, `aggregate`, `finish`, `union`, `values`, `record`: the
 //!   clauses;
 //!   `subquery`, `member`: EXISTS, IN, scalar subqueries and LATERAL become joins.
 //! * `push`: a condition goes down to the one input that it is about, or becomes a join's.
@@ -45,6 +45,7 @@ mod order;
 mod parse;
 mod planner;
 mod push;
+mod record;
 mod refuse;
 mod relation;
 mod resolve;

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::Fault;
-use super::column::ColumnId;
+use super::column::{ColumnId, Scalar};
 use super::condition::condition;
 use super::from::{Around, From};
 use super::group::equality;
@@ -98,6 +98,7 @@ impl Planner<'_> {
     pub(super) fn expanded_within(
         &self,
         expansion: Expansion,
+        computed: Vec<(ColumnId, Scalar)>,
         right: From,
         around: Around<'_>,
     ) -> Result<From> {
@@ -135,7 +136,7 @@ impl Planner<'_> {
             let inner = self.column_scalar(here[&outer], &place);
             correlated.push(equality(self, inner, self.column_scalar(outer, &place))?);
         }
-        let relation = Relation::Expand { input, expansion, outer: false };
+        let relation = Relation::Expand { input, expansion, outer: false }.map(computed);
         Ok(From { relation, correlated, ..right })
     }
 }

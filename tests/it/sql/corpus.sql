@@ -1168,3 +1168,45 @@ things t ON t.a = o.id
 
 SELECT t.id, count(o.id) AS n, (SELECT count(*) FROM unnest(t.arr) u) AS m FROM things t LEFT JOIN orders o ON
 o.id = t.a GROUP BY t.id
+
+SELECT a, bit_and(b) AS x, bit_or(b) AS y, bit_xor(a) AS z FROM things GROUP BY a
+
+SELECT bit_and(total) AS x, bit_or(total) AS y, bit_xor(DISTINCT total) AS z FROM orders
+
+SELECT words, count(*) AS n FROM things GROUP BY words
+
+SELECT DISTINCT words, arr FROM things
+
+SELECT t.id, (SELECT count(*) FROM jsonb_to_recordset(CASE WHEN jsonb_typeof(t.j) = 'array' THEN t.j END) AS x(sku
+text, qty int)) AS n FROM things t WHERE jsonb_typeof(t.j) IS DISTINCT FROM 'array'
+
+SELECT o.id, (SELECT sum(x.qty * x.price) FROM jsonb_to_recordset(jsonb_build_array(jsonb_build_object('qty',
+o.total, 'price', o.weight, 'sku', o.status), jsonb_build_object('qty', 2))) AS x(qty int, price numeric)) AS s
+FROM orders o
+
+SELECT x.sku, count(*) AS n, sum(x.qty) AS s, max(x.at) AS at, jsonb_agg(x.doc ORDER BY o.id) AS docs FROM orders o,
+jsonb_to_recordset(jsonb_build_array(jsonb_build_object('qty', o.total, 'sku', o.status, 'at', o.placed, 'doc',
+jsonb_build_object('id', o.id)), jsonb_build_object('sku', NULL, 'doc', NULL, 'qty', '7'))) AS x(sku text, qty int,
+at timestamptz, doc jsonb, "Other" bool) GROUP BY x.sku
+
+SELECT o.id, x.sku, c.region FROM orders o LEFT JOIN LATERAL jsonb_to_recordset(CASE WHEN o.total > 2 THEN
+jsonb_build_array(jsonb_build_object('sku', o.status, 'c', o.customer_id)) END) AS x(sku text, c int) ON true LEFT
+JOIN customers c ON c.id = x.c GROUP BY o.id, x.sku, c.region
+
+-- refused: as a column of records is not supported
+SELECT o.id, x.sku FROM orders o, jsonb_to_recordset(to_jsonb(o.status)) AS x(sku varchar(3))
+
+-- refused: the columns of the records are not described
+SELECT o.id, x FROM orders o, jsonb_to_recordset(to_jsonb(o.status)) x
+
+SELECT id, to_date(to_char(placed, 'DD.MM.YYYY'), 'DD.MM.YYYY') AS d, power(total, 2) AS p, round(ln(total + 10.0),
+4) AS l FROM orders
+
+-- refused: power of numeric is not supported
+SELECT id, power(1.05, 2.0) AS p FROM orders
+
+-- refused: to_number is not supported
+SELECT id, to_number(status, '999') AS p FROM orders
+
+-- refused: stddev(double precision) is not supported
+SELECT a, stddev(f) AS x FROM things GROUP BY a

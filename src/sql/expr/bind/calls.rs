@@ -412,6 +412,18 @@ impl Binder<'_> {
                 let hint = "a read model must have one answer";
                 self.refuse(at.clone(), format!("{name} gives another value at each call"), hint)
             }
+            ("power" | "pow", _) => {
+                let hint = "cast to double precision: the digits of numeric depend on the server's version";
+                self.refuse(at.clone(), format!("{name} of numeric is not supported"), hint)
+            }
+            ("cbrt", _) => {
+                let hint = "write power(x, 1.0 / 3): C libraries differ in the last digit of cbrt";
+                self.refuse(at.clone(), "cbrt is not supported", hint)
+            }
+            ("to_number", _) => {
+                let hint = "write replace(text, ',', '')::numeric";
+                self.refuse(at.clone(), "to_number is not supported", hint)
+            }
             ("regexp_replace" | "regexp_count" | "regexp_substr" | "regexp_instr", _) => {
                 let hint =
                     "write regexp_replace (text, pattern, replacement, flags), regexp_match, ~";
