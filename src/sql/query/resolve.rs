@@ -188,14 +188,6 @@ impl<'c> Clause<'c> {
         self.scope.relation(None, name).or_else(outer)
     }
 
-    /// Whether an outer join in a query around may leave out the table of these columns.
-    pub(super) fn may_be_missing(&self, columns: &[ColumnId]) -> bool {
-        let here = self.scope.relations.iter().any(|named| {
-            named.nullable && named.columns.iter().any(|(_, id)| columns.contains(id))
-        });
-        here || self.outer.is_some_and(|outer| outer.may_be_missing(columns))
-    }
-
     fn tables(&self) -> Vec<String> {
         self.scope.relations.iter().map(|named| named.name.clone()).collect()
     }

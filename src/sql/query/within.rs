@@ -20,7 +20,7 @@ use std::ops::Range;
 use super::Fault;
 use super::column::{ColumnId, Scalar};
 use super::condition::condition;
-use super::from::{Around, From};
+use super::from::From;
 use super::group::equality;
 use super::planner::{Instance, Planner, Result};
 use super::relation::{Condition, Expansion, Factor, Relation};
@@ -100,7 +100,6 @@ impl Planner<'_> {
         expansion: Expansion,
         computed: Vec<(ColumnId, Scalar)>,
         right: From,
-        around: Around<'_>,
     ) -> Result<From> {
         let place = expansion.list.place.clone();
         let wanted = &expansion.list.columns;
@@ -117,7 +116,7 @@ impl Planner<'_> {
             );
         };
         // Of a row that an outer join has left out there is nothing here: as of a NULL.
-        let may_be_missing = around.outer.is_some_and(|outer| outer.may_be_missing(&columns));
+        let may_be_missing = key.iter().any(|id| !self.info(*id).ty.not_null);
         if may_be_missing && expansion.list.as_column().is_none() {
             return refuse(
                 "a function in FROM of an expression over a table that an outer join may leave out is not \

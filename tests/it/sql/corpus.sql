@@ -1210,3 +1210,40 @@ SELECT id, to_number(status, '999') AS p FROM orders
 
 -- refused: stddev(double precision) is not supported
 SELECT a, stddev(f) AS x FROM things GROUP BY a
+
+-- refused: looked at
+SELECT array_agg(x.s) AS l FROM (SELECT DISTINCT status AS s FROM orders ORDER BY total) x
+
+SELECT array_agg(x.s) AS l FROM (SELECT DISTINCT status AS s FROM orders ORDER BY s DESC) x
+
+SELECT json_agg(x) AS l FROM (SELECT status, count(*) AS n FROM orders GROUP BY 1 ORDER BY n DESC, status) x
+
+SELECT string_agg(x.status, ',') AS l FROM (SELECT status FROM orders GROUP BY status ORDER BY count(*) DESC, max(id))
+x WHERE x.status <> 'a'
+
+SELECT o.id, z.items FROM orders o LEFT JOIN LATERAL (SELECT json_agg(y) AS items FROM (SELECT i.id, i.quantity FROM
+items i WHERE i.order_id = o.id ORDER BY i.quantity DESC, i.id) y) z ON true
+
+WITH x AS (SELECT id, status FROM orders ORDER BY total DESC, id) SELECT (SELECT string_agg(status, ',') FROM x) AS
+a, (SELECT array_agg(id) FROM x) AS b, (SELECT count(*) FROM x) AS n FROM (SELECT count(*) FROM customers) c
+
+SELECT x.id, (SELECT count(*) FROM unnest(x.arr) u) AS n FROM (SELECT id, arr FROM things WHERE a > 1) x
+
+SELECT x.id, (SELECT count(*) FROM unnest(x.arr) u) AS n FROM (SELECT o.id, t.id AS tid, t.arr FROM orders o LEFT JOIN
+things t ON t.id = o.total) x
+
+-- refused: a table that an outer join may leave out
+SELECT x.id, (SELECT count(*) FROM unnest(coalesce(x.arr, '{1}')) u) AS n FROM (SELECT o.id, t.id AS tid, t.arr FROM
+orders o LEFT JOIN things t ON t.id = o.total) x
+
+-- refused: looked at
+SELECT x.arr, (SELECT count(*) FROM unnest(x.arr) u) AS n FROM (SELECT arr FROM things GROUP BY arr) x
+
+SELECT t.id FROM things t GROUP BY t.id HAVING EXISTS (SELECT 1 FROM unnest(t.words) w WHERE w = 'a')
+
+SELECT t.id, o.id AS oid FROM things t LEFT JOIN orders o ON o.id = t.a AND EXISTS (SELECT 1 FROM unnest(t.arr) w
+WHERE w = 1)
+
+SELECT t.id FROM things t WHERE t.b = ANY (SELECT u FROM unnest(t.arr) u) OR t.a IN (SELECT u FROM unnest(t.arr) u)
+
+SELECT t.id FROM things t WHERE t.a NOT IN (SELECT u FROM unnest(t.arr) u)
