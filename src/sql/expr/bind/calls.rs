@@ -466,11 +466,10 @@ impl Binder<'_> {
                 "functions that give several rows are",
                 "project the array or the JSON value as a whole",
             ),
-            "sin" | "cos" | "tan" | "cot" | "asin" | "acos" | "atan" | "atan2" | "sinh"
-            | "cosh" | "tanh" | "asinh" | "acosh" | "atanh" | "sind" | "cosd" | "tand"
-            | "degrees" | "radians" => (
-                "trigonometric functions are",
-                "their last digits differ between C libraries: project the numbers themselves",
+            "cot" | "sinh" | "cosh" | "tanh" | "asinh" | "acosh" | "atanh" | "sind" | "cosd"
+            | "tand" => (
+                "these trigonometric functions are",
+                "there are sin, cos, tan, asin, acos, atan, atan2, degrees and radians",
             ),
             _ => ("", ""),
         };
