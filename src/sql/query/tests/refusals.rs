@@ -198,7 +198,7 @@ fn what_is_not_maintained() {
       hint: keep a table of the days or numbers, and join it
     SELECT o.order_id, x FROM orders o, «regexp_split_to_table(o.status, ',') x»
       the function regexp_split_to_table in FROM is not supported
-      hint: there are unnest, jsonb_array_elements, jsonb_each, jsonb_object_keys and the like
+      hint: there are unnest, jsonb_array_elements, jsonb_to_recordset, jsonb_each, jsonb_object_keys and the like
     SELECT o.order_id, x FROM orders o, LATERAL «jsonb_each(to_jsonb(o), to_jsonb(o)) x»
       jsonb_each in FROM takes one argument here
       hint: write one call for each, WITH ORDINALITY, and compare the ordinalities
