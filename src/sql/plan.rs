@@ -111,6 +111,10 @@ pub enum Function {
     Max,
     BoolAnd,
     BoolOr,
+    /// Of integers.
+    BitAnd,
+    BitOr,
+    BitXor,
     ArrayAgg,
     /// Value and delimiter, of text or bytea.
     StringAgg,

@@ -59,6 +59,10 @@ pub enum DecimalError {
     FieldOverflow,
     #[error("cannot take square root of a negative number")]
     RootOfNegative,
+    #[error("cannot take logarithm of a negative number")]
+    LogarithmOfNegative,
+    #[error("cannot take logarithm of zero")]
+    LogarithmOfZero,
 }
 
 type Result = std::result::Result<Decimal, DecimalError>;
@@ -218,11 +222,46 @@ impl Decimal {
         if self.is_negative() { self.negated() } else { self }
     }
 
-    fn is_negative(&self) -> bool {
+    pub(super) fn is_negative(&self) -> bool {
         match &self.0 {
             NaN => false,
             Infinite { negative } => *negative,
             F(finite) => finite.negative,
+        }
+    }
+
+    /// Sign, digits and scale; `None` for NaN and the infinities.
+    pub(super) fn parts(&self) -> Option<(bool, BigUint, u32)> {
+        let F(finite) = &self.0 else { return None };
+        Some((finite.negative, finite.magnitude.to_big(), u32::try_from(finite.scale).ok()?))
+    }
+
+    pub(super) fn of_big(negative: bool, magnitude: BigUint, scale: u32) -> Self {
+        let magnitude = Magnitude::of_big(magnitude);
+        Self(F(Finite { negative, magnitude, scale: scale as usize }))
+    }
+
+    /// In the range of numeric.
+    pub(super) fn checked(self) -> Result {
+        match self.0 {
+            F(finite) => finite.checked(),
+            _ => Ok(self),
+        }
+    }
+
+    /// Weight and value of the first of Postgres' digits.
+    pub(super) fn leading_group(&self) -> (i64, u128) {
+        match &self.0 {
+            F(finite) => finite.leading_group(),
+            _ => (0, 0),
+        }
+    }
+
+    /// The weight of the first of Postgres' digits, and the first two as one number.
+    pub(super) fn leading_groups(&self) -> (i64, u128) {
+        match &self.0 {
+            F(finite) => finite.leading(2),
+            _ => (0, 0),
         }
     }
 
@@ -608,16 +647,22 @@ impl Finite {
 
     /// Weight and value of the first of Postgres' digits, which hold four decimal ones each.
     fn leading_group(&self) -> (i64, u128) {
+        self.leading(1)
+    }
+
+    /// The weight of the first one, and so many of them as one number.
+    fn leading(&self, groups: i64) -> (i64, u128) {
         if self.magnitude.is_zero() {
             return (0, 0);
         }
         let digits = self.magnitude.digits();
         let top = i64::try_from(digits).unwrap_or(0) - i64::try_from(self.scale).unwrap_or(0) - 1;
-        let wanted = usize::try_from(top.rem_euclid(GROUP) + 1).unwrap_or(1);
+        let wanted = top.rem_euclid(GROUP) + 1 + (groups - 1) * GROUP;
+        let wanted = usize::try_from(wanted).unwrap_or(1);
         let down = u32::try_from(digits.saturating_sub(wanted)).unwrap_or(u32::MAX);
         let up = u32::try_from(wanted.saturating_sub(digits)).unwrap_or(0);
         let leading = self.magnitude.divide(&Magnitude::power(down)).0.times_power(up);
-        let Magnitude::Small(leading) = leading else { unreachable!("at most four digits") };
+        let Magnitude::Small(leading) = leading else { unreachable!("at most eight digits") };
         (top.div_euclid(GROUP), leading)
     }
 }

@@ -35,6 +35,7 @@ mod int;
 mod interval;
 mod json;
 mod json_tree;
+mod logarithm;
 mod number;
 mod numeric;
 mod order;

@@ -271,6 +271,9 @@ fn call(input: &Relation, of: &plan::Aggregate, rows: &[Vec<u8>]) -> Result<Vec<
             | Function::Max
             | Function::BoolAnd
             | Function::BoolOr
+            | Function::BitAnd
+            | Function::BitOr
+            | Function::BitXor
     );
     let order = if lists { of.order.as_slice() } else { &[] };
     // (order, arguments) of each row that counts.

@@ -23,6 +23,8 @@ pub enum SeriesOf {
     /// A JSON array's elements, as JSON or as text.
     Elements,
     ElementsText,
+    /// Elements that have to be objects.
+    Records,
     /// A JSON object's keys and values.
     Members,
     MembersText,
@@ -64,6 +66,9 @@ impl Series {
             }
             ("jsonb_array_elements_text", Type::Jsonb)
             | ("json_array_elements_text", Type::Json) => SeriesOf::ElementsText,
+            ("jsonb_to_recordset", Type::Jsonb) | ("json_to_recordset", Type::Json) => {
+                SeriesOf::Records
+            }
             ("jsonb_each", Type::Jsonb) | ("json_each", Type::Json) => SeriesOf::Members,
             ("jsonb_each_text", Type::Jsonb) | ("json_each_text", Type::Json) => {
                 SeriesOf::MembersText
@@ -86,7 +91,9 @@ impl Series {
         };
         match self.of {
             SeriesOf::Unnest => self.unnest(text, rows),
-            SeriesOf::Elements | SeriesOf::ElementsText => self.elements(text, rows),
+            SeriesOf::Elements | SeriesOf::ElementsText | SeriesOf::Records => {
+                self.elements(text, rows)
+            }
             SeriesOf::Members | SeriesOf::MembersText | SeriesOf::Keys => self.members(text, rows),
         }
     }
@@ -109,6 +116,11 @@ impl Series {
                 true => "cannot extract elements from an object",
                 false => "cannot extract elements from a scalar",
             }));
+        }
+        if self.of == SeriesOf::Records
+            && !parts.iter().all(|part| part.trim_start().starts_with('{'))
+        {
+            return Err(EvalError::text("the argument must be an array of objects"));
         }
         for part in parts {
             self.part(part, rows)?;
@@ -195,6 +207,7 @@ mod tests {
         for (name, text) in [
             ("jsonb_array_elements", "{}"),
             ("jsonb_array_elements", "1"),
+            ("jsonb_to_recordset", "[{}, 1]"),
             ("jsonb_each", "[]"),
             ("jsonb_object_keys", "\"a\""),
         ] {

@@ -18,11 +18,8 @@ use crate::sql::plan::Function;
 use crate::value::Type;
 
 /// Aggregates of PostgreSQL that are refused by name.
-const REFUSED: [&str; 30] = [
+const REFUSED: [&str; 27] = [
     "any_value",
-    "bit_and",
-    "bit_or",
-    "bit_xor",
     "corr",
     "covar_pop",
     "covar_samp",
@@ -64,6 +61,9 @@ fn known(name: &str) -> Option<Function> {
         "max" => Function::Max,
         "bool_and" | "every" => Function::BoolAnd,
         "bool_or" => Function::BoolOr,
+        "bit_and" => Function::BitAnd,
+        "bit_or" => Function::BitOr,
+        "bit_xor" => Function::BitXor,
         "array_agg" => Function::ArrayAgg,
         "string_agg" => Function::StringAgg,
         "json_agg" => Function::JsonAgg,

@@ -24,8 +24,10 @@ impl Planner<'_> {
         order: Vec<Sort>,
         draft: Draft,
     ) -> Result<Sub> {
-        let Draft { relation, mut output, computed, mut correlated, place } = draft;
         let distinct = matches!(select.distinct, Some(Distinct::Distinct));
+        let Draft { relation, mut output, computed, mut correlated, place, order: inherited } =
+            draft;
+        let order = if order.is_empty() && !distinct && on.is_empty() { inherited } else { order };
         let own = relation.columns();
         let (mut deferred, computed): (Vec<_>, Vec<_>) = computed
             .into_iter()
@@ -74,10 +76,10 @@ impl Planner<'_> {
             );
         }
         if tail.is_limited() {
-            relation = self.first(relation, keys, order, tail);
+            relation = self.first(relation, keys, order.clone(), tail);
         }
         let after_join = Vec::new();
-        Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred })
+        Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred, order })
     }
 
     pub(super) fn distinct(

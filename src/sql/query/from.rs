@@ -4,22 +4,19 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use sqlparser::ast::{
-    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, TableAlias, TableFactor,
-    TableWithJoins,
+    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, TableWithJoins,
 };
 
 use super::Fault;
 use super::column::ColumnId;
 use super::condition::conjuncts;
-use super::generated::column_ty;
-use super::planner::{Commons, Instance, Planner, Result};
+use super::planner::{Commons, Planner, Result};
 use super::push::{Sieve, push};
-use super::relation::{Condition, Expansion, Factor, Relation};
+use super::relation::{Condition, Expansion, Factor, Relation, Sort};
 use super::resolve::Clause;
 use super::scope::{Named, Scope};
-use super::set_function::SetFunction;
-use super::subquery::{Sub, computed_alone, onto, outer_columns};
-use crate::sql::expr::{Ty, fold_case};
+use super::subquery::{computed_alone, onto, outer_columns};
+use crate::sql::expr::fold_case;
 use crate::sql::plan::JoinKind;
 
 /// What FROM gives.
@@ -28,7 +25,9 @@ pub(super) struct From {
     pub(super) scope: Scope,
     /// Conditions that hold over columns of the surrounding query.
     pub(super) correlated: Vec<Condition>,
-    place: Range<usize>,
+    /// Of a subquery that stands alone.
+    pub(super) order: Vec<Sort>,
+    pub(super) place: Range<usize>,
 }
 
 /// One item, and what there is to be done when it is joined to what stands before it.
@@ -66,32 +65,37 @@ impl Planner<'_> {
         outer: Option<&Clause<'_>>,
         commons: &Commons,
     ) -> Result<From> {
-        let mut all = From::nothing();
+        let (mut all, mut order) = (From::nothing(), Vec::new());
         for item in items {
             let before = all.scope.clone();
             let around = Around { before: &before, outer, commons };
-            let item = self.joined(item, around)?;
+            let first = self.factor(&item.relation, around)?;
+            if items.len() == 1 && item.joins.is_empty() {
+                order.clone_from(&first.from.order);
+            }
+            if first.stands_beside() && item.joins.iter().all(keeps_left) {
+                // What stands before it comes with it: (a, f(a.x) e) JOIN b is a, (f(a.x) e JOIN b).
+                all = self.join(all, first, Kind::Inner, &JoinConstraint::None, around)?;
+                let nothing = Scope::default();
+                let around = Around { before: &nothing, ..around };
+                all = self.joined(Item::of(all), &item.joins, around)?.from;
+                continue;
+            }
+            let item = self.joined(first, &item.joins, around)?;
             all = self.join(all, item, Kind::Inner, &JoinConstraint::None, around)?;
         }
-        Ok(all)
+        Ok(From { order, ..all })
     }
 
     /// An item of FROM with the joins behind it.
-    fn joined(&self, item: &TableWithJoins, around: Around<'_>) -> Result<Item> {
-        let mut left = self.factor(&item.relation, around)?;
-        for join in &item.joins {
-            if left.expansion.is_some() {
+    pub(super) fn joined(&self, first: Item, joins: &[Join], around: Around<'_>) -> Result<Item> {
+        let mut left = first;
+        for join in joins {
+            if left.stands_beside() {
                 return Err(Fault::new(
-                    "a join with a function of what stands before it on its left is not supported",
+                    "a join with what looks at what stands before it on its left is not supported",
                 )
-                .hint("write the function last, by a comma or JOIN LATERAL … ON true")
-                .at(left.from.place));
-            }
-            if left.lifted.is_some() {
-                return Err(Fault::new(
-                    "a join with a LATERAL aggregate on its left is not supported",
-                )
-                .hint("write the LATERAL subquery last")
+                .hint("write the function or LATERAL subquery last, by a comma or JOIN LATERAL … ON true")
                 .at(left.from.place));
             }
             let mut before = around.before.clone();
@@ -123,170 +127,6 @@ impl Planner<'_> {
         }
     }
 
-    fn factor(&self, factor: &TableFactor, around: Around<'_>) -> Result<Item> {
-        let place = self.text.place(factor);
-        let from = match factor {
-            TableFactor::Table { name, alias, args: None, .. } => {
-                self.table(name, alias.as_ref(), around.commons, place)?
-            }
-            TableFactor::Derived { lateral, subquery, alias, .. } => {
-                let clause = Clause::new(self, around.before, around.outer, around.commons, "FROM");
-                let outer = if *lateral { Some(&clause) } else { around.outer };
-                let sub = self.query(subquery, outer, around.commons)?;
-                return self.derived(sub, alias.as_ref(), *lateral, place);
-            }
-            TableFactor::NestedJoin { table_with_joins, alias: None } => {
-                return self.joined(table_with_joins, around);
-            }
-            TableFactor::NestedJoin { .. } => {
-                return Err(Fault::new("an alias of a join is not supported")
-                    .hint("name the tables inside, or write a subquery")
-                    .at(place));
-            }
-            factor => match SetFunction::of(factor) {
-                Some(function) => return self.set_function(&function, around, place),
-                None => unreachable!("`refuse` has let these alone through"),
-            },
-        };
-        Ok(Item::of(from))
-    }
-
-    fn table(
-        &self,
-        name: &ObjectName,
-        alias: Option<&TableAlias>,
-        commons: &Commons,
-        place: Range<usize>,
-    ) -> Result<From> {
-        let parts = parts(name);
-        let alias_name = alias.map(|alias| fold_case(&alias.name));
-        if let [name] = parts.as_slice()
-            && let Some(number) = commons.find(name)
-        {
-            return self.common_table(
-                number,
-                alias_name.unwrap_or_else(|| name.clone()),
-                alias,
-                place,
-            );
-        }
-        let (schema, name) = match parts.as_slice() {
-            [name] => ("public", name),
-            [schema, name] => (schema.as_str(), name),
-            _ => return Err(Fault::new("a table's name has at most two parts").at(place)),
-        };
-        let tables = &self.schema.tables;
-        let found = tables.iter().position(|table| table.schema == schema && table.name == *name);
-        let Some(number) = found else {
-            return Err(Fault::new(format!("table {schema}.{name} does not exist")).at(place));
-        };
-        let table = &tables[number];
-        self.tables.borrow_mut().push(number);
-        let known_as = alias_name.as_ref().unwrap_or(name);
-        let column = |column: &crate::value::Column, ty: Ty| {
-            (column.name.clone(), self.table_column(known_as, &column.name, ty))
-        };
-        let stored = table.columns.iter().zip(&table.collations);
-        let stored = stored.map(|(of, collation)| column(of, Ty::of_column(of, *collation)));
-        let mut columns: Vec<(String, ColumnId)> = stored.collect();
-        let key = table.primary_key.as_ref();
-        let key: Option<Vec<ColumnId>> =
-            key.map(|key| key.iter().map(|at| columns[*at].1).collect());
-        for generated in &table.generated {
-            columns.insert(generated.at, column(&generated.column, column_ty(generated)));
-        }
-        let ids: Vec<ColumnId> = columns.iter().map(|(_, id)| *id).collect();
-        let relation = self.rows_of(number, &ids, &place);
-        if let Some(key) = key.clone() {
-            let instance = Instance { table: number, columns: ids, key };
-            self.instances.borrow_mut().push(instance);
-        }
-        let named = Named {
-            schema: alias_name.is_none().then(|| schema.to_owned()),
-            name: alias_name.unwrap_or_else(|| name.clone()),
-            columns: self.renamed(columns, alias, &place)?,
-            hidden: BTreeSet::new(),
-            table: key.map(|key| (number, key)),
-            nullable: false,
-            is_value: false,
-        };
-        Ok(From::of(relation, named, place))
-    }
-
-    fn common_table(
-        &self,
-        number: usize,
-        name: String,
-        alias: Option<&TableAlias>,
-        place: Range<usize>,
-    ) -> Result<From> {
-        let output = {
-            let mut commons = self.common.borrow_mut();
-            commons[number].uses += 1;
-            commons[number].output.clone()
-        };
-        let mut here: Vec<(ColumnId, ColumnId)> = Vec::new();
-        let mut columns = Vec::new();
-        for (column, there) in output {
-            let known = here.iter().find(|(_, known)| *known == there).map(|(id, _)| *id);
-            let id = known.unwrap_or_else(|| self.new_column(column.as_str(), self.info(there).ty));
-            if known.is_none() {
-                here.push((id, there));
-            }
-            columns.push((column, id));
-        }
-        let columns = self.renamed(columns, alias, &place)?;
-        Ok(From::of(
-            Relation::Common { number, columns: here },
-            Named::subquery(name, columns),
-            place,
-        ))
-    }
-
-    fn derived(
-        &self,
-        sub: Sub,
-        alias: Option<&TableAlias>,
-        lateral: bool,
-        place: Range<usize>,
-    ) -> Result<Item> {
-        if !lateral {
-            sub.no_outer_columns(&place)?;
-        }
-        let name = alias.map(|alias| fold_case(&alias.name)).unwrap_or_default();
-        let columns = self.renamed(sub.output, alias, &place)?;
-        let lifted = sub.lifted.then_some(sub.after_join);
-        if lifted.is_some() && !lateral {
-            return Err(Fault::new(
-                "an aggregate in FROM over columns of the surrounding query is not supported",
-            )
-            .hint("write the aggregate itself as the scalar subquery")
-            .at(place));
-        }
-        let mut from = From::of(sub.relation, Named::subquery(name, columns), place);
-        from.correlated = sub.correlated;
-        Ok(Item { from, lifted, deferred: sub.deferred, expansion: None })
-    }
-
-    /// Under the names that an alias gives, as in `t (a, b)`.
-    pub(super) fn renamed(
-        &self,
-        mut columns: Vec<(String, ColumnId)>,
-        alias: Option<&TableAlias>,
-        place: &Range<usize>,
-    ) -> Result<Vec<(String, ColumnId)>> {
-        let names = alias.map(|alias| alias.columns.as_slice()).unwrap_or_default();
-        if names.len() > columns.len() {
-            let what =
-                format!("there are {} columns, and {} names for them", columns.len(), names.len());
-            return Err(Fault::new(what).at(place.clone()));
-        }
-        for (column, name) in columns.iter_mut().zip(names) {
-            column.0 = fold_case(&name.name);
-        }
-        Ok(columns)
-    }
-
     fn join(
         &self,
         left: From,
@@ -302,18 +142,17 @@ impl Planner<'_> {
         if let Some(expansion) = expansion {
             let outer = kind == Kind::Left;
             if !expansion.list.columns.is_subset(&left.relation.columns()) {
-                return Err(Fault::new(
-                    "a function in FROM of a value of the query around it is not supported",
-                )
-                .hint("join the function where the value's table stands, and group there")
-                .at(place));
+                let right = self.expanded_within(*expansion, deferred, right)?;
+                return self.join(left, Item::of(right), kind, constraint, around);
             }
             if outer {
                 self.make_nullable(expansion.columns.iter().copied());
+                self.make_nullable(deferred.iter().map(|(id, _)| *id));
                 scope.relations.iter_mut().rev().take(1).for_each(|named| named.nullable = true);
             }
             let relation = Relation::Expand { input: Box::new(left.relation), expansion, outer };
-            let from = From { relation, scope, correlated: left.correlated, place };
+            let relation = relation.map(deferred);
+            let from = From::joined(relation, scope, left.correlated, place);
             return self.one_beside(from, kind, constraint, around);
         }
         let mut both = left.relation.columns();
@@ -339,7 +178,7 @@ impl Planner<'_> {
         if lifted.is_some() || computed_alone(&right.relation) {
             let relation = beside(self, left.relation, right.relation, conditions);
             let relation = relation.map_in_turn(lifted.unwrap_or_default());
-            let from = From { relation, scope, correlated, place };
+            let from = From::joined(relation, scope, correlated, place);
             return self.one_beside(from, kind, constraint, around);
         }
         let sides = (&left.scope, &right.scope);
@@ -359,7 +198,7 @@ impl Planner<'_> {
             let pushed =
                 |relation, condition| push(relation, Sieve::Condition(Box::new(condition)));
             let relation = conditions.into_iter().fold(relation, pushed).map(deferred);
-            let mut from = From { relation, scope, correlated, place };
+            let mut from = From::joined(relation, scope, correlated, place);
             self.inner_on(&mut from, constraint, around)?;
             return Ok(from);
         }
@@ -394,7 +233,7 @@ impl Planner<'_> {
             Kind::Full => {
                 let relation =
                     self.full_join(left_rows, right_rows, conditions, &using.pairs, &mut scope);
-                return Ok(From { relation, scope, correlated, place });
+                return Ok(From::joined(relation, scope, correlated, place));
             }
             Kind::Right => (right_rows, left_rows),
             Kind::Left | Kind::Inner => (left_rows, right_rows),
@@ -405,7 +244,7 @@ impl Planner<'_> {
             named.nullable |= named.columns.iter().any(|(_, id)| missing_columns.contains(id));
         }
         let relation = outer_join(kept, missing, conditions).map(deferred);
-        Ok(From { relation, scope, correlated, place })
+        Ok(From::joined(relation, scope, correlated, place))
     }
 
     /// The join with a LATERAL subquery of exactly one row, which has been made.
@@ -470,6 +309,25 @@ impl Item {
     pub(super) fn of(from: From) -> Self {
         Item { from, lifted: None, deferred: Vec::new(), expansion: None }
     }
+
+    /// Part of it is computed of what stands before it.
+    fn stands_beside(&self) -> bool {
+        self.expansion.is_some() || self.lifted.is_some() || !self.deferred.is_empty()
+    }
+}
+
+/// A join for which it does not matter whether more stands beside its left side.
+fn keeps_left(join: &Join) -> bool {
+    match &join.join_operator {
+        JoinOperator::Join(on)
+        | JoinOperator::Inner(on)
+        | JoinOperator::CrossJoin(on)
+        | JoinOperator::Left(on)
+        | JoinOperator::LeftOuter(on) => {
+            matches!(on, JoinConstraint::On(_) | JoinConstraint::None)
+        }
+        _ => false,
+    }
 }
 
 fn both_sides(place: Range<usize>) -> Fault {
@@ -480,17 +338,22 @@ fn both_sides(place: Range<usize>) -> Fault {
 
 impl From {
     fn nothing() -> Self {
-        From {
-            relation: Relation::one_row(),
-            scope: Scope::default(),
-            correlated: Vec::new(),
-            place: 0..0,
-        }
+        From::joined(Relation::one_row(), Scope::default(), Vec::new(), 0..0)
     }
 
     pub(super) fn of(relation: Relation, named: Named, place: Range<usize>) -> Self {
         let scope = Scope { relations: vec![named], merged: Vec::new() };
-        From { relation, scope, correlated: Vec::new(), place }
+        From::joined(relation, scope, Vec::new(), place)
+    }
+
+    /// Rows of several parts come in no order.
+    fn joined(
+        relation: Relation,
+        scope: Scope,
+        correlated: Vec<Condition>,
+        place: Range<usize>,
+    ) -> Self {
+        From { relation, scope, correlated, order: Vec::new(), place }
     }
 }
 

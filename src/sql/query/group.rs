@@ -9,7 +9,7 @@ use super::Fault;
 use super::aggregate::is_ordered;
 use super::column::{ColumnId, Scalar, bare, coalesce};
 use super::key;
-use super::planner::Result;
+use super::planner::{Instance, Result};
 use super::relation::{Aggregate, Condition, Factor, Relation, Sort};
 use super::resolve::{Clause, has_aggregate, has_subquery};
 use super::scope::Scope;
@@ -23,6 +23,8 @@ pub(super) struct Group<'g> {
     keys: Vec<(ColumnId, Scalar)>,
     /// A subquery's, over rows that the surrounding query chooses: without rows its counts are 0.
     lifted: bool,
+    /// In which the rows come, for aggregates that say no other.
+    order: Vec<Sort>,
     computed: RefCell<Vec<(ColumnId, Scalar)>>,
     aggregates: RefCell<Vec<Aggregate>>,
     /// Counts as they are shown, and as the aggregate has them.
@@ -47,11 +49,17 @@ pub(super) struct Grouped {
 }
 
 impl<'g> Group<'g> {
-    pub(super) fn new(input: &'g Clause<'g>, keys: Vec<(ColumnId, Scalar)>, lifted: bool) -> Self {
+    pub(super) fn new(
+        input: &'g Clause<'g>,
+        keys: Vec<(ColumnId, Scalar)>,
+        lifted: bool,
+        order: Vec<Sort>,
+    ) -> Self {
         Self {
             input,
             keys,
             lifted,
+            order,
             computed: RefCell::default(),
             aggregates: RefCell::default(),
             counts: RefCell::default(),
@@ -99,7 +107,14 @@ impl<'g> Group<'g> {
                 let info = planner.info(*id);
                 (*id, planner.new_like(info))
             };
-            let columns = all.iter().map(here).collect();
+            let columns: Vec<(ColumnId, ColumnId)> = all.iter().map(here).collect();
+            if !nullable {
+                let here =
+                    |id: &ColumnId| columns.iter().find(|(there, _)| there == id).map(|c| c.1);
+                let key = key.iter().filter_map(here).collect();
+                let columns = columns.iter().map(|(_, here)| *here).collect();
+                planner.instances.borrow_mut().push(Instance { table, columns, key });
+            }
             fetched.push(Fetched { table, key: key.to_vec(), columns, nullable });
             fetched.len() - 1
         });
@@ -186,6 +201,9 @@ impl<'g> Group<'g> {
         let facts = key::facts(planner, &relation);
         let all: Vec<ColumnId> = relation.columns().into_iter().collect();
         for aggregate in aggregates.iter_mut().filter(|a| is_ordered(a.function) && !a.distinct) {
+            if aggregate.order.is_empty() {
+                aggregate.order.clone_from(&self.order);
+            }
             // The columns that tell the rows apart, so that the answer is one.
             let more = facts.key.as_deref().unwrap_or(&all).iter().copied();
             let more: Vec<Sort> = more

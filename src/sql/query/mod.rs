@@ -14,7 +14,7 @@
 //! * `scope`: names to columns; `resolve`: an expression's names replaced by numbers, its aggregates and
 //!   subqueries by columns that something else computes.
 //! * `generated`: columns that a table's rows come without.
-//! * `whole`, `from`, `using`, `select`, `naming`, `group`, `aggregate`, `finish`, `union`, `values`: the
+//! * `whole`, `from`, `factor`, `using`, `select`, `naming`, `group`, `aggregate`, `finish`, `union`, `values`, `record`: the
 //!   clauses;
 //!   `subquery`, `member`: EXISTS, IN, scalar subqueries and LATERAL become joins.
 //! * `push`: a condition goes down to the one input that it is about, or becomes a join's.
@@ -31,6 +31,7 @@ mod any;
 mod column;
 mod condition;
 mod explain;
+mod factor;
 mod finish;
 mod from;
 mod full;
@@ -45,6 +46,7 @@ mod order;
 mod parse;
 mod planner;
 mod push;
+mod record;
 mod refuse;
 mod relation;
 mod resolve;

@@ -9,7 +9,7 @@ use sqlparser::ast::{self, Ident, Visit, VisitMut, Visitor, VisitorMut};
 use super::column::{ColumnId, ColumnInfo, Scalar, bare, id_of, row_of};
 use super::key::Facts;
 use super::parse::Text;
-use super::relation::{Condition, Relation};
+use super::relation::{Condition, Relation, Sort};
 use super::sound::sound;
 use super::{Fault, Schema, types};
 use crate::sql::expr::{Database, Expr, Field, Names, Ty, UserType};
@@ -58,6 +58,7 @@ pub(super) struct Instance {
 pub(super) struct Common {
     pub(super) relation: Relation,
     pub(super) output: Vec<(String, ColumnId)>,
+    pub(super) order: Vec<Sort>,
     pub(super) facts: Facts,
     /// How often it is used.
     pub(super) uses: usize,

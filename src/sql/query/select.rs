@@ -37,6 +37,8 @@ pub(super) struct Draft {
     pub(super) computed: Vec<(ColumnId, Scalar)>,
     pub(super) correlated: Vec<Condition>,
     pub(super) place: Range<usize>,
+    /// In which its rows come, where what they come from says it.
+    pub(super) order: Vec<Sort>,
 }
 
 impl Planner<'_> {
@@ -50,7 +52,7 @@ impl Planner<'_> {
     ) -> Result<Sub> {
         let place = self.text.place(select);
         let from = self.from(&select.from, outer, commons)?;
-        let From { relation, scope, mut correlated, .. } = from;
+        let From { relation, scope, mut correlated, order, .. } = from;
         let clause = Clause::new(self, &scope, outer, commons, "WHERE");
         let parts = clause.prepared(select.selection.as_ref())?;
         let relation = clause.filtered(relation, parts, &mut correlated)?;
@@ -60,14 +62,16 @@ impl Planner<'_> {
             }
             let output = Vec::new();
             let (after_join, deferred) = Default::default();
-            return Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred });
+            let lifted = false;
+            return Ok(Sub { relation, output, correlated, lifted, after_join, deferred, order });
         }
         let clause = Clause::new(self, &scope, outer, commons, "the SELECT list");
         let items = match wanted {
             Wanted::Columns => self.items(select, &clause)?,
             Wanted::Rows => Vec::new(),
         };
-        let draft = Draft { relation, output: Vec::new(), computed: Vec::new(), correlated, place };
+        let (output, computed) = Default::default();
+        let draft = Draft { relation, output, computed, correlated, place, order };
         match is_grouped(select, tail) {
             true => self.grouped(select, tail, &items, draft, &clause),
             false => self.plain(select, tail, &items, draft, &clause),
@@ -109,7 +113,7 @@ impl Planner<'_> {
         )?;
         let lifted = keys.is_empty() && !correlated.is_empty();
         draft.correlated = correlated;
-        let group = Group::new(&input, keys, lifted);
+        let group = Group::new(&input, keys, lifted, std::mem::take(&mut draft.order));
         let over_groups = |name| {
             Clause::new(self, clause.scope, clause.outer, clause.commons, name).grouped(&group)
         };
@@ -136,7 +140,7 @@ impl Planner<'_> {
             let relation = clause.attached_to(relation)?;
             let mut after_join: Vec<(ColumnId, Scalar)> =
                 after_join.into_iter().chain(draft.computed).collect();
-            let Draft { mut output, correlated, place, .. } = draft;
+            let Draft { mut output, correlated, place, order, .. } = draft;
             if !having.is_empty() {
                 let conditions = having.into_iter().map(|part| match part {
                     Prepared::Condition(condition) => Ok(condition.scalar.ast),
@@ -156,10 +160,18 @@ impl Planner<'_> {
                     after_join.push((*id, value));
                 }
                 let deferred = Vec::new();
-                return Ok(Sub { relation, output, correlated, lifted, after_join, deferred });
+                return Ok(Sub {
+                    relation,
+                    output,
+                    correlated,
+                    lifted,
+                    after_join,
+                    deferred,
+                    order,
+                });
             }
             let deferred = Vec::new();
-            return Ok(Sub { relation, output, correlated, lifted, after_join, deferred });
+            return Ok(Sub { relation, output, correlated, lifted, after_join, deferred, order });
         }
         let relation = having_clause.filtered(relation, having, &mut draft.correlated)?;
         draft.relation = clause.attached_to(relation)?;
@@ -314,12 +326,6 @@ impl Planner<'_> {
         for by in &tail.order {
             let column = self.sorted(&by.expr, clause, draft)?;
             order.push(sort(clause, by, &self.info(column).ty, column)?);
-        }
-        if !order.is_empty() && !tail.is_limited() && on.is_empty() {
-            let at = self.text.words("ORDER BY", draft.place.end);
-            return Err(Fault::new("ORDER BY in a subquery without LIMIT orders nothing for sure")
-                .hint("write ORDER BY inside the aggregate, or leave it out")
-                .at(at));
         }
         Ok((on, order))
     }

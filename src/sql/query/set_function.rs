@@ -27,7 +27,7 @@ pub(super) struct SetFunction<'f> {
     foreign: bool,
 }
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 13] = [
     "unnest",
     "jsonb_array_elements",
     "jsonb_array_elements_text",
@@ -39,6 +39,8 @@ const KNOWN: [&str; 11] = [
     "json_each",
     "json_each_text",
     "json_object_keys",
+    "jsonb_to_recordset",
+    "json_to_recordset",
 ];
 
 impl<'f> SetFunction<'f> {
@@ -111,7 +113,7 @@ impl<'f> SetFunction<'f> {
                 .hint("keep a table of the days or numbers, and join it")
         } else if !KNOWN.contains(&self.name.as_str()) {
             Fault::new(format!("the function {} in FROM is not supported", self.name)).hint(
-                "there are unnest, jsonb_array_elements, jsonb_each, jsonb_object_keys and the like",
+                "there are unnest, jsonb_array_elements, jsonb_to_recordset, jsonb_each, jsonb_object_keys and the like",
             )
         } else if self.arguments.len() != 1 {
             Fault::new(format!("{} in FROM takes one argument here", self.name))
@@ -167,12 +169,15 @@ impl Planner<'_> {
             (_, Some(last)) if *ordinality => Some(vec![*last]),
             _ => None,
         };
-        let is_value = ids.len() == 1;
-        let columns = self.renamed(columns, *alias, &place)?;
+        let is_value = ids.len() == 1 && series.of != SeriesOf::Records;
+        let (columns, deferred) = match (series.of, ids.first()) {
+            (SeriesOf::Records, Some(record)) => self.fields(*record, *alias, &place)?,
+            _ => (self.renamed(columns, *alias, &place)?, Vec::new()),
+        };
         let named = Named { is_value, ..Named::subquery(known_as, columns) };
         let from = From::of(Relation::one_row(), named, place.clone());
         let expansion = Expansion { list, series, columns: ids, key };
-        Ok(Item { expansion: Some(Box::new(expansion)), ..Item::of(from) })
+        Ok(Item { expansion: Some(Box::new(expansion)), deferred, ..Item::of(from) })
     }
 
     /// The columns as PostgreSQL names them, with their types.
@@ -201,7 +206,7 @@ impl Planner<'_> {
         let named = |name: &str, ty| (name.to_owned(), ty);
         let mut columns = match series.of {
             SeriesOf::Unnest => vec![(called(), self.element_of(list)?)],
-            SeriesOf::Elements => vec![named("value", json())],
+            SeriesOf::Elements | SeriesOf::Records => vec![named("value", json())],
             SeriesOf::ElementsText => vec![named("value", text())],
             SeriesOf::Members => vec![named("key", text()), named("value", json())],
             SeriesOf::MembersText => vec![named("key", text()), named("value", text())],

@@ -16,7 +16,7 @@ use super::key;
 use super::member::as_in;
 use super::planner::{Planner, Result};
 use super::push::{Sieve, push};
-use super::relation::{Aggregate, Condition, Relation};
+use super::relation::{Aggregate, Condition, Relation, Sort};
 use super::resolve::{Attached, Clause};
 use super::types;
 use crate::sql::plan::{Function, JoinKind};
@@ -34,6 +34,8 @@ pub(super) struct Sub {
     pub(super) after_join: Vec<(ColumnId, Scalar)>,
     /// Columns of the result that look at the surrounding row as well: computed beside it.
     pub(super) deferred: Vec<(ColumnId, Scalar)>,
+    /// ORDER BY, for an aggregate over these rows that says no other.
+    pub(super) order: Vec<Sort>,
 }
 
 impl Sub {

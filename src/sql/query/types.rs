@@ -24,19 +24,21 @@ pub(super) fn is_groupable(schema: &Schema, ty: &Ty) -> bool {
         Type::Json | Type::Jsonb | Type::Hstore | Type::Composite(_) => false,
         Type::Array(element, _) => {
             // Their text is compared: it has to be the same for equal values.
-            matches!(
-                **element,
-                Type::Bool
-                    | Type::Int2
-                    | Type::Int4
-                    | Type::Int8
-                    | Type::Oid
-                    | Type::Uuid
-                    | Type::Date
-                    | Type::Timestamp
-                    | Type::TimestampTz
-                    | Type::Bytea
-            )
+            let of_texts = ARRAYS.iter().any(|(of, array)| *array == ty.oid && TEXTS.contains(of));
+            of_texts
+                || matches!(
+                    **element,
+                    Type::Bool
+                        | Type::Int2
+                        | Type::Int4
+                        | Type::Int8
+                        | Type::Oid
+                        | Type::Uuid
+                        | Type::Date
+                        | Type::Timestamp
+                        | Type::TimestampTz
+                        | Type::Bytea
+                )
         }
         _ => true,
     }
@@ -178,6 +180,10 @@ pub(super) fn aggregate(schema: &Schema, function: Function, arguments: &[Ty]) -
             _ => plain(first?),
         },
         (Function::BoolAnd | Function::BoolOr, Some(Type::Bool)) => boolean(),
+        (
+            Function::BitAnd | Function::BitOr | Function::BitXor,
+            Some(Type::Int2 | Type::Int4 | Type::Int8),
+        ) => plain(first?),
         (Function::ArrayAgg, Some(stored)) => {
             of(array_of(schema, first?)?, Type::Array(Box::new(stored.clone()), b','), false)
         }
@@ -199,40 +205,42 @@ fn is_varchar(ty: &Ty) -> bool {
     ty.oid == 1043
 }
 
+/// pg_type's oids of types and of their arrays.
+const ARRAYS: [(u32, u32); 30] = [
+    (16, 1000),
+    (17, 1001),
+    (18, 1002),
+    (19, 1003),
+    (20, 1016),
+    (21, 1005),
+    (23, 1007),
+    (25, 1009),
+    (26, 1028),
+    (114, 199),
+    (650, 651),
+    (700, 1021),
+    (701, 1022),
+    (774, 775),
+    (829, 1040),
+    (869, 1041),
+    (1042, 1014),
+    (1043, 1015),
+    (1082, 1182),
+    (1083, 1183),
+    (1114, 1115),
+    (1184, 1185),
+    (1186, 1187),
+    (1266, 1270),
+    (1560, 1561),
+    (1562, 1563),
+    (1700, 1231),
+    (2950, 2951),
+    (3220, 3221),
+    (3802, 3807),
+];
+
 /// pg_type's oid of the arrays of a type.
 fn array_of(schema: &Schema, element: &Ty) -> Option<u32> {
-    const ARRAYS: [(u32, u32); 30] = [
-        (16, 1000),
-        (17, 1001),
-        (18, 1002),
-        (19, 1003),
-        (20, 1016),
-        (21, 1005),
-        (23, 1007),
-        (25, 1009),
-        (26, 1028),
-        (114, 199),
-        (650, 651),
-        (700, 1021),
-        (701, 1022),
-        (774, 775),
-        (829, 1040),
-        (869, 1041),
-        (1042, 1014),
-        (1043, 1015),
-        (1082, 1182),
-        (1083, 1183),
-        (1114, 1115),
-        (1184, 1185),
-        (1186, 1187),
-        (1266, 1270),
-        (1560, 1561),
-        (1562, 1563),
-        (1700, 1231),
-        (2950, 2951),
-        (3220, 3221),
-        (3802, 3807),
-    ];
     let built_in = ARRAYS.iter().find(|(of, _)| *of == element.oid).map(|(_, array)| *array);
     built_in.or_else(|| schema.types.get(&element.oid).map(|ty| ty.array).filter(|oid| *oid != 0))
 }

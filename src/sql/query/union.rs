@@ -9,7 +9,7 @@ use super::Fault;
 use super::column::{ColumnId, Scalar, bare, binary, cast, coalesce, name_of, nested};
 use super::group::sort;
 use super::planner::{Commons, Planner, Result};
-use super::relation::{Aggregate, Relation};
+use super::relation::{Aggregate, Relation, Sort};
 use super::resolve::Clause;
 use super::scope::Scope;
 use super::subquery::Sub;
@@ -89,9 +89,12 @@ impl Planner<'_> {
         if let (Some(side), Some(op)) = (side, set) {
             relation = self.of_sides(relation, side, op, &place)?;
         }
-        let relation = self.limited(relation, &output, tail, outer, commons, &place)?;
+        let order = self.sorted_by(&output, tail, outer, commons)?;
+        if tail.is_limited() {
+            relation = self.first(relation, Vec::new(), order.clone(), tail);
+        }
         let (correlated, after_join, deferred) = Default::default();
-        Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred })
+        Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred, order })
     }
 
     fn branches(
@@ -237,24 +240,13 @@ impl Planner<'_> {
     }
 
     /// ORDER BY and LIMIT behind UNION ALL, over the columns of the result.
-    fn limited(
+    fn sorted_by(
         &self,
-        relation: Relation,
         output: &[(String, ColumnId)],
         tail: &Tail,
         outer: Option<&Clause<'_>>,
         commons: &Commons,
-        place: &Range<usize>,
-    ) -> Result<Relation> {
-        if tail.limit.is_none() && tail.offset == 0 {
-            if tail.order.is_empty() {
-                return Ok(relation);
-            }
-            let at = self.text.words("ORDER BY", place.end);
-            return Err(Fault::new("ORDER BY in a subquery without LIMIT orders nothing for sure")
-                .hint("write ORDER BY inside the aggregate, or leave it out")
-                .at(at));
-        }
+    ) -> Result<Vec<Sort>> {
         let scope = Scope::default();
         let clause = Clause::new(self, &scope, outer, commons, "ORDER BY");
         let mut order = Vec::new();
@@ -271,7 +263,7 @@ impl Planner<'_> {
             };
             order.push(sort(&clause, by, &self.info(*id).ty, *id)?);
         }
-        Ok(self.first(relation, Vec::new(), order, tail))
+        Ok(order)
     }
 }
 

@@ -130,7 +130,7 @@ impl Planner<'_> {
             let relation = sub.relation;
             let facts = key::facts(self, &relation);
             let mut known = self.common.borrow_mut();
-            known.push(Common { relation, output, facts, uses: 0 });
+            known.push(Common { relation, output, order: sub.order, facts, uses: 0 });
             commons = commons.with(name, known.len() - 1);
         }
         Ok(commons)

@@ -6,15 +6,24 @@
 //! (SELECT sum(p.total) FROM orders p JOIN orders x ON p.customer_id = x.customer_id AND p.id <= x.id
 //!  WHERE x.id = o.id)
 //! ```
+//!
+//! So it is where a function in FROM is given a value of the row around the subquery:
+//!
+//! ```text
+//! (SELECT sum((l ->> 'qty')::int) FROM jsonb_array_elements(o.lines) l)
+//! (SELECT sum((l ->> 'qty')::int) FROM orders x, jsonb_array_elements(x.lines) l WHERE x.id = o.id)
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::column::ColumnId;
+use super::Fault;
+use super::column::{ColumnId, Scalar};
 use super::condition::condition;
+use super::from::From;
 use super::group::equality;
 use super::planner::{Instance, Planner, Result};
-use super::relation::{Condition, Factor, Relation};
+use super::relation::{Condition, Expansion, Factor, Relation};
 
 impl Planner<'_> {
     /// The subquery's rows beside those that they are compared with, and what ties them to the surrounding query.
@@ -80,6 +89,54 @@ impl Planner<'_> {
         }
         *relation = rows;
         Ok(kept)
+    }
+}
+
+impl Planner<'_> {
+    /// The rows that a function makes of a value of the row around, and what ties them to it. `right` is what
+    /// they are known as.
+    pub(super) fn expanded_within(
+        &self,
+        expansion: Expansion,
+        computed: Vec<(ColumnId, Scalar)>,
+        right: From,
+    ) -> Result<From> {
+        let place = expansion.list.place.clone();
+        let wanted = &expansion.list.columns;
+        let instances = self.instances.borrow().clone();
+        let instance = instances
+            .into_iter()
+            .find(|instance| wanted.iter().all(|id| instance.columns.contains(id)));
+        let refuse = |what: &str, hint: &str| Err(Fault::new(what).hint(hint).at(place.clone()));
+        let Some(Instance { table, columns, key }) = instance else {
+            return refuse(
+                "a function in FROM of a value of the query around it is supported where that is of one table \
+                 with a primary key",
+                "join the function where the value's table stands, and group there",
+            );
+        };
+        // Of a row that an outer join has left out there is nothing here: as of a NULL.
+        let may_be_missing = key.iter().any(|id| !self.info(*id).ty.not_null);
+        if may_be_missing && expansion.list.as_column().is_none() {
+            return refuse(
+                "a function in FROM of an expression over a table that an outer join may leave out is not \
+                 supported",
+                "give the function the column alone, or join it where the table stands",
+            );
+        }
+        let here: BTreeMap<ColumnId, ColumnId> =
+            columns.iter().map(|id| (*id, self.new_like(self.info(*id)))).collect();
+        let ids: Vec<ColumnId> = columns.iter().map(|id| here[id]).collect();
+        let list = self.replaced(expansion.list, &|id| here.get(&id).copied())?;
+        let input = Box::new(self.rows_of(table, &ids, &place));
+        let expansion = Box::new(Expansion { list, ..expansion });
+        let mut correlated = right.correlated;
+        for outer in key {
+            let inner = self.column_scalar(here[&outer], &place);
+            correlated.push(equality(self, inner, self.column_scalar(outer, &place))?);
+        }
+        let relation = Relation::Expand { input, expansion, outer: false }.map(computed);
+        Ok(From { relation, correlated, ..right })
     }
 }
 

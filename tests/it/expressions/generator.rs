@@ -123,6 +123,27 @@ impl<'a> Generator<'a> {
                 };
                 format!("to_char({of}, '{}')", patterns[self.below(patterns.len())])
             }
+            (_, "to_date" | "to_timestamp", [_, _]) => {
+                let read = super::pools::READ;
+                let (text, pattern) = read[self.below(read.len())];
+                let mut text = text.to_owned();
+                // What is written for another pattern, and what is nearly right.
+                match self.below(4) {
+                    0 => text = read[self.below(read.len())].0.to_owned(),
+                    1 => {
+                        let mut letters: Vec<char> = text.chars().collect();
+                        let at = self.below(letters.len() + 1);
+                        letters.truncate(letters.len() - self.below(2).min(letters.len() - at));
+                        letters.insert(
+                            at.min(letters.len()),
+                            ['1', ' ', '-', '0', 'x', '9'][self.below(6)],
+                        );
+                        text = letters.into_iter().collect();
+                    }
+                    _ => {}
+                }
+                format!("{}({}, {})", of.name, literal(&text), literal(pattern))
+            }
             (_, "timezone", [_, from]) => {
                 let zones = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "nowhere"];
                 format!("({from} AT TIME ZONE '{}')", zones[self.below(zones.len())])

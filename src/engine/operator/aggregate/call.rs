@@ -120,6 +120,9 @@ impl Call {
                 | Function::Max
                 | Function::BoolAnd
                 | Function::BoolOr
+                | Function::BitAnd
+                | Function::BitOr
+                | Function::BitXor
         )
     }
 

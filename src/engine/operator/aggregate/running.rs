@@ -39,6 +39,11 @@ pub(super) enum Running {
         falses: i64,
         trues: i64,
     },
+    /// Of integers: in how many of them each bit is set.
+    Bits {
+        count: i64,
+        ones: Box<[i64; 64]>,
+    },
 }
 
 /// Why a total is no value; in Postgres' words.
@@ -50,6 +55,9 @@ impl Running {
         Some(match (function, argument?) {
             (Function::Count, _) => Running::Count(0),
             (Function::BoolAnd | Function::BoolOr, _) => Running::Bool { falses: 0, trues: 0 },
+            (Function::BitAnd | Function::BitOr | Function::BitXor, _) => {
+                Running::Bits { count: 0, ones: Box::new([0; 64]) }
+            }
             (spread, _) if spread.is_spread() => Running::Spread { count: 0, sums: Box::default() },
             (Function::Sum | Function::Avg, ty) => match ty {
                 Type::Float4 | Type::Float8 => Running::Float { count: 0, sum: Box::default() },
@@ -100,6 +108,12 @@ impl Running {
                 let value = value::interval(datum).ok_or_else(|| unreadable(ty, datum))?;
                 sum.add(value, weight);
             }
+            Running::Bits { count, ones } => {
+                *count += weight;
+                let value = value::int_of(ty, datum)?;
+                let set = |bit: &usize| value >> bit & 1 == 1;
+                (0..ones.len()).filter(set).for_each(|bit| ones[bit] += weight);
+            }
             Running::Bool { falses, trues } => match datum {
                 [1] => *trues += weight,
                 _ => *falses += weight,
@@ -124,11 +138,22 @@ impl Running {
             | Running::Spread { count: 0, .. }
             | Running::Float { count: 0, .. }
             | Running::Interval { count: 0, .. }
+            | Running::Bits { count: 0, .. }
             | Running::Bool { falses: 0, trues: 0 } => value::encode_null(out),
             Running::Bool { falses, trues } => out.push(u8::from(match function {
                 Function::BoolAnd => *falses == 0,
                 _ => *trues > 0,
             })),
+            Running::Bits { count, ones } => {
+                let is_set = |ones: i64| match function {
+                    Function::BitAnd => ones == *count,
+                    Function::BitOr => ones > 0,
+                    _ => ones % 2 != 0,
+                };
+                let bits =
+                    ones.iter().rev().fold(0, |bits, ones| bits << 1 | i64::from(is_set(*ones)));
+                value::encode_int(bits, out);
+            }
             Running::Int { count, sum } => {
                 put_int(i128::from(*sum), *count, average, argument, out)?;
             }
@@ -173,6 +198,7 @@ impl Running {
                 Running::Spread { sums, .. } => sums.bytes(),
                 Running::Float { sum, .. } => sum.bytes(),
                 Running::Interval { .. } => size_of::<IntervalSum>(),
+                Running::Bits { .. } => size_of::<[i64; 64]>(),
                 Running::Wide { .. } => size_of::<i128>(),
                 _ => 0,
             }

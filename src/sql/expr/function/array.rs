@@ -78,6 +78,8 @@ pub(super) fn register(table: &mut Table) {
         ],
         position,
     );
+    table.add("array_positions(anycompatiblearray,anycompatible)", positions);
+    table.add("trim_array(anyarray,int4)", trimmed);
     table.add("array_remove(anycompatiblearray,anycompatible)", |t, a| {
         if a[0].is_null() {
             return Ok(Scalar::Null);
@@ -262,6 +264,48 @@ fn position<'v>(types: &'v Types, of: &mut [Scalar<'v>]) -> Result<Scalar<'v>> {
         }
     }
     Ok(Scalar::Null)
+}
+
+fn positions<'v>(types: &'v Types, of: &mut [Scalar<'v>]) -> Result<Scalar<'v>> {
+    let Scalar::Text(array) = &of[0] else { return Ok(Scalar::Null) };
+    let array = parse(&types.arguments[0], array)?;
+    if array.dimensions.len() > 1 {
+        return Err(EvalError::text(
+            "searching for elements in multidimensional arrays is not supported",
+        ));
+    }
+    let lower = array.dimensions.first().map_or(1, |dimension| dimension.0);
+    let mut found = Vec::new();
+    for (value, at) in array.elements.iter().zip(lower..) {
+        if same(element(&types.arguments[0]), value, &of[1])? {
+            found.push(Scalar::Int(at));
+        }
+    }
+    let dimensions = match found.len() {
+        0 => Vec::new(),
+        count => vec![(1, count as i64)],
+    };
+    write(&types.result, &Array { dimensions, elements: found })
+}
+
+/// Without so many of its last elements; those of the outermost dimension.
+fn trimmed<'v>(types: &'v Types, of: &mut [Scalar<'v>]) -> Result<Scalar<'v>> {
+    let mut array = parse(&types.arguments[0], of[0].str())?;
+    let length = array.dimensions.first().map_or(0, |dimension| dimension.1);
+    let kept = length - of[1].int();
+    if !(0..=length).contains(&kept) {
+        return Err(EvalError::new(format!(
+            "number of elements to trim must be between 0 and {length}"
+        )));
+    }
+    let each: i64 = array.dimensions.iter().skip(1).map(|dimension| dimension.1).product();
+    array.elements.truncate(usize::try_from(kept * each).unwrap_or(usize::MAX));
+    array.dimensions.iter_mut().for_each(|dimension| dimension.0 = 1);
+    match array.dimensions.first_mut() {
+        Some(first) if kept > 0 => first.1 = kept,
+        _ => array.dimensions.clear(),
+    }
+    write(&types.result, &array)
 }
 
 /// Whether each element of the second one is in the first.

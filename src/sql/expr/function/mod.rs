@@ -13,6 +13,7 @@ mod format;
 mod input;
 mod json;
 mod number;
+mod power;
 mod regex;
 mod text;
 mod time;
@@ -53,6 +54,7 @@ pub(super) fn runs() -> HashMap<String, Run> {
     let mut table = Table(HashMap::new());
     compare::register(&mut table);
     number::register(&mut table);
+    power::register(&mut table);
     text::register(&mut table);
     bytes::register(&mut table);
     time::register(&mut table);

@@ -8,7 +8,7 @@ use super::super::super::eval::{EvalError, Result};
 use super::super::time::{Civil, ends, iso};
 use super::super::{Table, Typed, text};
 
-const MONTHS: [&str; 12] = [
+pub(super) const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -235,7 +235,7 @@ fn quoted<'p>(pattern: &'p str, out: &mut String) -> &'p str {
 }
 
 /// The keyword that the pattern begins with, in upper case, and whether it was not.
-fn keyword(pattern: &str) -> Option<(&'static str, bool, &str)> {
+pub(super) fn keyword(pattern: &str) -> Option<(&'static str, bool, &str)> {
     KEYWORDS.iter().find_map(|&keyword| {
         if let Some(rest) = pattern.strip_prefix(keyword) {
             return Some((keyword, false, rest));

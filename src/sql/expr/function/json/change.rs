@@ -70,6 +70,16 @@ pub(super) fn register(table: &mut Table) {
         }
         written(&json)
     });
+    table.add("jsonb_insert(jsonb,_text,jsonb,bool)", |t, a| {
+        let path = Array::parse(&t.arguments[1], a[1].str())?;
+        let after = a.get(3).is_some_and(Typed::bool);
+        let mut json = parse(a[0].str())?;
+        if matches!(json, Json::Scalar(_)) {
+            return Err(EvalError::text("cannot set path in scalar"));
+        }
+        insert(&mut json, &steps(&path)?, 0, parse(a[2].str())?, after)?;
+        written(&json)
+    });
     table.add("jsonb_strip_nulls(jsonb)", |_, a| written(&stripped(parse(a[0].str())?)));
     table.add("json_strip_nulls(json)", |_, a| {
         let mut out = Vec::new();
@@ -211,6 +221,36 @@ fn set<'a>(
                 Some(at) => set(&mut elements[at], path, depth + 1, value, create)?,
                 None if last && create && at < 0 => elements.insert(0, value),
                 None if last && create => elements.push(value),
+                None => {}
+            }
+        }
+        Json::Scalar(_) => {}
+    }
+    Ok(())
+}
+
+fn insert<'a>(
+    json: &mut Json<'a>,
+    path: &Steps,
+    depth: usize,
+    value: Json<'a>,
+    after: bool,
+) -> Result<()> {
+    let Some((step, last)) = step_at(path, depth)? else { return Ok(()) };
+    match json {
+        Json::Object(members) => match members.iter_mut().find(|(key, _)| key == step) {
+            Some(_) if last => return Err(EvalError::text("cannot replace existing key")),
+            Some((_, of)) => insert(of, path, depth + 1, value, after)?,
+            None if last => put(members, Cow::Owned(step.to_owned()), value),
+            None => {}
+        },
+        Json::Array(elements) => {
+            let at = integer_step(step, depth)?;
+            match place(elements.len(), at) {
+                Some(at) if last => elements.insert(at + usize::from(after), value),
+                Some(at) => insert(&mut elements[at], path, depth + 1, value, after)?,
+                None if last && at < 0 => elements.insert(0, value),
+                None if last => elements.push(value),
                 None => {}
             }
         }
