@@ -15,6 +15,7 @@ use crate::shop::{self, TABLES};
 
 const WAITERS: usize = 1_000;
 const FOLLOWERS: usize = 100;
+const ROUNDS: usize = 3;
 
 pub(crate) async fn run(servers: &Servers, report: &mut Report) -> Result<()> {
     println!("\nWhat durability, waiters and followers cost");
@@ -26,19 +27,23 @@ pub(crate) async fn run(servers: &Servers, report: &mut Report) -> Result<()> {
     settled(&mut daemon, &shop::position(&source).await?).await?;
     daemon.terminate().await;
 
-    let plain = rate(&catch_up(&mut daemon, &wal(servers, &source).await?).await?);
+    // Taken in turns: whatever else the machine does meets both.
+    let (mut plain, mut read) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        plain.push(rate(&catch_up(&mut daemon, &wal(servers, &source).await?).await?));
+        daemon.terminate().await;
+        let end = wal(servers, &source).await?;
+        let readers = readers(&daemon);
+        read.push(rate(&catch_up(&mut daemon, &end).await?));
+        drop(readers);
+        daemon.terminate().await;
+    }
+    let (plain, read) = (median(plain), median(read));
     report.peer("plain: changes per second", plain, "k/s");
-
-    daemon.terminate().await;
-    let end = wal(servers, &source).await?;
-    let readers = readers(&daemon);
-    let read = rate(&catch_up(&mut daemon, &end).await?);
-    drop(readers);
     report.peer("with 1000 waiters and 100 followers: changes per second", read, "k/s");
     report.figure("with them: time to plain", plain / read, "x", Limit::AtMost(1.05));
 
     // The last, for the state is behind afterwards.
-    daemon.terminate().await;
     let end = wal(servers, &source).await?;
     let without = catch_up_with(&mut daemon, &end, &[("READSIDE_FAILPOINT", "store")]).await?;
     let without = rate(&without);
@@ -52,6 +57,11 @@ pub(crate) async fn run(servers: &Servers, report: &mut Report) -> Result<()> {
         Limit::AtMost(1.15),
     );
     Ok(())
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 fn rate(caught_up: &CaughtUp) -> f64 {
