@@ -72,7 +72,7 @@ struct Letter {
     sink: Option<String>,
     projection: String,
     key: String,
-    lsn: Option<String>,
+    lsn: String,
     error: String,
 }
 
@@ -82,7 +82,7 @@ struct Shown {
     sink: Option<String>,
     projection: String,
     key: String,
-    lsn: Option<String>,
+    lsn: String,
     error: String,
     payload: Option<Box<RawValue>>,
     payload_lsn: Option<String>,
@@ -182,7 +182,7 @@ fn each(
 fn line(letter: &Letter) -> String {
     let Letter { id, sink, projection, key, lsn, error } = letter;
     let sink = sink.as_deref().unwrap_or("-");
-    let (key, lsn, error) = (one_line(key), lsn.as_deref().unwrap_or("-"), one_line(error));
+    let (key, error) = (one_line(key), one_line(error));
     format!("{id}  {sink}  {projection}  {key}  {lsn}  {error}")
 }
 
@@ -196,11 +196,10 @@ fn lines(shown: &Shown) -> String {
         ("sink", shown.sink.as_deref().unwrap_or("none: the row cannot be computed")),
         ("projection", &shown.projection),
         ("key", &shown.key),
-        ("lsn", shown.lsn.as_deref().unwrap_or("-")),
+        ("lsn", shown.lsn.as_str()),
         ("error", &shown.error),
     ];
-    if let Some(now) = shown.payload_lsn.as_deref().filter(|now| shown.lsn.as_deref() != Some(*now))
-    {
+    if let Some(now) = shown.payload_lsn.as_deref().filter(|now| shown.lsn != *now) {
         lines.push(("row as of", now));
     }
     lines.push(("payload", payload));
@@ -223,10 +222,10 @@ mod tests {
             sink: None,
             projection: "orders".into(),
             key: "a\nb".into(),
-            lsn: None,
+            lsn: "0/1A2B".into(),
             error: "division\nby zero".into(),
         };
-        assert_eq!(line(&letter), "0123456789abcdef  -  orders  a b  -  division by zero");
+        assert_eq!(line(&letter), "0123456789abcdef  -  orders  a b  0/1A2B  division by zero");
     }
 
     #[test]
@@ -237,7 +236,7 @@ mod tests {
             sink: Some("search".into()),
             projection: "orders".into(),
             key: "7".into(),
-            lsn: Some("0/1".into()),
+            lsn: "0/1".into(),
             error: "too long".into(),
             payload: Some(payload),
             payload_lsn: Some("0/2".into()),

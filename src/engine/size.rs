@@ -4,6 +4,7 @@ use super::Notice;
 use super::graph::{Arranged, Engine, OutputId, Spec, State, TableId};
 use super::operator::JoinState;
 use super::row::RowLayout;
+use crate::lsn::Lsn;
 use crate::sql::plan;
 use crate::value::ValueError;
 
@@ -45,8 +46,8 @@ pub(super) struct Size {
 }
 
 impl Engine {
-    /// The keys of a projection of which nothing can be shown, and why.
-    pub fn withheld(&self, output: OutputId) -> Vec<Result<Notice, ValueError>> {
+    /// The keys of a projection of which nothing can be shown, why, and since which commit.
+    pub fn withheld(&self, output: OutputId) -> Vec<Result<(Notice, Lsn), ValueError>> {
         match self.output_node(output).map(|node| self.nodes[node].state.borrow()).as_deref() {
             Some(State::Output { operator, .. }) => operator.withheld().collect(),
             _ => Vec::new(),

@@ -110,9 +110,9 @@ pub struct Letter {
     pub projection: String,
     /// For people.
     pub key: String,
-    /// Of the version that was refused; `None` where there is no row.
-    #[serde(serialize_with = "lsn")]
-    pub lsn: Option<Lsn>,
+    /// Of the version that was refused, or of the change since which there is none that could be.
+    #[serde(serialize_with = "text")]
+    pub lsn: Lsn,
     /// The words of who refuses it.
     pub error: String,
 }

@@ -37,6 +37,7 @@ pub enum NotFollowed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withheld {
     pub key: Vec<u8>,
+    pub lsn: Lsn,
     pub error: String,
 }
 
@@ -156,13 +157,15 @@ impl Machine {
         let Some(output) = output else { return Ok(Vec::new()) };
         let all = self.engine.withheld(output);
         let told = all.into_iter().map(|notice| {
-            Ok(match notice? {
-                Notice::Refused { key, error } => Withheld { key, error },
+            let (notice, lsn) = notice?;
+            let (key, error) = match notice {
+                Notice::Refused { key, error } => (key, error),
                 Notice::Conflict { key, rows } => {
-                    Withheld { key, error: format!("the key is claimed by {rows} rows") }
+                    (key, format!("the key is claimed by {rows} rows"))
                 }
-                Notice::Accepted { key } => Withheld { key, error: String::new() },
-            })
+                Notice::Accepted { key } => (key, String::new()),
+            };
+            Ok(Withheld { key, lsn, error })
         });
         let beyond = |found: &Result<Withheld, ValueError>| match (found, after) {
             (Ok(found), Some(after)) => found.key.as_slice() > after,

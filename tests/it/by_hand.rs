@@ -174,7 +174,22 @@ async fn a_row_that_cannot_be_computed_is_a_letter_of_no_sink() {
     let list = printed(&daemon.command(&["dead-letters", "list"]).await);
     assert!(list.lines().count() == 1 && list.contains("division by zero"), "{list}");
     let id = list.split(' ').next().expect("an id");
-    assert!(list.starts_with(&format!("{id}  -  {name}  2  ")), "{list}");
+    let lsn = list.split("  ").nth(4).expect("an LSN").to_owned();
+    assert!(list.starts_with(&format!("{id}  -  {name}  2  {lsn}  division")), "{list}");
+    assert!(lsn.contains('/'), "{list}");
+    // The last change of what cannot be computed.
+    let before = world.lsn().await;
+    world.execute("UPDATE things SET a = 7 WHERE id = 2").await;
+    wait::until("the change to be the letter's", async || {
+        let list = printed(&daemon.command(&["dead-letters", "list"]).await);
+        let sql = format!(
+            "SELECT ('{}'::pg_lsn >= '{before}')::text",
+            list.split("  ").nth(4).unwrap_or("0/0")
+        );
+        if one(&world.client, &sql).await == "true" { Ok(()) } else { Err(list) }
+    })
+    .await;
+    let list = printed(&daemon.command(&["dead-letters", "list"]).await);
     // It is missing in each sink of its projection, and in no other.
     let of = async |sink| printed(&daemon.command(&["dead-letters", "list", "--sink", sink]).await);
     assert_eq!((of("reporting").await, of("cache").await), (list.clone(), String::new()));

@@ -38,6 +38,8 @@ struct ByKey {
 #[derive(Default)]
 struct Withheld {
     rows: Rows,
+    /// The last change under the key; of rows that were gathered, as of when.
+    lsn: Lsn,
     told: bool,
 }
 
@@ -139,8 +141,10 @@ impl Output {
         let shown = into.get(key).and_then(Entry::value);
         let mut withheld = self.withheld.remove(key).unwrap_or_else(|| Withheld {
             rows: shown.iter().map(|row| (row.to_vec(), 1)).collect(),
+            lsn,
             told: false,
         });
+        withheld.lsn = lsn;
         for (row, weight) in deltas {
             match withheld.rows.get_mut(row) {
                 Some(count) => *count += weight,
@@ -264,9 +268,9 @@ impl Output {
         Ok(())
     }
 
-    /// What cannot be shown, key by key.
-    pub(crate) fn withheld(&self) -> impl Iterator<Item = Result<Notice, ValueError>> {
-        self.withheld.iter().map(|(key, withheld)| self.notice(key, withheld))
+    /// What cannot be shown, key by key, and since which commit.
+    pub(crate) fn withheld(&self) -> impl Iterator<Item = Result<(Notice, Lsn), ValueError>> {
+        self.withheld.iter().map(|(key, withheld)| Ok((self.notice(key, withheld)?, withheld.lsn)))
     }
 
     fn notice(&self, key: &[u8], withheld: &Withheld) -> Result<Notice, ValueError> {

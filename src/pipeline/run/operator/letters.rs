@@ -28,7 +28,7 @@ struct Found {
     sink: Option<usize>,
     projection: String,
     key: Vec<u8>,
-    lsn: Option<Lsn>,
+    lsn: Lsn,
     error: String,
 }
 
@@ -127,11 +127,11 @@ impl Running {
                     }
                     _ => From::Withheld(at + 1, None),
                 };
-                let found = withheld.into_iter().map(|Withheld { key, error }| Found {
+                let found = withheld.into_iter().map(|Withheld { key, lsn, error }| Found {
                     sink: None,
                     projection: projection.clone(),
                     key,
-                    lsn: None,
+                    lsn,
                     error,
                 });
                 Ok((found.collect(), Some(next)))
@@ -158,7 +158,7 @@ impl Running {
             sink: Some(self.sink(sink).ok()?),
             projection: projection.to_owned(),
             key: letter_key(key)?,
-            lsn: Some(Lsn(facts::number(Some(fact)))),
+            lsn: Lsn(facts::number(Some(fact))),
             error: String::from_utf8_lossy(fact.get(8..)?).into_owned(),
         })
     }
@@ -212,7 +212,7 @@ impl Running {
         let letter = self.described(&found).await?;
         if let Some(sink) = found.sink.filter(|_| self.is_event(&found.projection)) {
             let payload = self.occurrence(sink, &found).await?;
-            let payload_lsn = payload.as_ref().and(found.lsn);
+            let payload_lsn = payload.as_ref().map(|_| found.lsn);
             return Ok(LetterShown { letter, payload, payload_lsn });
         }
         let (projection, keys) = (found.projection.clone(), vec![found.key]);
