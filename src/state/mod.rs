@@ -4,6 +4,7 @@
 //! What a batch holds is durable when `write` returns, and only then may its position be acknowledged
 //! to the slot (P2): the slot is the log, a crash falls back to the last batch and replays.
 
+mod journal;
 mod record;
 mod store;
 

@@ -9,7 +9,7 @@ use fjall::compaction::Leveled;
 use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::record;
+use super::{journal, record};
 use crate::engine::{Batch, Entry, LoadedChunk, RowsOf};
 
 /// One of its workers keeps to flushing, and spins while all others are merging and more is to be merged:
@@ -95,6 +95,15 @@ impl Store {
     /// for writing apart from the cache for reading.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, Error> {
         let error = |source| Error::of(dir, source);
+        let cut = journal::cut_torn_end(dir);
+        let cut = cut.map_err(|source| Error::Io { dir: dir.to_owned(), source })?;
+        if let Some(bytes) = cut {
+            tracing::warn!(
+                dir = %dir.display(),
+                bytes,
+                "the last batch of the state was not whole, as after a power loss: it is cut off"
+            );
+        }
         let database = Database::builder(dir)
             .cache_size(cache_bytes / 2)
             .worker_threads(WORKERS)
