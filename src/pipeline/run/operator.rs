@@ -9,6 +9,7 @@ mod tail;
 mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -26,6 +27,9 @@ use crate::lsn::Place;
 use crate::pg::Params;
 use crate::pipeline::NotFollowed;
 use crate::sink::SinkProjection;
+
+/// What is asked for while a pipeline is being built waits so long for it.
+const BETWEEN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pipeline that is asked, while there is one.
 #[derive(Clone)]
@@ -59,10 +63,25 @@ impl ByHand {
         self.shared.running().ok_or_else(between)
     }
 
+    /// One that is being built is waited for, a moment.
+    async fn running_soon(&self) -> Result<Running, Refusal> {
+        let mut begun = self.shared.begun();
+        let running = async {
+            loop {
+                if let Some(running) = self.shared.running() {
+                    return Some(running);
+                }
+                begun.changed().await.ok()?;
+            }
+        };
+        let running = tokio::time::timeout(BETWEEN_PATIENCE, running).await;
+        running.ok().flatten().ok_or_else(between)
+    }
+
     /// For what changes something: whoever delivers has to know of it.
-    fn leading(&self) -> Result<Running, Refusal> {
+    async fn leading(&self) -> Result<Running, Refusal> {
         if self.shared.lead.delivers() {
-            return self.running();
+            return self.running_soon().await;
         }
         let error = "another instance of the group leads: ask that one";
         Err(Refusal::new(Why::Conflict, error))
@@ -131,27 +150,27 @@ fn not_followed(projection: &str, why: &NotFollowed) -> Refusal {
 impl Operator for ByHand {
     fn letters(&self, asked: LettersAsked) -> Asked<Letters> {
         let this = self.clone();
-        Box::pin(async move { this.running()?.letters(asked).await })
+        Box::pin(async move { this.running_soon().await?.letters(asked).await })
     }
 
     fn letter(&self, id: String) -> Asked<LetterShown> {
         let this = self.clone();
-        Box::pin(async move { this.running()?.letter(&id).await })
+        Box::pin(async move { this.running_soon().await?.letter(&id).await })
     }
 
     fn retry(&self, id: String) -> Asked<Retried> {
         let this = self.clone();
-        Box::pin(async move { this.leading()?.retry(&id).await })
+        Box::pin(async move { this.leading().await?.retry(&id).await })
     }
 
     fn drop_letter(&self, id: String) -> Asked<()> {
         let this = self.clone();
-        Box::pin(async move { this.leading()?.drop_letter(&id).await })
+        Box::pin(async move { this.leading().await?.drop_letter(&id).await })
     }
 
     fn read(&self, projection: String, key: Option<String>) -> Asked<ReadRow> {
         let this = self.clone();
-        Box::pin(async move { this.running()?.read(&projection, key.as_deref()).await })
+        Box::pin(async move { this.running_soon().await?.read(&projection, key.as_deref()).await })
     }
 
     fn changes(&self, projection: String, since: Option<Place>) -> Asked<Box<dyn ChangesFeed>> {
@@ -171,6 +190,6 @@ impl Operator for ByHand {
 
     fn rebuild(&self, projection: String, sink: Option<String>) -> Asked<Rebuild> {
         let this = self.clone();
-        Box::pin(async move { this.leading()?.rebuild(&projection, sink.as_deref()).await })
+        Box::pin(async move { this.leading().await?.rebuild(&projection, sink.as_deref()).await })
     }
 }

@@ -98,7 +98,10 @@ impl From<Refusal> for Failure {
 
 impl ByHand {
     pub(super) async fn verification(&self, asked: VerifyAsked) -> Result<Verification, Refusal> {
-        let running = if asked.repair { self.leading()? } else { self.running()? };
+        let running = match asked.repair {
+            true => self.leading().await?,
+            false => self.running_soon().await?,
+        };
         running.has_rows(&asked.projection)?;
         let mut sinks = Vec::new();
         for (at, projections) in running.sinks.iter().enumerate() {
