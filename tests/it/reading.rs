@@ -257,13 +257,27 @@ async fn a_page_follows_a_projection_over_every_interruption() {
     following.await;
     assert_eq!(late.rows.len(), 1, "{:?}", late.rows);
 
-    // No longer the same rows.
+    // No longer the same rows, also for those who follow them.
+    let mut followers = Vec::new();
+    for _ in 0..3 {
+        let url = format!("{}/v1/changes/orders?since={}", daemon.url(), page.id);
+        followers.push(http().get(url).send().await.unwrap());
+    }
     world.execute("ALTER TABLE orders ADD COLUMN more int").await;
     wait::until("the new column to be followed", async || {
         let (_, text) = daemon.get("/v1/read/orders?key=[1]").await;
         if text.contains("more") { Ok(()) } else { Err(text) }
     })
     .await;
+    for mut follower in followers {
+        let mut text = String::new();
+        while let Some(chunk) =
+            tokio::time::timeout(wait::BOUND, follower.chunk()).await.unwrap().unwrap()
+        {
+            text += std::str::from_utf8(&chunk).unwrap();
+        }
+        assert!(text.contains("event: gone"), "{text}");
+    }
     let (status, text) = daemon.get(&format!("/v1/changes/orders?since={}", page.id)).await;
     assert_eq!(status, StatusCode::GONE, "{text}");
     assert!(text.contains("since=0/0"), "{text}");

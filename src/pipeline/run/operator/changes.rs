@@ -160,7 +160,7 @@ impl Feed {
                 self.stands = Stands::Alone(Reader::since(self.place), None);
                 Some(Fed::Events(Bytes::new()))
             }
-            Err(Left::NotFollowed(end)) => Some(self.end(end)),
+            Err(Left::Ended(end)) => Some(self.end(end)),
             Err(Left::Between) => None,
         }
     }

@@ -167,9 +167,9 @@ impl Drop for Member {
 
 /// Why a member has to leave.
 pub(super) enum Left {
-    /// The others went on without it, or nobody can go on from where they stand.
+    /// The others went on without it, or one of them was told that it cannot go on.
     Alone,
-    NotFollowed(ChangesEnd),
+    Ended(ChangesEnd),
     /// The pipeline has ended.
     Between,
 }
@@ -242,9 +242,9 @@ impl Head {
             Ok(Err(ChangesEnd::TooOld)) => {
                 running.hubs.forget(hub);
                 let _ = hub.portions.send(None);
-                return Err(Left::Alone);
+                return Err(Left::Ended(ChangesEnd::TooOld));
             }
-            Ok(Err(end)) => return Err(Left::NotFollowed(end)),
+            Ok(Err(end)) => return Err(Left::Ended(end)),
             Err(Refusal { .. }) => return Err(Left::Between),
         };
         self.has_all = reading.whole;
