@@ -269,6 +269,7 @@ async fn a_page_follows_a_projection_over_every_interruption() {
         if text.contains("more") { Ok(()) } else { Err(text) }
     })
     .await;
+    world.execute("UPDATE orders SET note = 'other' WHERE id = 1").await;
     for mut follower in followers {
         let mut text = String::new();
         while let Some(chunk) =
