@@ -60,7 +60,8 @@ struct Lane {
     /// What became of changes before it is known: which were refused, above all. A sink that stands
     /// further on has taken some of which its answer was lost; they are sent once more.
     told: Lsn,
-    /// Another instance has brought the sink forward: what was refused on the way, the sink knows.
+    /// Another instance has brought the sink forward, or we have and forgot it: what was refused on the way, the
+    /// sink knows.
     is_anothers: bool,
     /// Letters that were settled by hand, which the sink may remember.
     settled: BTreeSet<Vec<u8>>,
@@ -157,13 +158,15 @@ impl Feed {
         }
     }
 
-    /// The sink was opened, for the first time or again, and says where it stands.
-    pub fn opened(&mut self, standings: &[Standing], engine: &Engine) {
+    /// The sink was opened, for the first time or again, and says where it stands. Returns lanes whose fill was
+    /// not known to be over.
+    pub fn opened(&mut self, standings: &[Standing], engine: &Engine) -> Vec<usize> {
         assert_eq!(standings.len(), self.lanes.len(), "one standing per lane");
         self.round = None;
         self.step_under_way = false;
         self.broken = false;
-        for (lane, standing) in self.lanes.iter_mut().zip(standings) {
+        let mut filled = Vec::new();
+        for (at, (lane, standing)) in self.lanes.iter_mut().zip(standings).enumerate() {
             if matches!(lane.stage, Stage::Halted) {
                 continue;
             }
@@ -184,7 +187,14 @@ impl Feed {
                 }
                 Standing::At { lsn, reaching, generation } => {
                     // Which rows its fill refused has been forgotten by a crash.
-                    let fill_is_untold = generation > lane.generation && lane.rows.is_some();
+                    let mut fill_is_untold = generation > lane.generation && lane.rows.is_some();
+                    if fill_is_untold && lane.is_history() {
+                        // Another fill would lack versions. The sink itself knows what it refused.
+                        fill_is_untold = false;
+                        lane.told = lsn;
+                        lane.is_anothers = true;
+                        filled.push(at);
+                    }
                     lane.generation = generation;
                     lane.delivered = Delivered { lsn, settled: lsn >= reaching };
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
@@ -199,6 +209,7 @@ impl Feed {
                 }
             }
         }
+        filled
     }
 
     /// Another instance brings the sink forward, and it stands there. What would be needed to go on from

@@ -72,6 +72,7 @@ impl Machine {
 
     /// Everything since the last checkpoint, with the position that it brings the store to.
     pub fn checkpoint(&mut self) -> Checkpoint {
+        self.checkpoints_taken += 1;
         let mut batch = std::mem::take(&mut self.batch);
         self.store_logs(&mut batch);
         for (id, arrangement) in self.engine.arrangements().iter().enumerate() {
@@ -126,11 +127,12 @@ impl Machine {
         self.marks.front().map_or(applied, |(_, lsn)| *lsn)
     }
 
-    /// Forgets changes that the store and all sinks have, and those that the slowest would have to
-    /// have but that take too much memory; then tombstones likewise.
+    /// The last checkpoint is durable. Forgets changes that the store and all sinks have, and those that the
+    /// slowest would have to have but that take too much memory; then tombstones likewise.
     ///
     /// `now` are seconds of any clock that goes on.
-    pub fn forget(&mut self, now: u64) {
+    pub fn stored(&mut self, now: u64) {
+        self.checkpoints_stored = self.checkpoints_taken;
         self.pass_logs(now);
         let mut needed: Vec<u64> = self.stored.clone();
         for sink in &self.sinks {

@@ -24,7 +24,10 @@ impl Machine {
     pub fn opened(&mut self, sink: usize, standings: &[Standing]) {
         let (engine, projections) = (&self.engine, &self.projections);
         let Sink { feed, letters, projections: lanes, .. } = &mut self.sinks[sink];
-        feed.opened(standings, engine);
+        for lane in feed.opened(standings, engine) {
+            let name = format!("generation/{}", letters.lane_name(lane));
+            self.batch.fact(name, feed.generation(lane).to_be_bytes().to_vec());
+        }
         // Letters of events are of occurrences, which do not go.
         let is_there = |lane: usize, key: &[u8], _| {
             let of = &projections[lanes[lane]];
@@ -59,10 +62,12 @@ impl Machine {
     /// moves nothing but the watermarks.
     pub fn next_work(&mut self, sink: usize, idle: bool) -> Option<Work> {
         let (projections, tables, progress) = (&self.projections, &self.tables, self.progress);
+        let of_sink = self.sinks[sink].projections.iter();
+        let wait: Vec<bool> = of_sink.map(|&at| self.may_begin_anew(at)).collect();
         let sink = &mut self.sinks[sink];
         let rows = |lane: usize| {
             let of = &projections[sink.projections[lane]].tables;
-            let mut there_is = Rows::Live;
+            let mut there_is = if wait[lane] { Rows::Loading } else { Rows::Live };
             for &table in of {
                 match tables[table].stage {
                     Stage::Live => {}

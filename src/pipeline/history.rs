@@ -27,6 +27,8 @@ pub(super) struct History {
     pub(super) log: KeptLog,
     /// The first change of the projection that was not looked at.
     pub(super) seen: u64,
+    /// The checkpoint that makes its beginning durable.
+    begins_with: u64,
     /// A transaction whose first changes were made before the machine was.
     begun_before: Option<Lsn>,
 }
@@ -39,6 +41,7 @@ impl History {
             projection: init.projection,
             log: KeptLog::new(arrangement, init.stored_from, None),
             seen: 0,
+            begins_with: 0,
             begun_before: inside,
         }
     }
@@ -66,12 +69,19 @@ impl Machine {
         }
     }
 
+    /// A crash would begin the projection's history again, later: no sink may have more of it.
+    pub(super) fn may_begin_anew(&self, projection: usize) -> bool {
+        let mut own = self.histories.iter().filter(|history| history.projection == projection);
+        own.any(|history| history.begins_with > self.checkpoints_stored)
+    }
+
     /// These tables have been loaded: what happened before is in no log.
     pub(super) fn begin_histories(&mut self, loaded: &[usize]) {
         for history in &mut self.histories {
             let of = &self.projections[history.projection];
             if of.tables.iter().any(|table| loaded.contains(table)) {
                 history.seen = self.engine.arrangements()[of.arrangement].next_seq();
+                history.begins_with = self.checkpoints_taken + 1;
                 let floor = self.progress.applied;
                 self.engine.arrangement_mut(history.log.arrangement).raise_tombstone_floor(floor);
             }

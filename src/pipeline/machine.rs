@@ -228,6 +228,9 @@ pub struct Machine {
     pub(super) stored_bytes: u64,
     pub(super) batch: Batch,
     pub(super) floors: Vec<Lsn>,
+    pub(super) checkpoints_taken: u64,
+    /// Of those that this machine has taken.
+    pub(super) checkpoints_stored: u64,
     pub(super) tombstone_bytes_max: usize,
     pub(super) buffer: RowBuffer,
     pub(super) old_key: Vec<u8>,
@@ -396,6 +399,8 @@ impl Machine {
             stored_bytes: 0,
             batch: Batch::default(),
             floors,
+            checkpoints_taken: 0,
+            checkpoints_stored: 0,
             tombstone_bytes_max: init.tombstone_bytes_max,
             buffer: RowBuffer::default(),
             old_key: Vec::new(),

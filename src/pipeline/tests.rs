@@ -283,7 +283,7 @@ impl World {
     fn checkpoint(&mut self) {
         let checkpoint = self.machine.checkpoint();
         self.kept.write(checkpoint);
-        self.machine.forget(0);
+        self.machine.stored(0);
     }
 
     fn restart(self, start: Start) -> Self {

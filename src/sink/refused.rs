@@ -1,8 +1,9 @@
 //! What a sink itself remembers of the entries that it refuses.
 //!
 //! Where an entry is not sent again, or not by us, its refusal must not be known here alone when the watermark
-//! moves past it (P5): an occurrence in a stream, which sent again would be there twice, and every row of a
-//! group, whose next leader has never heard the answer. There the refusal is written together with the
+//! moves past it (P5): an occurrence in a stream, which sent again would be there twice, every row of a
+//! group, whose next leader has never heard the answer, and rows with a history, which sent again by a fill
+//! would lack versions. There the refusal is written together with the
 //! watermark, stays until the entry is accepted or its letter settled, and is read by who opens the sink.
 
 use std::collections::{BTreeMap, BTreeSet};

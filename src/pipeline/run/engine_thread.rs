@@ -503,7 +503,7 @@ impl Checkpoints {
             // Who asked may have stopped waiting.
             let _ = asked.send(());
         }
-        thread.machine.forget(self.begun.elapsed().as_secs());
+        thread.machine.stored(self.begun.elapsed().as_secs());
     }
 }
 

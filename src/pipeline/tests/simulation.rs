@@ -126,7 +126,7 @@ impl Simulation {
             Some(written) => {
                 self.acknowledged = self.acknowledged.max(written.position.lsn);
                 self.kept.write(written);
-                self.machine.forget(0);
+                self.machine.stored(0);
             }
         }
     }

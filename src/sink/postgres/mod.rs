@@ -87,7 +87,7 @@ pub struct PostgresSink {
     term: u64,
     /// For looks alone.
     looker: Option<Connection>,
-    /// By projection, where there is a group.
+    /// By projection, where refusals are remembered.
     remembered: Vec<Remembered>,
 }
 
@@ -346,7 +346,7 @@ impl PostgresSink {
             false => None,
         };
         let frame = match (alone, continues) {
-            (true, _) if self.term > 0 => {
+            (true, _) if self.remembers() => {
                 Frame::whole(watermarks.as_ref()).remembering(&self.projections)
             }
             (true, _) => Frame::whole(watermarks.as_ref()),
@@ -363,7 +363,7 @@ impl PostgresSink {
                 poison.extend(self.finish(connection, projection, step).await?);
                 failpoint::reached_in("swap", &self.config.name);
             }
-            if self.term > 0 {
+            if self.remembers() {
                 self.write_refusals(connection, step, &poison).await.map_err(failed)?;
             }
             if step.settled {
@@ -412,10 +412,6 @@ impl Sink for PostgresSink {
         let term = self.origin.term.get();
         lead::claim(&connection, &self.origin.owner, &self.projections, term, self.term).await?;
         self.term = term;
-        if term > 0 {
-            let made = refused::ensure(&connection).await;
-            made.map_err(|e| sink_error("create the table readside.refused", e))?;
-        }
         self.tables = prepare::tables(&connection, &self.projections)
             .await
             .map_err(|e| sink_error("look up the columns' types", e))?;
@@ -432,6 +428,10 @@ impl Sink for PostgresSink {
         if self.tables.iter().any(|table| table.history.is_some()) {
             let made = connection.batch(history::CREATE_GAP).await;
             made.map_err(|e| sink_error("create the table readside.gap", e))?;
+        }
+        if self.remembers() {
+            let made = refused::ensure(&connection).await;
+            made.map_err(|e| sink_error("create the table readside.refused", e))?;
         }
         let watermarks = self.watermarks(&connection).await?;
         self.settle_fills(&connection).await?;

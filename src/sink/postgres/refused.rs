@@ -1,5 +1,6 @@
-//! `readside.refused`: rows that a group's leader was refused, for the next one. Written in the transaction
-//! whose watermark moves past them.
+//! `readside.refused`: rows that a group's leader was refused, for the next one, and all that was refused
+//! where a history is kept, which cannot be filled again without a gap. Written in the transaction whose
+//! watermark moves past them.
 
 use tokio_postgres::types::PgLsn;
 
@@ -86,8 +87,12 @@ pub(super) async fn delete(
     connection.session().execute(sql, &[&projection, &keys]).await.map(|_| ())
 }
 
-/// What the next leader of a group has to know of refusals.
+/// What the next leader of a group, or who goes on after a crash, has to know of refusals.
 impl PostgresSink {
+    pub(super) fn remembers(&self) -> bool {
+        self.term > 0 || self.tables.iter().any(|table| table.history.is_some())
+    }
+
     /// A row that was refused is in the step: its refusal goes with it.
     pub(super) fn settles_refusals(&self, step: &Step) -> bool {
         let settles = |part: &StepProjection| {
@@ -127,7 +132,7 @@ impl PostgresSink {
     }
 
     pub(super) fn remember_step(&mut self, step: &Step, poison: &[Poison]) {
-        if self.term == 0 {
+        if !self.remembers() {
             return;
         }
         for part in &step.projections {
@@ -147,14 +152,14 @@ impl PostgresSink {
         entries: &[Entry],
         outcome: &Outcome,
     ) {
-        if self.term > 0 {
+        if self.remembers() {
             let refused = self.refusals_of(&outcome.poison);
             self.remembered[projection].filled(entries, refused.into_iter());
         }
     }
 
     pub(super) async fn read_refusals(&mut self) -> Result<Vec<Refusal>, SinkError> {
-        if self.term == 0 {
+        if !self.remembers() {
             return Ok(Vec::new());
         }
         let Some(connection) = &self.steps else {

@@ -155,6 +155,45 @@ async fn every_committed_version_is_there_whatever_is_killed() {
 }
 
 #[tokio::test]
+async fn a_kill_right_after_the_fill_costs_no_version_and_no_letter() {
+    let world = World::new(SHOP).await;
+    let noted = world.name("noted");
+    let config = format!(
+        "{}[projection.{noted}]\ntable = \"orders\"\nto.reporting = {{ table = \"noted\", \
+         indexes = [\"(note)\"], history = \"noted_history\" }}\n",
+        config(&world)
+    );
+    // Too long for an index's entry.
+    let note = "SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) AS i";
+    world.execute(&format!("UPDATE orders SET note = ({note}) WHERE id = 5")).await;
+    let place = [("READSIDE_FAILPOINT", "watermark@reporting")];
+    let mut daemon = Daemon::start_with(&config, &place);
+    daemon.ended().await;
+    // It dies at each step that ends a fill.
+    let settled_now = "SELECT count(*)::text FROM readside.watermark WHERE settled";
+    while one(&world.reporting, settled_now).await != "4" {
+        daemon.restart();
+        daemon.ended().await;
+    }
+    let mut pictures = vec![picture(&world).await];
+    for id in 1..5 {
+        let sql = format!("UPDATE orders SET total = total + 1 WHERE id IN (1, {id})");
+        world.execute(&sql).await;
+        pictures.push(picture(&world).await);
+    }
+    daemon.restart_with(&[("READSIDE_FAILPOINT", "nowhere")]);
+    settled(&world, &mut daemon).await;
+    same(&world, &pictures).await;
+    assert_eq!(one(&world.reporting, "SELECT count(*)::text FROM readside.gap").await, "0");
+    let labels = [("sink", "reporting"), ("projection", &*noted)];
+    until_metric(&daemon, "readside_dead_letters", &labels, |count| count == 1.0).await;
+    world.execute("UPDATE orders SET note = 'short' WHERE id = 5").await;
+    until_metric(&daemon, "readside_dead_letters", &labels, |count| count == 0.0).await;
+    let remembered = "SELECT count(*)::text FROM readside.refused";
+    assert_eq!(one(&world.reporting, remembered).await, "0");
+}
+
+#[tokio::test]
 async fn a_history_goes_on_after_a_gap() {
     let world = World::new(SHOP).await;
     let mut daemon = Daemon::start(&config(&world));
