@@ -76,6 +76,14 @@ pub struct NewSlot {
     pub snapshot_name: Option<String>,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotNow {
+    /// A stream goes on from here at the earliest, wherever it is asked to.
+    pub confirmed: Option<Lsn>,
+    /// The process that has it.
+    pub reader: Option<String>,
+}
+
 impl ReplicationConnection {
     pub async fn connect(params: &Params, application_name: &str) -> Result<Self, Error> {
         let opened = pg::open(params, Purpose { application_name, replication: true }).await?;
@@ -155,6 +163,25 @@ impl ReplicationConnection {
     pub async fn drop_slot(&mut self, name: &str) -> Result<(), Error> {
         self.query(&format!("DROP_REPLICATION_SLOT {} WAIT", identifier(name))).await?;
         Ok(())
+    }
+
+    /// Where a slot stands; nothing where there is none.
+    pub async fn slot(&mut self, name: &str) -> Result<SlotNow, Error> {
+        let sql = format!(
+            "SELECT confirmed_flush_lsn, active_pid FROM pg_catalog.pg_replication_slots \
+             WHERE slot_name = {}",
+            literal(name)
+        );
+        let rows = self.query_at_once(&sql).await?;
+        let Some(row) = only(&rows) else { return Ok(SlotNow::default()) };
+        let read = || {
+            let [confirmed, reader] = &row[..] else { return None };
+            Some(SlotNow {
+                confirmed: confirmed.as_ref().map(|lsn| lsn.parse().ok()).unwrap_or_default(),
+                reader: reader.clone(),
+            })
+        };
+        read().ok_or_else(|| self.wire.unexpected("pg_replication_slots"))
     }
 
     /// Begins to stream. The server goes on from `from` or from what the slot has confirmed, whichever

@@ -1,4 +1,4 @@
-//! The slot is dropped or invalidated: what it held is lost, and everything is loaded anew.
+//! The slot is dropped, invalidated, or read by somebody else: what it held is lost, and everything is loaded anew.
 
 use crate::harness::{Daemon, wait};
 use crate::world::{World, one, until_logged};
@@ -121,4 +121,44 @@ async fn an_invalidated_slot_is_made_again() {
         world.execute("UPDATE items SET v = 'heard' WHERE id < 10").await;
         world.same(&mut daemon, "items", "items", &["id"]).await;
     }
+}
+
+#[tokio::test]
+async fn a_slot_that_somebody_else_has_advanced_is_not_gone_on_with() {
+    let world = World::new(ITEMS).await;
+    let mut daemon = start(&world, "").await;
+    world.source_net.cut();
+    write_unheard(&world).await;
+    wait::until("the slot to be advanced", async || {
+        let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active";
+        world.client.batch_execute(end).await.map_err(|error| format!("{error:?}"))?;
+        let advance = "SELECT pg_replication_slot_advance('readside', pg_current_wal_lsn())";
+        world.client.batch_execute(advance).await.map_err(|error| format!("{error:?}"))
+    })
+    .await;
+    world.execute("DELETE FROM items WHERE id = 5000").await;
+    world.source_net.heal();
+    until_logged(&daemon, "by somebody else").await;
+    world.soon_same("items", "items", &["id"]).await;
+    world.execute("UPDATE items SET v = 'heard' WHERE id < 10").await;
+    world.same(&mut daemon, "items", "items", &["id"]).await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_slot_delivers_nothing_before_it_has_it() {
+    let world = World::new(ITEMS).await;
+    let mut first = start(&world, "").await;
+    let items = world.projection("items", "items", &["id"]);
+    let mut second = Daemon::start(&world.config(&items));
+    until_logged(&second, "another process reads it").await;
+    for round in 0..3 {
+        world.execute(&format!("UPDATE items SET v = 'round {round}' WHERE id % 3 = 0")).await;
+        world.same(&mut first, "items", "items", &["id"]).await;
+    }
+    let generation = "SELECT string_agg(DISTINCT generation::text, ' ') FROM readside.watermark";
+    assert_eq!(one(&world.reporting, generation).await, "1");
+    first.kill9();
+    world.execute("DELETE FROM items WHERE id % 100 = 1").await;
+    world.same(&mut second, "items", "items", &["id"]).await;
+    assert!(second.log().contains("by somebody else"), "what the first one has read is lost to it");
 }

@@ -40,12 +40,14 @@ enum Unconnected {
     Moved(String),
 }
 
+#[expect(clippy::too_many_arguments, reason = "the ends of every line that meets in this task")]
 pub(super) async fn run(
     source: Source,
     gulps: GulpSender,
     durable: watch::Receiver<Durable>,
     commands: Commands,
     ended: mpsc::Sender<PipelineError>,
+    has_streamed: watch::Sender<bool>,
     shared: Arc<Shared>,
     cancel: CancellationToken,
 ) {
@@ -60,6 +62,7 @@ pub(super) async fn run(
             Ok(stream) => {
                 let begun = Instant::now();
                 shared.streaming();
+                has_streamed.send_replace(true);
                 let config = StreamConfig::default();
                 let (gulps, durable) = (gulps.clone(), durable.clone());
                 let over = run_stream(stream, gulps, durable, config, cancel.clone()).await;
@@ -114,6 +117,18 @@ async fn connect(
         return Err(Unconnected::Moved(why));
     }
     shared.system(&identity.system);
+    let now = connection.slot(slot).await?;
+    if let Some(reader) = now.reader {
+        let what = format!("slot {slot} is active for PID {reader}: another process reads it");
+        return Err(pg::Error::new(pg::Kind::Server, connection.at(), what).into());
+    }
+    // The server would go on from there without a word.
+    if let Some(confirmed) = now.confirmed.filter(|confirmed| *confirmed > stands.lsn) {
+        return Err(Unconnected::Moved(format!(
+            "slot {slot} has been acknowledged up to {confirmed} by somebody else, beyond {}",
+            stands.lsn
+        )));
+    }
     let stream = connection.start(slot, publication, stands.lsn).await?;
     tracing::info!(from = %stands.lsn, slot, history = source.history, "streaming");
     Ok(stream)
