@@ -4,8 +4,9 @@
 use futures_util::future::join;
 use readside::pg::Params;
 use readside::source::replication::ReplicationConnection;
+use reqwest::StatusCode;
 
-use crate::harness::{Daemon, Postgres, PostgresOptions, wait};
+use crate::harness::{Daemon, Postgres, PostgresOptions, http, wait};
 use crate::world::{World, one, until_logged};
 
 const ITEMS: &str = "
@@ -231,12 +232,25 @@ async fn a_source_that_was_restored_to_the_past() {
         }
         write(&world, &mut daemon, 0).await;
         write(&world, &mut daemon, 1).await;
+        let changes = format!("{}/v1/changes/{}", daemon.url(), world.name("items"));
+        let mut follower = http().get(&changes).send().await.unwrap();
+        let begins = follower.chunk().await.unwrap().expect("where it begins");
+        let begins = String::from_utf8(begins.to_vec()).unwrap();
+        let id = begins.lines().find_map(|line| line.strip_prefix("id: ")).expect(&begins);
         world.move_source(&restored).await;
         if overtakes {
             // Only its transactions tell.
             push_position(&world).await;
         }
         until_logged(&daemon, "it was restored to the past").await;
+        // What it holds never was; who comes back with it is told, if that can be known.
+        let rest = tokio::time::timeout(wait::BOUND, follower.text()).await;
+        let rest = rest.expect("the answer ends").unwrap();
+        assert!(rest.contains("event: gone"), "{rest}");
+        if !overtakes {
+            let again = http().get(format!("{changes}?since={id}")).send().await.unwrap();
+            assert_eq!(again.status(), StatusCode::GONE, "{}", again.text().await.unwrap());
+        }
         followed(&world, &mut daemon).await;
     }
 }

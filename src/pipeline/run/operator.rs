@@ -38,6 +38,8 @@ pub(super) struct Running {
     pub config: Arc<Config>,
     /// Of the source.
     pub params: Params,
+    /// Of the source's history: positions of another one mean nothing here.
+    pub epoch: u64,
     /// By sink of the configuration: what it holds.
     pub sinks: Arc<[Vec<SinkProjection>]>,
     /// Ends it.

@@ -203,6 +203,7 @@ impl Pipeline {
             commands: commands.clone(),
             config: Arc::clone(&self.config),
             params: self.params.clone(),
+            epoch: origin.history.epoch,
             sinks: sinks.clone().into(),
             ended: ended.clone(),
             hubs: Arc::new(Hubs::default()),

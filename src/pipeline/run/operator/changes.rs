@@ -21,7 +21,10 @@ use super::{ByHand, Running, between, not_followed};
 use crate::http::{ChangesFeed, Fed, Refusal, Why};
 use crate::lsn::{Lsn, Place};
 use crate::output::{Reader, Reading};
+use crate::pg;
 use crate::pipeline::run::questions::{ChangesEnd, Question};
+use crate::sink::delivery::chain;
+use crate::source::APPLICATION_NAME;
 use crate::value::Column;
 
 /// Rows of one reading.
@@ -34,6 +37,8 @@ const MOMENT: Duration = Duration::from_millis(2);
 const ROW_SHARE: Duration = Duration::from_micros(20);
 /// The engine's time for all readings is to its other time as one to this.
 const ENGINE_SHARE: u32 = 20;
+/// Who stands beyond what is known here waits so long for what the source says of it.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(5);
 /// A pipeline that is being built is asked again.
 const BETWEEN_PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,6 +48,8 @@ struct Feed {
     shape: Arc<Shape>,
     stands: Stands,
     place: Place,
+    /// In which positions are compared.
+    epoch: u64,
     changed: watch::Receiver<()>,
     /// What comes before all others.
     first: Option<Bytes>,
@@ -73,6 +80,9 @@ impl ByHand {
         let shape = Arc::new(Shape::new(now.columns, now.key));
         let (place, stands, first) = match since {
             Some(since) => {
+                if since.at > now.applied {
+                    is_of_this_source(&running, since.at).await?;
+                }
                 let mut reader = Reader::since(since);
                 // Whether the position is too old is told at once, by the answer's status.
                 match read(&running, &projection, &shape.columns, &mut reader, 0).await? {
@@ -105,6 +115,7 @@ impl ByHand {
             shape,
             stands,
             place,
+            epoch: running.epoch,
             changed,
             owes_position: first.is_none(),
             first: first.or_else(|| reset(place)),
@@ -112,6 +123,26 @@ impl ByHand {
     }
 }
 
+/// Whether the source has ever come so far: after a restore from a backup it may never have.
+async fn is_of_this_source(running: &Running, at: Lsn) -> Result<(), Refusal> {
+    let asked = async {
+        let session = pg::connect(&running.params, APPLICATION_NAME).await?;
+        session.rows(&format!("SELECT pg_current_wal_insert_lsn() < '{at}'")).await
+    };
+    let away = |why: String| {
+        let error = format!("the source is asked whether it has come to {at}, and is away: {why}");
+        Refusal::new(Why::Away, error)
+    };
+    let answer = tokio::time::timeout(SOURCE_PATIENCE, asked).await;
+    let answer = answer.map_err(|_| away("no answer".to_owned()))?;
+    let rows = answer.map_err(|error| away(chain(&error)))?;
+    match rows.first().and_then(|row| row.first()?.as_deref()) {
+        Some("t") => Err(Refusal::new(Why::Gone, ANOTHER_HISTORY)),
+        _ => Ok(()),
+    }
+}
+
+const ANOTHER_HISTORY: &str = "the source has never come to this position, it is of another history: read anew, with since=0/0, and keep nothing of before";
 const TOO_OLD: &str = "deletions since this position are forgotten: read anew, with since=0/0, and keep nothing of before";
 
 impl ChangesFeed for Feed {
@@ -134,6 +165,9 @@ impl Feed {
                 self.begin_again().await;
                 continue;
             };
+            if running.epoch != self.epoch {
+                return Fed::End { event: "gone", why: ANOTHER_HISTORY.to_owned() };
+            }
             let given = match self.stands {
                 Stands::Alone(..) => self.alone(&running).await,
                 Stands::Together(_) => self.together(&running).await,
