@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::fmt::Write as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -193,18 +194,25 @@ fn write_table(cases: &[Case], seed: u64, took: Duration) {
     }
 }
 
+fn commit() -> String {
+    let git = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let name = git.ok().filter(|git| git.status.success()).map(|git| git.stdout);
+    name.map_or_else(|| "unknown".into(), |name| String::from_utf8_lossy(&name).trim().to_owned())
+}
+
 fn table(cases: &[Case], seed: u64, took: Duration) -> String {
     let runs: u32 = cases.iter().map(|case| case.runs).sum();
     let mut text = format!(
         "# Crash matrix\n\n\
          Written by the tests (`READSIDE_TEST_KILLS={runs} READSIDE_CRASH_MATRIX=docs/crash-matrix.md\n\
-         cargo test --test it crash_matrix`, seed {seed}, {} minutes), which fail at the first difference.\n\n\
+         cargo test --test it crash_matrix`, seed {seed}, {} minutes, commit {}), which fail at the first difference.\n\n\
          Four writers change fourteen tables, three queries among their projections, with all that Postgres knows of changes while it happens; readers\n\
          look at the sinks all the time. After each case every sink equals the source, with nobody's help; every\n\
          settled state that a reader met was the source's at that position; a number that each transaction\n\
          counts up never went back in any sink.\n\n\
          | case | runs | result |\n|---|---|---|\n",
-        took.as_secs() / 60
+        took.as_secs() / 60,
+        commit()
     );
     for case in cases.iter().filter(|case| case.runs > 0) {
         writeln!(text, "| {} | {} | equal |", case.name, case.runs).expect("a String takes all");
