@@ -10,6 +10,8 @@ use super::{Entry, Leaf};
 
 const ROW: Leaf = 0;
 const GONE: Leaf = 1;
+/// A row under whose key nothing was known before.
+const FIRST: Leaf = 2;
 
 /// A version for the log.
 pub fn pack_version(version: &Entry, committed_at: i64) -> Entry {
@@ -17,7 +19,11 @@ pub fn pack_version(version: &Entry, committed_at: i64) -> Entry {
     key.extend_from_slice(version.key());
     let mut value = committed_at.to_be_bytes().to_vec();
     value.extend_from_slice(version.value().unwrap_or_default());
-    let kind = if version.is_tombstone() { GONE } else { ROW };
+    let kind = match version.is_tombstone() {
+        true => GONE,
+        false if version.is_first() => FIRST,
+        false => ROW,
+    };
     Entry::row_in(kind, version.lsn(), &key, &value)
 }
 
@@ -29,6 +35,9 @@ pub fn unpack_version(entry: &Entry) -> Option<(Entry, i64)> {
         GONE => Entry::tombstone(entry.lsn(), key),
         _ => Entry::row(entry.lsn(), key, row),
     };
+    if entry.leaf() == FIRST {
+        version.set_first();
+    }
     Some((version, i64::from_be_bytes(*committed_at)))
 }
 
@@ -44,13 +53,14 @@ mod tests {
             Entry::row(Lsn(6), b"a", b""),
             Entry::tombstone(Lsn(7), b"a"),
         ];
+        versions[1].set_first();
         let packed = versions.each_ref().map(|version| pack_version(version, -3));
         assert!(packed.is_sorted_by(|a, b| a.key() < b.key()));
         for (version, packed) in versions.iter().zip(&packed) {
             let (back, at) = unpack_version(packed).expect("a version");
             assert_eq!(
-                (back.lsn(), back.key(), back.value(), at),
-                (version.lsn(), version.key(), version.value(), -3)
+                (back.lsn(), back.key(), back.value(), back.is_first(), at),
+                (version.lsn(), version.key(), version.value(), version.is_first(), -3)
             );
         }
     }

@@ -100,6 +100,8 @@ pub(super) enum Verb {
     Close,
     /// Of a history: a version.
     Remember,
+    /// As `Insert`, of a history: the first version under its key.
+    Begin,
 }
 
 /// The rows of one statement.
@@ -151,8 +153,12 @@ pub(super) async fn write(
 
     // A row that was taken for the first under its key may have met one that somebody else wrote.
     if rows_as == Verb::Upsert {
-        for batch in batches.iter_mut().filter(|batch| batch.verb == Verb::Insert) {
-            batch.verb = Verb::Upsert;
+        for batch in &mut batches {
+            batch.verb = match batch.verb {
+                Verb::Insert => Verb::Upsert,
+                Verb::Begin => Verb::Remember,
+                verb => verb,
+            };
         }
         statements = self::statements(connection, &batches).await?;
     }
@@ -284,7 +290,10 @@ fn batches<'a>(parts: &[Part<'a>], rows_as: Verb) -> (Vec<Batch<'a>>, Vec<Poison
         if !part.times.is_empty() && part.table.history.is_some() {
             let (closed, versions) = versions(part);
             made.add(part, Verb::Close, closed.into_iter());
-            made.add(part, Verb::Remember, versions.into_iter());
+            let (first, rest): (Vec<_>, Vec<_>) =
+                versions.into_iter().partition(|item| item.entry.is_first());
+            made.add(part, Verb::Begin, first.into_iter());
+            made.add(part, Verb::Remember, rest.into_iter());
         }
     }
     (made.batches, made.unreadable)
@@ -331,8 +340,8 @@ fn last_of_each(part: Part<'_>) -> Vec<&Entry> {
     last
 }
 
-/// What a history gets: the first entry of each key ends what is open, each row goes on until the next entry
-/// of its key.
+/// What a history gets: the first entry of each key ends what is open, unless nothing is, and each row goes on until
+/// the next entry of its key.
 fn versions(part: Part<'_>) -> (Vec<Item<'_>>, Vec<Item<'_>>) {
     let mut next: HashMap<&[u8], i64> = HashMap::new();
     let mut rows = Vec::new();
@@ -346,7 +355,8 @@ fn versions(part: Part<'_>) -> (Vec<Item<'_>>, Vec<Item<'_>>) {
     let mut seen = HashSet::new();
     let entries = std::iter::zip(part.entries, part.times);
     let first = entries.filter(|(entry, _)| seen.insert(entry.key()));
-    (first.map(|(entry, &from)| Item { entry, from, to: None }).collect(), rows)
+    let closing = first.filter(|(entry, _)| !entry.is_first());
+    (closing.map(|(entry, &from)| Item { entry, from, to: None }).collect(), rows)
 }
 
 impl<'a> Batch<'a> {
@@ -355,7 +365,7 @@ impl<'a> Batch<'a> {
             Verb::Delete => Arrays::new(key_columns(part.table)),
             Verb::Upsert | Verb::Insert => Arrays::new(part.table.columns.iter()),
             Verb::Close => Arrays::new(key_columns(part.table)).with_literals(2),
-            Verb::Remember => Arrays::new(part.table.columns.iter()).with_literals(3),
+            Verb::Remember | Verb::Begin => Arrays::new(part.table.columns.iter()).with_literals(3),
         };
         Self { part, verb, items: Vec::new(), arrays }
     }
@@ -368,6 +378,7 @@ impl<'a> Batch<'a> {
             Verb::Insert => &self.part.relation.insert,
             Verb::Close => history.map_or("", |history| &history.close),
             Verb::Remember => history.map_or("", |history| &history.insert),
+            Verb::Begin => history.map_or("", |history| &history.begin),
         }
     }
 
@@ -383,7 +394,7 @@ impl<'a> Batch<'a> {
                 let more = [Some(time_text(from)), Some(entry.lsn().to_string())];
                 self.arrays.push_with(texts, &more);
             }
-            Verb::Remember => {
+            Verb::Remember | Verb::Begin => {
                 let lsn = Some(entry.lsn().to_string());
                 self.arrays.push_with(texts, &[Some(time_text(from)), to.map(time_text), lsn]);
             }

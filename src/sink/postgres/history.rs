@@ -16,6 +16,8 @@ pub(super) struct History {
     pub(super) close: String,
     /// Columns, from when, to when, LSN.
     pub(super) insert: String,
+    /// The same of versions that are there for the first time.
+    pub(super) begin: String,
 }
 
 /// What the versions between two moments are missing from, since a projection was filled anew.
@@ -61,7 +63,9 @@ impl History {
         // Versions come in the order of time.
         table.indexes.push("USING brin (valid_from)".to_owned());
         let path = &table.live.path;
-        Self { close: close(path, columns, key), insert: insert(path, columns, key), table }
+        let begin = begin(path, columns);
+        let insert = insert(&begin, columns, key);
+        Self { close: close(path, columns, key), insert, begin, table }
     }
 
     /// Brings the open versions to the rows of the table, as of a fill's end.
@@ -151,25 +155,31 @@ fn close(path: &str, columns: &[TableColumn], key: &[usize]) -> String {
     )
 }
 
-/// A version that is sent again may have found its end meanwhile.
-fn insert(path: &str, columns: &[TableColumn], key: &[usize]) -> String {
+fn begin(path: &str, columns: &[TableColumn]) -> String {
     let all: Vec<usize> = (0..columns.len()).collect();
     let n = columns.len();
     let names: Vec<String> = columns.iter().map(|column| quote(&column.name)).collect();
     let elements: Vec<String> =
         std::iter::zip(columns, 0..).map(|(column, number)| column.element(number)).collect();
-    let mut of_version: Vec<String> =
-        key.iter().map(|&position| quote(&columns[position].name)).collect();
-    of_version.push("lsn".to_owned());
     format!(
         "INSERT INTO {path} AS t ({}, valid_from, valid_to, lsn) \
-         SELECT {}, u.c{n}, u.c{}, u.c{} FROM {} \
-         ON CONFLICT ({}) DO UPDATE SET valid_to = excluded.valid_to WHERE t.valid_to IS NULL",
+         SELECT {}, u.c{n}, u.c{}, u.c{} FROM {}",
         names.join(", "),
         elements.join(", "),
         n + 1,
         n + 2,
         unnest(columns, &all, &[TIME, TIME, "pg_lsn"]),
+    )
+}
+
+/// A version that is sent again may have found its end meanwhile.
+fn insert(begin: &str, columns: &[TableColumn], key: &[usize]) -> String {
+    let mut of_version: Vec<String> =
+        key.iter().map(|&position| quote(&columns[position].name)).collect();
+    of_version.push("lsn".to_owned());
+    format!(
+        "{begin} \
+         ON CONFLICT ({}) DO UPDATE SET valid_to = excluded.valid_to WHERE t.valid_to IS NULL",
         of_version.join(", "),
     )
 }

@@ -129,7 +129,10 @@ async fn a_lost_slot_leaves_a_gap_that_is_told() {
     daemon.wait_ready().await;
     world.execute("UPDATE ticks SET n = 1 WHERE id = 1").await;
     let lsn = world.lsn().await;
-    daemon.wait_for(&world.name("ticked"), "reporting", &lsn).await;
+    // What a sink lacks, and the state too, goes with the slot.
+    for sink in ["reporting", "cache"] {
+        daemon.wait_for(&world.name("ticked"), sink, &lsn).await;
+    }
     daemon.kill9();
     let drop = "SELECT pg_drop_replication_slot('readside') IS NOT NULL";
     wait::until("the slot to be free", async || {
