@@ -177,7 +177,7 @@ impl ReplicationConnection {
         let read = || {
             let [confirmed, reader] = &row[..] else { return None };
             Some(SlotNow {
-                confirmed: confirmed.as_ref().map(|lsn| lsn.parse().ok()).unwrap_or_default(),
+                confirmed: confirmed.as_deref().map(str::parse).transpose().ok()?,
                 reader: reader.clone(),
             })
         };
