@@ -171,7 +171,7 @@ pub(crate) fn forget(engine: &mut Engine) {
     for id in 0..engine.arrangements().len() {
         let rows = engine.arrangement_mut(id);
         rows.trim(rows.next_seq());
-        rows.drop_tombstones(Lsn::MAX, 0);
+        rows.drop_tombstones(Lsn::MAX, Lsn::MAX, 0);
     }
 }
 

@@ -352,12 +352,14 @@ impl Arrangement {
         self.tombstone_floor = self.tombstone_floor.max(floor);
     }
 
-    /// Forgets deletions that the log no longer holds: all below `passed`, and the oldest of the others
-    /// until they take at most `bytes_max`. Returns the keys whose tombstones are gone, for the store to forget as well.
-    pub fn drop_tombstones(&mut self, passed: Lsn, bytes_max: usize) -> Vec<Entry> {
+    /// Forgets deletions that the log no longer holds: all below `passed`, and of the others the oldest
+    /// until they take at most `bytes_max`, but none from `needed` on. Returns the keys whose tombstones are gone, for the
+    /// store to forget as well.
+    pub fn drop_tombstones(&mut self, passed: Lsn, needed: Lsn, bytes_max: usize) -> Vec<Entry> {
         let mut dropped = Vec::new();
         while let Some(first) = self.tombstones.front() {
-            if first.lsn() >= passed && self.tombstone_bytes <= bytes_max {
+            let is_too_much = self.tombstone_bytes > bytes_max && first.lsn() < needed;
+            if first.lsn() >= passed && !is_too_much {
                 break;
             }
             // The log's reader must see it superseded when its key comes back, so it stays findable.
@@ -524,7 +526,7 @@ mod tests {
         assert_eq!(found, [(Lsn(10), b"new".to_vec())]);
         a.delete(Lsn(50), b"new");
         a.trim(a.next_seq());
-        a.drop_tombstones(Lsn(60), 0);
+        a.drop_tombstones(Lsn(60), Lsn::MAX, 0);
         a.put(row(60, "new", "4"));
         assert!(a.get(b"new").is_some_and(Entry::is_first));
     }
@@ -586,14 +588,18 @@ mod tests {
         a.delete(Lsn(20), b"b");
         a.put(row(30, "b", "again"));
         a.delete(Lsn(40), b"c");
-        assert!(a.drop_tombstones(Lsn(11), 0).is_empty(), "the log still holds them");
+        assert!(a.drop_tombstones(Lsn(11), Lsn::MAX, 0).is_empty(), "the log still holds them");
         a.trim(a.next_seq());
-        let dropped: Vec<_> =
-            a.drop_tombstones(Lsn(11), usize::MAX).iter().map(|e| e.key().to_vec()).collect();
+        let dropped: Vec<_> = a
+            .drop_tombstones(Lsn(11), Lsn::MAX, usize::MAX)
+            .iter()
+            .map(|e| e.key().to_vec())
+            .collect();
         assert_eq!(dropped, [b"a"]);
         assert_eq!(a.tombstone_floor(), Lsn(11));
         // The second one was superseded, so only its place in the queue goes.
-        assert_eq!(a.drop_tombstones(Lsn::ZERO, 0).len(), 1);
+        assert!(a.drop_tombstones(Lsn::ZERO, Lsn(40), 0).is_empty(), "it is needed");
+        assert_eq!(a.drop_tombstones(Lsn::ZERO, Lsn(41), 0).len(), 1);
         assert_eq!(a.tombstone_floor(), Lsn(41));
         assert_eq!((a.len(), keys(&a).len(), a.tombstone_bytes()), (1, 1, 0));
     }

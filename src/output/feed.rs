@@ -42,6 +42,8 @@ pub struct Feed {
     step_under_way: bool,
     /// A lane was halted in the middle of a round: what it has sent must not be settled.
     broken: bool,
+    /// It was opened, or could not be.
+    has_answered: bool,
 }
 
 struct Lane {
@@ -155,6 +157,7 @@ impl Feed {
             fill_next: true,
             step_under_way: false,
             broken: false,
+            has_answered: false,
         }
     }
 
@@ -165,6 +168,7 @@ impl Feed {
         self.round = None;
         self.step_under_way = false;
         self.broken = false;
+        self.has_answered = true;
         let mut filled = Vec::new();
         for (at, (lane, standing)) in self.lanes.iter_mut().zip(standings).enumerate() {
             if matches!(lane.stage, Stage::Halted) {
@@ -241,6 +245,7 @@ impl Feed {
         self.round = None;
         self.step_under_way = false;
         self.broken = false;
+        self.has_answered = true;
         for lane in &mut self.lanes {
             if !matches!(lane.stage, Stage::Halted) {
                 lane.stage = Stage::Unknown;
@@ -385,8 +390,10 @@ impl Feed {
         }
     }
 
-    /// Lanes whose sink was ahead of the engine go on once it has passed them (P3).
+    /// Lanes whose sink was ahead of the engine go on once it has passed them (P3). They do so together: one that
+    /// cannot yet read what is missing would be left behind what readers see of the others.
     fn catch_up(&mut self, engine: &Engine, applied: Lsn, ready: &impl Fn(usize) -> bool) {
+        let mut cursors = Vec::new();
         for (at, lane) in self.lanes.iter_mut().enumerate() {
             if let Stage::Held { lsn, reaching } = lane.stage
                 && reaching <= applied
@@ -395,12 +402,17 @@ impl Feed {
                 let arrangement = &engine.arrangements()[lane.arrangement];
                 if lsn < arrangement.tombstone_floor() {
                     lane.refill(lane.generation + 1);
-                } else if let Some(cursor) = Cursor::since(arrangement, lane.from(lsn), applied) {
-                    lane.stage = Stage::Live(cursor);
+                } else {
+                    cursors.push((at, Cursor::since(arrangement, lane.from(lsn), applied)));
                 }
             }
         }
+        let all = cursors.into_iter().map(|(at, cursor)| Some((at, cursor?)));
+        for (at, cursor) in all.collect::<Option<Vec<_>>>().into_iter().flatten() {
+            self.lanes[at].stage = Stage::Live(cursor);
+        }
     }
+
     /// The sink has done a step: its lanes stand there now.
     pub fn done(&mut self, step: &Step) {
         self.step_under_way = false;
@@ -537,21 +549,34 @@ impl Feed {
     /// The position below which this sink has every deletion of the arrangement; `None`: it reads none of it.
     pub fn passed(&self, arrangement: ArrangementId) -> Option<Lsn> {
         let lanes = self.lanes.iter().filter(|lane| lane.arrangement == arrangement);
-        lanes
-            .map(|lane| match lane.stage {
-                Stage::Following(_)
-                | Stage::Repeating(_)
-                | Stage::Filling(_)
-                | Stage::Amending(_) => lane.filled_from,
-                // It will be filled from a later position than any deletion so far.
-                Stage::Fresh => Lsn::MAX,
-                _ => lane.delivered.lsn.min(lane.told),
-            })
-            .min()
+        lanes.map(Lane::passed).min()
+    }
+
+    /// The same of lanes that go on by themselves: what they have yet to get is kept however much it is. One
+    /// that is away, for nobody knows how long, is filled anew when it comes back too late.
+    pub fn needs(&self, arrangement: ArrangementId) -> Option<Lsn> {
+        let lanes = self.lanes.iter().filter(|lane| lane.arrangement == arrangement);
+        let goes_on = |lane: &&Lane| match lane.stage {
+            Stage::Unknown => !self.has_answered,
+            Stage::Halted => false,
+            _ => true,
+        };
+        lanes.filter(goes_on).map(Lane::passed).min()
     }
 }
 
 impl Lane {
+    fn passed(&self) -> Lsn {
+        match self.stage {
+            Stage::Following(_) | Stage::Repeating(_) | Stage::Filling(_) | Stage::Amending(_) => {
+                self.filled_from
+            }
+            // It will be filled from a later position than any deletion so far.
+            Stage::Fresh => Lsn::MAX,
+            _ => self.delivered.lsn.min(self.told),
+        }
+    }
+
     /// Where the entries begin that a sink which has come to `lsn` is sent.
     fn from(&self, lsn: Lsn) -> Lsn {
         if self.once { lsn } else { lsn.min(self.told) }

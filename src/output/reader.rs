@@ -176,7 +176,11 @@ mod tests {
                         }
                     }
                     6 => arrangement.trim(rng.u64(0..=arrangement.next_seq())),
-                    7 => drop(arrangement.drop_tombstones(Lsn(rng.u64(0..=applied.0)), usize::MAX)),
+                    7 => drop(arrangement.drop_tombstones(
+                        Lsn(rng.u64(0..=applied.0)),
+                        Lsn::MAX,
+                        usize::MAX,
+                    )),
                     8 if rng.bool() => {
                         reader = Reader::since(resume);
                         if resume.at == Lsn::ZERO {

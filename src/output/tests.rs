@@ -299,13 +299,14 @@ impl World {
             let id = self.engine.table_arrangement(table);
             let passed = self.feed.passed(id).unwrap_or(Lsn::MAX);
             let over_budget = self.rng.u8(0..4) == 0;
+            let needed = self.feed.needs(id).filter(|_| self.rng.bool()).unwrap_or(Lsn::MAX);
             let arrangement = self.engine.arrangement_mut(id);
             if over_budget {
                 let next = arrangement.next_seq();
                 arrangement.trim(self.rng.u64(0..=next));
-                arrangement.drop_tombstones(passed, self.rng.usize(0..200));
+                arrangement.drop_tombstones(passed, needed, self.rng.usize(0..200));
             } else {
-                arrangement.drop_tombstones(passed, usize::MAX);
+                arrangement.drop_tombstones(passed, needed, usize::MAX);
             }
             let Some(arrivals) = arrangement.arrivals() else { continue };
             let waits = self.load.is_some() && arrivals.has_all() && self.rng.bool();

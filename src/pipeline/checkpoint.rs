@@ -1,7 +1,7 @@
 //! The machine's part in durability: what goes to the store, and what may be forgotten.
 
 use super::machine::Machine;
-use crate::engine::{Arrangement, Batch, Entry};
+use crate::engine::{Arrangement, Batch};
 use crate::lsn::Lsn;
 use crate::output::Progress;
 use crate::pgoutput::Position;
@@ -159,15 +159,29 @@ impl Machine {
             }
         }
         self.forget_arrivals();
-        let budget = self.tombstone_bytes_max / self.engine.arrangements().len().max(1);
+        self.forget_tombstones();
+    }
+
+    /// `state.tombstones` is one bound for all, of which each arrangement has its share.
+    fn forget_tombstones(&mut self) {
+        let arrangements = self.engine.arrangements()[..self.rows_of.len()].iter();
+        let bytes: Vec<usize> = arrangements.map(|of| of.tombstone_bytes()).collect();
+        let total: usize = bytes.iter().sum();
+        let share = |bytes: usize| match total <= self.tombstone_bytes_max {
+            true => bytes,
+            false => (bytes as u128 * self.tombstone_bytes_max as u128 / total as u128) as usize,
+        };
+        let bytes_max: Vec<usize> = bytes.into_iter().map(share).collect();
         let kept = self.kept_for_readers();
-        for id in 0..self.rows_of.len() {
+        for (id, bytes_max) in bytes_max.into_iter().enumerate() {
             let passed = self.sinks.iter().filter_map(|sink| sink.feed.passed(id)).min();
             let mut passed = passed.unwrap_or(Lsn::MAX);
             if self.projections.iter().any(|of| of.output.is_some() && of.arrangement == id) {
                 passed = passed.min(kept);
             }
-            let gone: Vec<Entry> = self.engine.arrangement_mut(id).drop_tombstones(passed, budget);
+            let needed = self.sinks.iter().filter_map(|sink| sink.feed.needs(id)).min();
+            let arrangement = self.engine.arrangement_mut(id);
+            let gone = arrangement.drop_tombstones(passed, needed.unwrap_or(Lsn::MAX), bytes_max);
             let rows_of = self.rows_of[id];
             self.batch.forgotten.extend(gone.into_iter().map(|entry| (rows_of, entry)));
         }

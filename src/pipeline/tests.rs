@@ -404,6 +404,41 @@ fn a_transaction_that_a_restart_has_cut_arrives_in_one_step() {
 }
 
 #[test]
+fn deletions_that_a_sink_is_on_its_way_to_are_kept_however_many_they_are() {
+    let rows = ["1", "2", "3"].map(|id| insert(A, [id, id, "x"]));
+    let delete = |id| delete(A, id);
+    let mut world = World::at(10);
+    world.open_at(10);
+    world.gulp(&transaction(20, &[&[relation(A)], &rows[..]].concat()));
+    world.deliver();
+    world.gulp(&data(&[begin(60), relation(A), delete("1")]));
+    world.checkpoint();
+
+    let mut world = world.restart(Start::default());
+    world.machine.tombstone_bytes_max = 0;
+    world.checkpoint();
+    world.open_at(25);
+    world.checkpoint();
+    world.gulp(&transaction(60, &[relation(A), delete("1"), delete("2")]));
+    world.checkpoint();
+    let (told, position) = world.deliver();
+    assert_eq!((&told[0], &told[2]), (&vec!["gone".to_owned(); 2], &vec!["gone".to_owned(); 2]));
+    assert_eq!(position, [Some(Lsn(65)); 3]);
+
+    // One that is away may stay away for ever.
+    world.machine.closed(0);
+    world.gulp(&transaction(80, &[relation(A), delete("3"), insert(A, ["4", "4", "y"])]));
+    world.checkpoint();
+    world.open_at(65);
+    let filled = std::iter::from_fn(|| {
+        let work = world.machine.next_work(0, true)?;
+        world.machine.done(0, &work, Vec::new());
+        Some(matches!(work, Work::Fill { .. }))
+    });
+    assert!(filled.fuse().any(|is_fill| is_fill), "it has missed a deletion that is forgotten");
+}
+
+#[test]
 fn a_sink_that_is_emptied_while_it_is_ahead_is_filled_from_where_the_engine_is() {
     let mut world = World::at(10);
     world.open_at(100);
