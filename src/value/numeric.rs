@@ -241,7 +241,42 @@ pub(super) fn write_text(datum: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// Appends what `numeric_send` sends: the number of digits to base 10 000, the first one's exponent, the sign, the
+/// digits after the decimal point, and the digits, each in two bytes.
+pub(super) fn write_binary(datum: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let special = |sign: u16| [0, 0, sign, 0];
+    let head = match decode(datum)? {
+        Parts::NaN => special(0xC000),
+        Parts::Infinity => special(0xD000),
+        Parts::NegativeInfinity => special(0xF000),
+        Parts::Finite(finite) => return finite.write_binary(out),
+    };
+    out.extend(head.iter().flat_map(|part| part.to_be_bytes()));
+    Some(())
+}
+
 impl Finite<'_> {
+    fn write_binary(&self, out: &mut Vec<u8>) -> Option<()> {
+        // A digit is two pairs; an odd number of pairs before the point has a zero pair in front.
+        let pad = usize::from(self.exponent % 2 != 0);
+        let digits = (pad + self.pairs.len()).div_ceil(2);
+        let weight = match digits {
+            0 => 0,
+            _ => i16::try_from(self.exponent.div_euclid(2) + i32::from(pad == 1) - 1).ok()?,
+        };
+        out.extend_from_slice(&u16::try_from(digits).ok()?.to_be_bytes());
+        out.extend_from_slice(&weight.to_be_bytes());
+        out.extend_from_slice(&(u16::from(self.negative) << 14).to_be_bytes());
+        out.extend_from_slice(&u16::try_from(self.scale).ok()?.to_be_bytes());
+        let pairs = self.pairs.iter().map(|&byte| pair_of(byte, self.negative).into());
+        let mut pairs = iter::repeat_n(0, pad).chain(pairs);
+        while let Some(high) = pairs.next() {
+            let digit: u16 = 100 * high + pairs.next().unwrap_or(0);
+            out.extend_from_slice(&digit.to_be_bytes());
+        }
+        Some(())
+    }
+
     fn write_text(&self, out: &mut Vec<u8>) {
         if self.negative {
             out.push(b'-');
@@ -337,9 +372,50 @@ mod tests {
             let datum = datum(expected);
             assert!(before < datum, "{expected}");
             assert_eq!(text(&datum), expected);
+            assert_eq!(read_binary(&binary(&datum)), expected);
             assert_eq!(len(&datum), Some(datum.len()));
             before = datum;
         }
+    }
+
+    /// By the manual of the wire format, into text.
+    fn read_binary(bytes: &[u8]) -> String {
+        let parts: Vec<u16> =
+            bytes.as_chunks().0.iter().map(|&pair| u16::from_be_bytes(pair)).collect();
+        let [digits, weight, sign, scale, ref digit @ ..] = parts[..] else { panic!("{parts:?}") };
+        assert_eq!(digit.len(), usize::from(digits));
+        match sign {
+            0xC000 => return "NaN".into(),
+            0xD000 => return "Infinity".into(),
+            0xF000 => return "-Infinity".into(),
+            _ => {}
+        }
+        let weight = weight.cast_signed();
+        let at = |exponent: i16| {
+            let at = usize::try_from(weight.wrapping_sub(exponent)).ok();
+            let digit = at.and_then(|at| digit.get(at)).copied().unwrap_or(0);
+            format!("{digit:04}")
+        };
+        let integer: String = (0..=weight.max(0)).rev().map(at).collect();
+        let fraction: String = (1..=scale.div_ceil(4)).map(|n| at(-n.cast_signed())).collect();
+        let integer = integer.trim_start_matches('0');
+        let integer = if integer.is_empty() { "0" } else { integer };
+        let point = if scale > 0 { "." } else { "" };
+        let minus = if sign == 0x4000 { "-" } else { "" };
+        format!("{minus}{integer}{point}{}", &fraction[..usize::from(scale)])
+    }
+
+    fn binary(datum: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_binary(datum, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn binary_is_what_the_server_sends() {
+        // SELECT numeric_send('-12345.678')
+        let expected = [0, 3, 0, 1, 0x40, 0, 0, 3, 0, 1, 0x09, 0x29, 0x1A, 0x7C];
+        assert_eq!(binary(&datum("-12345.678")), expected);
     }
 
     #[test]
@@ -393,6 +469,7 @@ mod tests {
         fn text_comes_back_and_order_is_the_values(a in decimal(), b in decimal()) {
             let (x, y) = (datum(&a), datum(&b));
             prop_assert_eq!(text(&x), a.clone());
+            prop_assert_eq!(read_binary(&binary(&x)), a.clone());
             let expected = naive(&a, &b);
             if expected != Ordering::Equal {
                 prop_assert_eq!(x.cmp(&y), expected);

@@ -28,3 +28,8 @@ pub fn float_of(ty: &Type, datum: &[u8]) -> Result<f64, ValueError> {
 pub fn int_of(ty: &Type, datum: &[u8]) -> Result<i64, ValueError> {
     super::int::decode(datum).ok_or_else(|| ValueError::new(ty, datum))
 }
+
+/// Appends a numeric's datum as the server sends it in binary.
+pub fn write_numeric(datum: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    super::numeric::write_binary(datum, out).ok_or_else(|| ValueError::new(&Type::Numeric, datum))
+}

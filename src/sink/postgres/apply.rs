@@ -4,15 +4,17 @@
 use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Statement;
+use tokio_postgres::types::Type as SqlType;
 
 use super::connection::{Connection, Pipeline};
-use super::encode::{Arrays, Texts, key_columns, time_text};
+use super::encode::{Arrays, key_columns};
 use super::error::{Class, Error, class, words};
 use super::refused;
 use super::target::{Relation, Table};
 use super::watermark::Watermarks;
 use crate::engine::Entry;
 use crate::sink::{Poison, Refusal, SinkProjection};
+use crate::value::ValueError;
 
 /// Rows and bytes in one statement; the server holds them in memory a few times over.
 const STATEMENT_ROWS_MAX: usize = 4096;
@@ -98,10 +100,10 @@ pub(super) enum Verb {
     Insert,
     /// Of a history: the open version of a key ends.
     Close,
-    /// Of a history: a version.
+    /// Of a history: a version, which nobody should have written yet.
     Remember,
-    /// As `Insert`, of a history: the first version under its key.
-    Begin,
+    /// The same of one that may be there: the answer to it was lost.
+    RememberAgain,
 }
 
 /// The rows of one statement.
@@ -109,7 +111,7 @@ struct Batch<'a> {
     part: Part<'a>,
     verb: Verb,
     items: Vec<Item<'a>>,
-    arrays: Arrays,
+    arrays: Arrays<'a>,
 }
 
 /// A row of a statement; of a history also from when to when it is the current one.
@@ -151,12 +153,12 @@ pub(super) async fn write(
         connection.batch(frame.first).await?;
     }
 
-    // A row that was taken for the first under its key may have met one that somebody else wrote.
+    // A row that was taken for the first under its key may have met one that somebody else wrote, a version itself.
     if rows_as == Verb::Upsert {
         for batch in &mut batches {
             batch.verb = match batch.verb {
                 Verb::Insert => Verb::Upsert,
-                Verb::Begin => Verb::Remember,
+                Verb::Remember => Verb::RememberAgain,
                 verb => verb,
             };
         }
@@ -239,7 +241,7 @@ async fn bisect(
 async fn attempt(
     connection: &Connection,
     statement: &Statement,
-    arrays: &Arrays,
+    arrays: &Arrays<'_>,
 ) -> Result<Option<String>, Error> {
     let answers = Pipeline::new(connection)
         .batch("SAVEPOINT attempt")
@@ -262,12 +264,10 @@ async fn remove(
     part: &Part<'_>,
     entry: &Entry,
 ) -> Result<Option<String>, Error> {
-    let mut texts = Texts::default();
-    if texts.read(key_columns(part.table), entry.key()).is_err() {
+    let mut arrays = Arrays::new(key_columns(part.table));
+    if arrays.push(entry.key(), &[]).is_err() {
         return Ok(None);
     }
-    let mut arrays = Arrays::new(key_columns(part.table));
-    arrays.push(&texts);
     let statement = connection.statement(&part.relation.delete).await?;
     attempt(connection, &statement, &arrays).await
 }
@@ -290,10 +290,7 @@ fn batches<'a>(parts: &[Part<'a>], rows_as: Verb) -> (Vec<Batch<'a>>, Vec<Poison
         if !part.times.is_empty() && part.table.history.is_some() {
             let (closed, versions) = versions(part);
             made.add(part, Verb::Close, closed.into_iter());
-            let (first, rest): (Vec<_>, Vec<_>) =
-                versions.into_iter().partition(|item| item.entry.is_first());
-            made.add(part, Verb::Begin, first.into_iter());
-            made.add(part, Verb::Remember, rest.into_iter());
+            made.add(part, Verb::Remember, versions.into_iter());
         }
     }
     (made.batches, made.unreadable)
@@ -303,14 +300,13 @@ fn batches<'a>(parts: &[Part<'a>], rows_as: Verb) -> (Vec<Batch<'a>>, Vec<Poison
 struct Made<'a> {
     batches: Vec<Batch<'a>>,
     unreadable: Vec<Poison>,
-    texts: Texts,
 }
 
 impl<'a> Made<'a> {
     fn add(&mut self, part: Part<'a>, verb: Verb, items: impl Iterator<Item = Item<'a>>) {
         let mut batch = Batch::new(part, verb);
         for item in items {
-            if let Err(error) = batch.push(item, &mut self.texts) {
+            if let Err(error) = batch.push(item) {
                 let projection = part.table.projection;
                 let (entry, error) = (item.entry.clone(), error.to_string());
                 let known = |known: &Poison| known.entry.key() == entry.key();
@@ -364,8 +360,13 @@ impl<'a> Batch<'a> {
         let arrays = match verb {
             Verb::Delete => Arrays::new(key_columns(part.table)),
             Verb::Upsert | Verb::Insert => Arrays::new(part.table.columns.iter()),
-            Verb::Close => Arrays::new(key_columns(part.table)).with_literals(2),
-            Verb::Remember | Verb::Begin => Arrays::new(part.table.columns.iter()).with_literals(3),
+            Verb::Close => {
+                Arrays::new(key_columns(part.table)).with(&[SqlType::TIMESTAMPTZ, SqlType::PG_LSN])
+            }
+            Verb::Remember | Verb::RememberAgain => {
+                let more = [SqlType::TIMESTAMPTZ, SqlType::TIMESTAMPTZ, SqlType::PG_LSN];
+                Arrays::new(part.table.columns.iter()).with(&more)
+            }
         };
         Self { part, verb, items: Vec::new(), arrays }
     }
@@ -378,37 +379,29 @@ impl<'a> Batch<'a> {
             Verb::Insert => &self.part.relation.insert,
             Verb::Close => history.map_or("", |history| &history.close),
             Verb::Remember => history.map_or("", |history| &history.insert),
-            Verb::Begin => history.map_or("", |history| &history.begin),
+            Verb::RememberAgain => history.map_or("", |history| &history.insert_again),
         }
     }
 
-    fn push(&mut self, item: Item<'a>, texts: &mut Texts) -> Result<(), crate::value::ValueError> {
+    fn push(&mut self, item: Item<'a>) -> Result<(), ValueError> {
         let Item { entry, from, to } = item;
-        match entry.value().filter(|_| self.verb != Verb::Close) {
-            None => texts.read(key_columns(self.part.table), entry.key())?,
-            Some(row) => texts.read(self.part.table.columns.iter(), row)?,
-        }
+        let lsn = Some(entry.lsn().0.to_be_bytes());
+        let (from, to) = (Some(from.to_be_bytes()), to.map(i64::to_be_bytes));
+        let row = entry.value().unwrap_or(entry.key());
         match self.verb {
-            Verb::Delete | Verb::Upsert | Verb::Insert => self.arrays.push(texts),
-            Verb::Close => {
-                let more = [Some(time_text(from)), Some(entry.lsn().to_string())];
-                self.arrays.push_with(texts, &more);
-            }
-            Verb::Remember | Verb::Begin => {
-                let lsn = Some(entry.lsn().to_string());
-                self.arrays.push_with(texts, &[Some(time_text(from)), to.map(time_text), lsn]);
-            }
+            Verb::Delete | Verb::Upsert | Verb::Insert => self.arrays.push(row, &[])?,
+            Verb::Close => self.arrays.push(entry.key(), &[from, lsn])?,
+            Verb::Remember | Verb::RememberAgain => self.arrays.push(row, &[from, to, lsn])?,
         }
         self.items.push(item);
         Ok(())
     }
 
     /// Some of its rows, again.
-    fn encode(&self, items: &[Item<'a>]) -> Arrays {
+    fn encode(&self, items: &[Item<'a>]) -> Arrays<'a> {
         let mut batch = Batch::new(self.part, self.verb);
-        let mut texts = Texts::default();
         for &item in items {
-            batch.push(item, &mut texts).expect("it could be read before");
+            batch.push(item).expect("it could be read before");
         }
         batch.arrays
     }

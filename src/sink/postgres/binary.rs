@@ -1,5 +1,6 @@
-//! Rows in COPY's binary format (manual, "COPY", Binary Format): nothing has to be printed here nor parsed
-//! there. For tables of which each column's type is one of those below; the others travel as text.
+//! Values in the servers' binary format: nothing has to be printed here nor parsed there. The columns of the
+//! types below travel so, as arrays, and rows of which all columns are such in COPY's binary format (manual, "COPY",
+//! Binary Format); all others travel as text.
 //!
 //! ```text
 //! data  = signature, flags u32 = 0, extension u32 = 0, row*, -1 i16
@@ -23,6 +24,7 @@ pub(super) enum Binary {
     Int8,
     Float4,
     Float8,
+    Numeric,
     Uuid,
     /// Days; the infinities are the ends of the range.
     Date,
@@ -40,6 +42,7 @@ impl Binary {
             (Type::Int8, SqlType::INT8) => Binary::Int8,
             (Type::Float4, SqlType::FLOAT4) => Binary::Float4,
             (Type::Float8, SqlType::FLOAT8) => Binary::Float8,
+            (Type::Numeric, SqlType::NUMERIC) => Binary::Numeric,
             (Type::Uuid, SqlType::UUID) => Binary::Uuid,
             (Type::Date, SqlType::DATE) => Binary::Date,
             // Microseconds, the infinities being the ends of the range there as here.
@@ -75,6 +78,7 @@ impl Binary {
     fn write_value(self, ty: &Type, datum: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
         match self {
             Binary::Text => return value::write_text(ty, datum, out),
+            Binary::Numeric => return value::write_numeric(datum, out),
             Binary::Int8 => out.extend_from_slice(&value::int_of(ty, datum)?.to_be_bytes()),
             Binary::Int4 | Binary::Int2 => {
                 let all = value::int_of(ty, datum)?.to_be_bytes();

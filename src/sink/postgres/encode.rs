@@ -1,5 +1,5 @@
-//! Rows as the server takes them: arrays for the parameters of `unnest`, lines for COPY, both made from the
-//! datums' text; and, where COPY takes all columns so, binary rows. Nothing is parsed on the way.
+//! Rows as the server takes them: arrays for the parameters of `unnest`, in which a column whose type has a binary
+//! form here travels so and the others as text; for COPY binary rows where all columns have such a form, else lines.
 
 use std::error::Error;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use tokio_postgres::types::{Format, IsNull, ToSql, Type as SqlType};
 
 use super::binary::{self, Binary};
 use super::target::{Table, TableColumn};
-use crate::value::{self, ValueError};
+use crate::value::{self, Type, ValueError};
 
 /// The text of one row's or key's columns; its memory serves row after row.
 #[derive(Default)]
@@ -47,55 +47,84 @@ impl Texts {
     }
 }
 
-/// One column of many rows.
+/// How one column of many rows travels.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// As the literal of an array: its elements' text needs no quotes.
+    Literal,
+    /// As an array in binary, of elements of the type with this oid.
+    Binary(Binary, SqlOid),
+}
+
+type SqlOid = u32;
+
+impl Form {
+    fn of(column: &TableColumn) -> Self {
+        let oid = column.stored.oid;
+        match Binary::of(&column.ty, oid) {
+            Some(binary) if binary != Binary::Text => Form::Binary(binary, oid),
+            _ if column.is_literal() => Form::Literal,
+            _ => Form::Binary(Binary::Text, SqlType::TEXT.oid()),
+        }
+    }
+}
+
 #[derive(Debug)]
-enum Array {
-    /// An array literal, its last brace still missing; its elements' text needs no quotes.
-    Literal(Vec<u8>),
-    /// text[] in binary: each element behind its length.
-    Text { elements: Vec<u8>, len: i32, has_null: bool },
+struct Array {
+    form: Form,
+    /// Of a literal the last brace is still missing.
+    bytes: Vec<u8>,
+    len: i32,
+    has_null: bool,
+    /// Where its last element begins.
+    last: usize,
 }
 
 /// The parameters of a statement over `unnest`.
-pub(super) struct Arrays {
+pub(super) struct Arrays<'a> {
+    columns: Vec<&'a TableColumn>,
     arrays: Vec<Array>,
-    bytes: usize,
 }
 
-impl Arrays {
-    pub(super) fn new<'a>(columns: impl Iterator<Item = &'a TableColumn>) -> Self {
-        let array = |column: &TableColumn| {
-            if column.is_literal() {
-                Array::Literal(Vec::new())
-            } else {
-                Array::Text { elements: Vec::new(), len: 0, has_null: false }
-            }
-        };
-        Self { arrays: columns.map(array).collect(), bytes: 0 }
+impl<'a> Arrays<'a> {
+    pub(super) fn new(columns: impl Iterator<Item = &'a TableColumn>) -> Self {
+        let columns: Vec<&TableColumn> = columns.collect();
+        let arrays = columns.iter().map(|column| Array::new(Form::of(column))).collect();
+        Self { columns, arrays }
     }
 
-    /// With so many arrays more, whose text needs no quotes.
-    pub(super) fn with_literals(mut self, more: usize) -> Self {
-        self.arrays.extend((0..more).map(|_| Array::Literal(Vec::new())));
+    /// With arrays more, whose elements' own form are eight bytes.
+    pub(super) fn with(mut self, more: &[SqlType]) -> Self {
+        let more = more.iter().map(|ty| Array::new(Form::Binary(Binary::Int8, ty.oid())));
+        self.arrays.extend(more);
         self
     }
 
-    pub(super) fn push(&mut self, texts: &Texts) {
-        self.push_with(texts, &[]);
-    }
-
-    /// With values for the arrays of `with_literals`.
-    pub(super) fn push_with(&mut self, texts: &Texts, more: &[Option<String>]) {
-        let more = more.iter().map(|text| text.as_ref().map(String::as_bytes));
-        for (array, text) in std::iter::zip(&mut self.arrays, texts.iter().chain(more)) {
-            array.push(text);
+    /// Adds a row, and values for the arrays of `with`; or nothing where it cannot be read.
+    pub(super) fn push(
+        &mut self,
+        mut datums: &[u8],
+        more: &[Option<[u8; 8]>],
+    ) -> Result<(), ValueError> {
+        for (at, column) in self.columns.iter().enumerate() {
+            let pushed = value::datum_len(&column.ty, datums).and_then(|len| {
+                let (datum, rest) = datums.split_at_checked(len).unwrap_or((datums, &[]));
+                datums = rest;
+                self.arrays[at].push(&column.ty, datum)
+            });
+            if let Err(error) = pushed {
+                self.arrays[..at].iter_mut().for_each(Array::pop);
+                return Err(error);
+            }
         }
-        self.bytes += texts.bytes.len();
+        for (array, value) in std::iter::zip(&mut self.arrays[self.columns.len()..], more) {
+            array.push_own(value.as_ref());
+        }
+        Ok(())
     }
 
-    /// Of the values' texts.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.arrays.iter().map(|array| array.bytes.len()).sum()
     }
 
     pub(super) fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
@@ -104,21 +133,50 @@ impl Arrays {
 }
 
 impl Array {
-    fn push(&mut self, text: Option<&[u8]>) {
-        match self {
-            Array::Literal(literal) => {
-                literal.push(if literal.is_empty() { b'{' } else { b',' });
-                literal.extend_from_slice(text.unwrap_or(b"NULL"));
+    fn new(form: Form) -> Self {
+        Self { form, bytes: Vec::new(), len: 0, has_null: false, last: 0 }
+    }
+
+    /// Adds an element, or nothing where it cannot be read.
+    fn push(&mut self, ty: &Type, datum: &[u8]) -> Result<(), ValueError> {
+        let start = self.bytes.len();
+        let is_null = value::is_null(datum);
+        let written = match self.form {
+            Form::Binary(binary, _) => binary.write(ty, datum, &mut self.bytes),
+            Form::Literal => {
+                self.bytes.push(if self.bytes.is_empty() { b'{' } else { b',' });
+                if is_null {
+                    self.bytes.extend_from_slice(b"NULL");
+                    Ok(())
+                } else {
+                    value::write_text(ty, datum, &mut self.bytes)
+                }
             }
-            Array::Text { elements, len, has_null } => {
-                // A text is shorter than a Postgres field, 1 GB; NULL has the length -1.
-                let bytes = text.map_or(-1, |text| i32::try_from(text.len()).unwrap_or(i32::MAX));
-                elements.extend_from_slice(&bytes.to_be_bytes());
-                elements.extend_from_slice(text.unwrap_or_default());
-                *len += 1;
-                *has_null |= text.is_none();
-            }
+        };
+        match &written {
+            Ok(()) => self.pushed(start, is_null),
+            Err(_) => self.bytes.truncate(start),
         }
+        written
+    }
+
+    fn push_own(&mut self, value: Option<&[u8; 8]>) {
+        let start = self.bytes.len();
+        // NULL has the length -1.
+        self.bytes.extend_from_slice(&value.map_or(-1_i32, |_| 8).to_be_bytes());
+        self.bytes.extend(value.into_iter().flatten());
+        self.pushed(start, value.is_none());
+    }
+
+    fn pushed(&mut self, start: usize, is_null: bool) {
+        self.last = start;
+        self.len += 1;
+        self.has_null |= is_null;
+    }
+
+    fn pop(&mut self) {
+        self.bytes.truncate(self.last);
+        self.len -= 1;
     }
 }
 
@@ -128,28 +186,29 @@ impl ToSql for Array {
         _: &SqlType,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        match self {
-            Array::Literal(literal) if literal.is_empty() => out.put_slice(b"{}"),
-            Array::Literal(literal) => {
-                out.put_slice(literal);
+        match self.form {
+            Form::Literal if self.bytes.is_empty() => out.put_slice(b"{}"),
+            Form::Literal => {
+                out.put_slice(&self.bytes);
                 out.put_u8(b'}');
             }
-            Array::Text { elements, len, has_null } => {
+            // Dimensions, whether there are NULLs, the elements' type; of the dimension the length and the lower bound.
+            Form::Binary(_, element) => {
                 out.put_i32(1);
-                out.put_i32((*has_null).into());
-                out.put_u32(SqlType::TEXT.oid());
-                out.put_i32(*len);
+                out.put_i32(self.has_null.into());
+                out.put_u32(element);
+                out.put_i32(self.len);
                 out.put_i32(1);
-                out.put_slice(elements);
+                out.put_slice(&self.bytes);
             }
         }
         Ok(IsNull::No)
     }
 
     fn encode_format(&self, _: &SqlType) -> Format {
-        match self {
-            Array::Literal(_) => Format::Text,
-            Array::Text { .. } => Format::Binary,
+        match self.form {
+            Form::Literal => Format::Text,
+            Form::Binary(..) => Format::Binary,
         }
     }
 
@@ -263,20 +322,16 @@ fn copy_field(mut text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
-/// A moment as Postgres prints it, in UTC. It has a blank in it, and no quote.
-pub(super) fn time_text(micros: i64) -> String {
+/// A moment as SQL has it.
+pub(super) fn literal_of_time(micros: i64) -> String {
     let (mut datum, mut text) = (Vec::new(), Vec::new());
     value::encode_int(micros, &mut datum);
-    match value::write_text(&value::Type::TimestampTz, &datum, &mut text) {
-        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
-        // No clock shows what the calendar does not have.
-        Err(_) => "-infinity".to_owned(),
-    }
-}
-
-/// The same as SQL has it.
-pub(super) fn literal_of_time(micros: i64) -> String {
-    format!("'{}'::timestamptz", time_text(micros))
+    // No clock shows what the calendar does not have.
+    let text = match value::write_text(&Type::TimestampTz, &datum, &mut text) {
+        Ok(()) => String::from_utf8_lossy(&text),
+        Err(_) => "-infinity".into(),
+    };
+    format!("'{text}'::timestamptz")
 }
 
 /// The columns whose text makes a table's key, in the key's order.

@@ -16,8 +16,8 @@ pub(super) struct History {
     pub(super) close: String,
     /// Columns, from when, to when, LSN.
     pub(super) insert: String,
-    /// The same of versions that are there for the first time.
-    pub(super) begin: String,
+    /// The same of versions that may be there.
+    pub(super) insert_again: String,
 }
 
 /// What the versions between two moments are missing from, since a projection was filled anew.
@@ -60,12 +60,14 @@ impl History {
         let mut of_version = key.to_vec();
         of_version.push(columns.len() + 2);
         let mut table = Table::of(position, name, all, of_version, role);
+        // Each version is written twice: the second time in its own page, where no index has to know of it.
+        table.fillfactor = Some(90);
         // Versions come in the order of time.
         table.indexes.push("USING brin (valid_from)".to_owned());
         let path = &table.live.path;
-        let begin = begin(path, columns);
-        let insert = insert(&begin, columns, key);
-        Self { close: close(path, columns, key), insert, begin, table }
+        let insert = insert(path, columns);
+        let insert_again = insert_again(&insert, columns, key);
+        Self { close: close(path, columns, key), insert, insert_again, table }
     }
 
     /// Brings the open versions to the rows of the table, as of a fill's end.
@@ -128,34 +130,30 @@ pub(super) async fn note_gap(
     connection.batch(&sql).await
 }
 
-/// The newest version of a key is found by the primary key, however many there are.
+/// The newest version of a key is found by the primary key, however many there are, and then by its place.
 fn close(path: &str, columns: &[TableColumn], key: &[usize]) -> String {
     let n = key.len();
-    let same = |of: &str| {
-        let same = std::iter::zip(key, 0..).map(|(&position, number)| {
-            let column = &columns[position];
-            let name = quote(&column.name);
-            let same = format!("{of}.{name} = {}", column.element(number));
-            match column.null_in_key {
-                true => format!("({same} OR {of}.{name} IS NULL AND u.c{number} IS NULL)"),
-                false => same,
-            }
-        });
-        same.map(|same| format!("{same} AND ")).collect::<String>()
-    };
+    let same = std::iter::zip(key, 0..).map(|(&position, number)| {
+        let column = &columns[position];
+        let name = quote(&column.name);
+        let same = format!("v.{name} = {}", column.element(number));
+        match column.null_in_key {
+            true => format!("({same} OR v.{name} IS NULL AND u.c{number} IS NULL)"),
+            false => same,
+        }
+    });
+    let same: String = same.map(|same| format!("{same} AND ")).collect();
     format!(
         "UPDATE {path} AS t SET valid_to = u.c{n} FROM {} \
-         CROSS JOIN LATERAL (SELECT v.lsn FROM {path} AS v WHERE {}v.lsn < u.c{} \
+         CROSS JOIN LATERAL (SELECT v.ctid FROM {path} AS v WHERE {same}v.lsn < u.c{} \
          ORDER BY v.lsn DESC LIMIT 1) AS newest \
-         WHERE {}t.lsn = newest.lsn AND t.valid_to IS NULL",
+         WHERE t.ctid = newest.ctid AND t.valid_to IS NULL",
         unnest(columns, key, &[TIME, "pg_lsn"]),
-        same("v"),
         n + 1,
-        same("t"),
     )
 }
 
-fn begin(path: &str, columns: &[TableColumn]) -> String {
+fn insert(path: &str, columns: &[TableColumn]) -> String {
     let all: Vec<usize> = (0..columns.len()).collect();
     let n = columns.len();
     let names: Vec<String> = columns.iter().map(|column| quote(&column.name)).collect();
@@ -173,12 +171,12 @@ fn begin(path: &str, columns: &[TableColumn]) -> String {
 }
 
 /// A version that is sent again may have found its end meanwhile.
-fn insert(begin: &str, columns: &[TableColumn], key: &[usize]) -> String {
+fn insert_again(insert: &str, columns: &[TableColumn], key: &[usize]) -> String {
     let mut of_version: Vec<String> =
         key.iter().map(|&position| quote(&columns[position].name)).collect();
     of_version.push("lsn".to_owned());
     format!(
-        "{begin} \
+        "{insert} \
          ON CONFLICT ({}) DO UPDATE SET valid_to = excluded.valid_to WHERE t.valid_to IS NULL",
         of_version.join(", "),
     )

@@ -30,6 +30,8 @@ pub(super) struct Table {
     /// How COPY takes each column where it takes rows in its binary format.
     pub(super) binary: Option<Vec<Binary>>,
     pub(super) history: Option<Box<History>>,
+    /// Percent of a page that inserts fill, where it is not all of it.
+    pub(super) fillfactor: Option<u8>,
 }
 
 #[derive(Clone)]
@@ -139,6 +141,7 @@ impl Table {
             key,
             indexes: Vec::new(),
             history: None,
+            fillfactor: None,
             columns,
         }
     }
@@ -152,7 +155,8 @@ impl Table {
                 format!("{} {}{not_null}", quote(&column.name), column.stored.declared)
             })
             .collect();
-        format!("CREATE {what} {path} ({})", columns.join(", "))
+        let fillfactor = self.fillfactor.map(|percent| format!(" WITH (fillfactor = {percent})"));
+        format!("CREATE {what} {path} ({}){}", columns.join(", "), fillfactor.unwrap_or_default())
     }
 
     /// What the upserts' ON CONFLICT finds.
@@ -268,8 +272,8 @@ impl TableColumn {
         }
     }
 
-    /// Whether the column's values travel as one array literal of their own type: their text needs no
-    /// quotes in it. All others travel as text[] in binary, where nothing needs quotes.
+    /// Whether the column's values travel as an array of their own type: in binary where there is such a form of
+    /// theirs, else as a literal, since their text needs no quotes in it. All others travel as text[] in binary.
     pub(super) fn is_literal(&self) -> bool {
         matches!(
             self.ty,

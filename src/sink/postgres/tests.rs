@@ -103,8 +103,8 @@ fn copy_is_binary_where_each_column_has_such_a_form() {
     let of = |ty, oid| super::binary::Binary::of(&ty, oid);
     assert!(of(Type::Int8, 20).is_some() && of(Type::Text, 25).is_some());
     assert_eq!(of(Type::Int8, 23), None, "a column of another type");
-    assert_eq!(of(Type::Numeric, 1700), None);
-    let table = table(&[("id", Type::Int8, "bigint"), ("n", Type::Numeric, "numeric")], vec![0]);
+    assert_eq!(of(Type::Interval, 1186), None);
+    let table = table(&[("id", Type::Int8, "bigint"), ("n", Type::Interval, "interval")], vec![0]);
     assert!(table.binary.is_none());
     let copy = table.copy.replace(&table.fill.name, "FILL");
     insta::assert_snapshot!(copy, @r#"COPY "public"."FILL" ("id", "n") FROM STDIN"#);

@@ -406,29 +406,41 @@ async fn binary_rows_arrive_as_the_source_prints_them() {
         .source
         .batch_execute(
             r#"INSERT INTO source (id, "bool", "int2", "int8", "float4", "float8", "date", "time",
-                 "timestamp", "timestamptz", "text", mood, even) VALUES
+                 "timestamp", "timestamptz", "text", mood, even, "numeric", numeric_10_3) VALUES
                (-2147483648, true, 32767, 9223372036854775807, '-0', '-0', '5874897-12-31', '23:59:59.999',
-                'infinity', '-infinity', 'naïve €', 'sad', -2),
+                'infinity', '-infinity', 'naïve €', 'sad', -2, '-1e131071', -9999999.999),
                (2147483647, false, -1, -1, '1e-45', '1.7976931348623157e308', '-infinity', '00:00',
-                '4713-01-01 00:00:00 BC', '1999-12-31 23:59:59.999999+00', E'\\N', NULL, NULL),
+                '4713-01-01 00:00:00 BC', '1999-12-31 23:59:59.999999+00', E'\\N', NULL, NULL,
+                '1e-16383', 1000),
                (0, NULL, 0, 0, 'Infinity', '5e-324', '1999-12-31', '00:00:00.001', '2000-01-01', NULL,
-                E'\\.', NULL, 0)"#,
+                E'\\.', NULL, 0, 0.00, '0.01'),
+               (-1, NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'Infinity', NULL),
+               (-2, NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 120034.5006, 'NaN')"#,
         )
         .await
         .unwrap();
     let columns = r#"id, "bool", "int2", "int8", "float4", "float8", "text", "varchar", "date", "time",
-        "timestamp", "timestamptz", "uuid", "json", mood, even"#;
+        "timestamp", "timestamptz", "uuid", "json", mood, even, "numeric", numeric_10_3"#;
     let query = format!("SELECT {columns} FROM source ORDER BY id");
     let p = world.projection("types", &["id"], &query).await;
     let rows = world.rows(&p, &query, 5).await;
-    assert_eq!(rows.len(), 6);
+    assert_eq!(rows.len(), 8);
     let mut sink = world.sink(std::slice::from_ref(&p));
     sink.open().await.unwrap();
     let outcome = fill(&mut sink, 0, &rows, 8, 3).await.unwrap();
     assert!(outcome.poison.is_empty(), "{:?}", outcome.poison);
     let reader = world.reader().await;
-    let found = text(&reader, &format!("SELECT {columns} FROM types ORDER BY id")).await;
-    assert_eq!(found, text(&world.source, &query).await);
+    let shown = format!("SELECT {columns} FROM types ORDER BY id");
+    let expected = text(&world.source, &query).await;
+    assert_eq!(text(&reader, &shown).await, expected, "by COPY");
+
+    reader
+        .batch_execute("UPDATE types SET text = 'other', \"numeric\" = 1, int8 = 1")
+        .await
+        .unwrap();
+    let outcome = sink.apply(&step(9, vec![(0, rows)])).await.unwrap();
+    assert!(outcome.poison.is_empty(), "{:?}", outcome.poison);
+    assert_eq!(text(&reader, &shown).await, expected, "by upserts");
 }
 
 #[tokio::test]
