@@ -42,8 +42,17 @@ pub struct Feed {
     step_under_way: bool,
     /// A lane was halted in the middle of a round: what it has sent must not be settled.
     broken: bool,
-    /// It was opened, or could not be.
-    has_answered: bool,
+    presence: Presence,
+}
+
+/// Whether the sink is going to ask for more by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// It was not asked yet.
+    Unknown,
+    Open,
+    /// It cannot be reached, or another instance writes to it.
+    Away,
 }
 
 struct Lane {
@@ -157,7 +166,7 @@ impl Feed {
             fill_next: true,
             step_under_way: false,
             broken: false,
-            has_answered: false,
+            presence: Presence::Unknown,
         }
     }
 
@@ -168,7 +177,7 @@ impl Feed {
         self.round = None;
         self.step_under_way = false;
         self.broken = false;
-        self.has_answered = true;
+        self.presence = Presence::Open;
         let mut filled = Vec::new();
         for (at, (lane, standing)) in self.lanes.iter_mut().zip(standings).enumerate() {
             if matches!(lane.stage, Stage::Halted) {
@@ -237,6 +246,7 @@ impl Feed {
             }
         }
         self.opened(standings, engine);
+        self.presence = Presence::Away;
         others
     }
 
@@ -245,7 +255,7 @@ impl Feed {
         self.round = None;
         self.step_under_way = false;
         self.broken = false;
-        self.has_answered = true;
+        self.presence = Presence::Away;
         for lane in &mut self.lanes {
             if !matches!(lane.stage, Stage::Halted) {
                 lane.stage = Stage::Unknown;
@@ -556,10 +566,10 @@ impl Feed {
     /// that is away, for nobody knows how long, is filled anew when it comes back too late.
     pub fn needs(&self, arrangement: ArrangementId) -> Option<Lsn> {
         let lanes = self.lanes.iter().filter(|lane| lane.arrangement == arrangement);
-        let goes_on = |lane: &&Lane| match lane.stage {
-            Stage::Unknown => !self.has_answered,
-            Stage::Halted => false,
-            _ => true,
+        let goes_on = |lane: &&Lane| match self.presence {
+            Presence::Unknown => true,
+            Presence::Open => !matches!(lane.stage, Stage::Unknown | Stage::Halted),
+            Presence::Away => false,
         };
         lanes.filter(goes_on).map(Lane::passed).min()
     }

@@ -6,9 +6,6 @@ use crate::lsn::Lsn;
 use crate::output::Progress;
 use crate::pgoutput::Position;
 
-/// Bytes that all logs of recent changes together may hold on to for slow sinks.
-const RECENT_BYTES_MAX: usize = 64 << 20;
-
 /// Bytes of the newest occurrences that are kept for those who look on.
 const TAIL_BYTES_MAX: usize = 4 << 20;
 
@@ -153,7 +150,7 @@ impl Machine {
             self.engine.arrangement_mut(id).trim(seq);
         }
         let recent: usize = self.engine.arrangements().iter().map(|a| a.recent_bytes()).sum();
-        if recent > RECENT_BYTES_MAX {
+        if recent > self.recent_bytes_max {
             for (id, &seq) in self.stored.iter().enumerate() {
                 self.engine.arrangement_mut(id).trim(seq);
             }

@@ -165,6 +165,8 @@ pub struct MachineInit {
     /// The greatest transaction that the stream has brought; 0: none.
     pub xid_max: u32,
     pub load: Option<LoadInit>,
+    /// What all logs of recent changes together may hold on to for slow sinks.
+    pub recent_bytes_max: usize,
     pub tombstone_bytes_max: usize,
 }
 
@@ -231,6 +233,7 @@ pub struct Machine {
     pub(super) checkpoints_taken: u64,
     /// Of those that this machine has taken.
     pub(super) checkpoints_stored: u64,
+    pub(super) recent_bytes_max: usize,
     pub(super) tombstone_bytes_max: usize,
     pub(super) buffer: RowBuffer,
     pub(super) old_key: Vec<u8>,
@@ -401,6 +404,7 @@ impl Machine {
             floors,
             checkpoints_taken: 0,
             checkpoints_stored: 0,
+            recent_bytes_max: init.recent_bytes_max,
             tombstone_bytes_max: init.tombstone_bytes_max,
             buffer: RowBuffer::default(),
             old_key: Vec::new(),

@@ -257,6 +257,7 @@ impl World {
             committed_at: 0,
             xid_max: 0,
             load,
+            recent_bytes_max: usize::MAX,
             tombstone_bytes_max: usize::MAX,
         };
         let mut machine = Machine::new(init).expect("rows are whole");

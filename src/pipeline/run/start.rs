@@ -35,6 +35,10 @@ use crate::sql::plan::Plan;
 use crate::state::{self, Store};
 use crate::value::Column;
 
+/// An eighth of the memory is for changes that slow sinks have yet to read, and so much of a small one. What they
+/// cannot read there they look for in all rows.
+const RECENT_BYTES_MIN: usize = 64 << 20;
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
     #[error(transparent)]
@@ -217,6 +221,9 @@ pub(super) async fn prepare(
             committed_at,
             xid_max,
             load: load_init,
+            recent_bytes_max: usize::try_from(config.state.memory / 8)
+                .unwrap_or(usize::MAX)
+                .max(RECENT_BYTES_MIN),
             tombstone_bytes_max: usize::try_from(config.state.tombstones).unwrap_or(usize::MAX),
         },
         load,

@@ -33,7 +33,8 @@ struct Simulation {
     /// A row that the source is asked for.
     wanted: Option<usize>,
     sinks: [Sink; 2],
-    tombstone_bytes_max: usize,
+    /// Of recent changes, and of tombstones.
+    bytes_max: [usize; 2],
 }
 
 impl Simulation {
@@ -52,9 +53,9 @@ impl Simulation {
                 kept.facts.insert(format!("table/{table}"), b"live".to_vec());
             }
         }
-        let tombstone_bytes_max = if rng.bool() { usize::MAX } else { rng.usize(0..2_000) };
+        let bytes_max = [(); 2].map(|()| if rng.bool() { usize::MAX } else { rng.usize(0..2_000) });
         let sinks = [Sink::new("hiding", true, &mut rng), Sink::new("open", false, &mut rng)];
-        let machine = machine(&kept, &sinks, tombstone_bytes_max);
+        let machine = machine(&kept, &sinks, bytes_max);
         let acknowledged = position.lsn;
         Self {
             rng,
@@ -68,7 +69,7 @@ impl Simulation {
             machine,
             wanted: None,
             sinks,
-            tombstone_bytes_max,
+            bytes_max,
         }
     }
 
@@ -215,7 +216,7 @@ impl Simulation {
         if !loads && (0..2).any(|table| !self.kept.is_live(table)) {
             self.kept.load_anew(self.source.end());
         }
-        self.machine = machine(&self.kept, &self.sinks, self.tombstone_bytes_max);
+        self.machine = machine(&self.kept, &self.sinks, self.bytes_max);
         (self.stream, self.wanted) = (None, None);
         (self.load_from, self.unread) = (self.kept.load_from(), self.kept.unread());
         for sink in &mut self.sinks {
@@ -312,7 +313,8 @@ impl Kept {
 }
 
 /// As a start makes one of what the store has.
-fn machine(kept: &Kept, sinks: &[Sink], tombstone_bytes_max: usize) -> Machine {
+fn machine(kept: &Kept, sinks: &[Sink], bytes_max: [usize; 2]) -> Machine {
+    let [recent_bytes_max, tombstone_bytes_max] = bytes_max;
     let floor = |of: RowsOf| Lsn(kept.number(&format!("floor/{of}")).unwrap_or(0));
     let tables = [A, B].into_iter().enumerate().map(|(at, oid)| TableInit {
         name: format!("public.t{oid}"),
@@ -389,6 +391,7 @@ fn machine(kept: &Kept, sinks: &[Sink], tombstone_bytes_max: usize) -> Machine {
         committed_at: 0,
         xid_max: 0,
         load,
+        recent_bytes_max,
         tombstone_bytes_max,
     };
     Machine::new(init).expect("rows are whole")
