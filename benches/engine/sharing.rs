@@ -1,6 +1,7 @@
 //! What more projections over the same joins cost.
 
 use crate::shop::{self, SUMMARY, Shop, Wal};
+use crate::summary::print_sizes;
 use crate::{at_most, cpu_seconds, memory_mb};
 
 /// The same joins, shown otherwise.
@@ -23,6 +24,7 @@ pub(crate) fn run(scale: f64) {
     let _second = shop::add(&mut engine, SECOND);
     let more = (memory_mb() / one_mb - 1.0) * 100.0;
     at_most("a second one adds memory", more, "%", 20.0);
+    print_sizes(&engine);
     drop(engine);
 
     let one = seconds(shop, 1);

@@ -62,7 +62,7 @@ pub(crate) fn run(scale: f64) {
     }
 }
 
-fn print_sizes(engine: &Engine) {
+pub(crate) fn print_sizes(engine: &Engine) {
     for kept in engine.kept() {
         let what = format!("{:?}", kept.what);
         println!("    {what:<76} {:>9} rows {:>6} MB", kept.rows, kept.bytes >> 20);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::backlog::{self, Record};
 use super::doubt::{Answer, Doubts, Old, RowKey};
-use super::machine::{Fault, LoadInit, Machine, Projection, relation_of};
+use super::machine::{Fault, LoadInit, Machine, Projection, expect_load, relation_of};
 use super::table::Stage;
 use crate::engine::{Batch, Entry, LoadedChunk, Moment, TableId};
 use crate::lsn::Lsn;
@@ -18,13 +18,15 @@ use crate::value::{self, Column, ValueError};
 pub const LOAD_FACT: &str = "load";
 
 pub(super) struct Load {
+    /// Before it has begun it is in no row what was committed when.
+    has_begun: bool,
     from: Lsn,
     bound: Lsn,
     /// Chunks that are still to be read, each with its table.
     chunks_left: BTreeMap<u32, usize>,
     /// Rows of chunks that are not read to their end.
     reading: BTreeMap<u32, Vec<Vec<Entry>>>,
-    /// A table has dropped out: what is stored of the load must not be gone on with after a restart.
+    /// A table has dropped out or is another one: what is stored of the load must not be gone on with after a restart.
     broken: bool,
     /// The place of the backlog's next piece to replay; the last piece is `pending`.
     replay_at: u64,
@@ -53,8 +55,17 @@ struct Replay {
 }
 
 impl Load {
-    pub(super) fn new(init: LoadInit) -> Self {
+    pub(super) fn new(init: Option<LoadInit>) -> Self {
+        let has_begun = init.is_some();
+        let nothing = LoadInit {
+            from: Lsn::ZERO,
+            bound: Lsn::ZERO,
+            chunks_left: BTreeMap::new(),
+            backlog_end: 0,
+        };
+        let init = init.unwrap_or(nothing);
         Self {
+            has_begun,
             from: init.from,
             bound: init.bound,
             chunks_left: init.chunks_left,
@@ -106,9 +117,14 @@ impl Load {
         self.doubts.retain(is_there);
     }
 
+    /// Its chunks have all been read.
+    fn is_read(&self) -> bool {
+        self.has_begun && self.chunks_left.is_empty()
+    }
+
     /// What the stream has to reach, once that is known.
     pub(super) fn wanted_position(&self) -> Option<Lsn> {
-        self.chunks_left.is_empty().then_some(self.bound)
+        self.is_read().then_some(self.bound)
     }
 }
 
@@ -131,6 +147,38 @@ impl Machine {
             Record { commit_lsn, committed_at, change, xid: self.xid, body }
                 .write(&mut load.pending);
         }
+    }
+
+    /// A load is to come.
+    #[cfg(test)]
+    pub(super) fn awaits_load(&self) -> bool {
+        self.load.as_ref().is_some_and(|load| !load.has_begun)
+    }
+
+    /// The consistent point of a load to come is known, and its chunks; `facts` make it durable.
+    pub fn load_begins(
+        &mut self,
+        from: Lsn,
+        mut chunks: BTreeMap<u32, usize>,
+        facts: Vec<(String, Option<Vec<u8>>)>,
+    ) {
+        let Some(load) = self.load.as_mut().filter(|load| !load.has_begun) else { return };
+        let tables = &self.tables;
+        chunks.retain(|_, table| tables[*table].stage == Stage::Loading);
+        expect_load(&mut self.engine, tables, from, &chunks);
+        (load.has_begun, load.from, load.bound, load.chunks_left) = (true, from, from, chunks);
+        load.replay.newest = rows_lsn(from);
+        if !load.broken {
+            self.batch.facts.extend(facts);
+        }
+    }
+
+    /// What is stored of the load is nothing to go on with.
+    pub(super) fn break_load(&mut self) {
+        if let Some(load) = &mut self.load {
+            load.broken = true;
+        }
+        self.batch.remove_fact(LOAD_FACT);
     }
 
     /// Rows of a chunk of the table. With its last ones comes the position beyond which its snapshot had
@@ -204,9 +252,8 @@ impl Machine {
         let Some(load) = &mut self.load else { return };
         load.chunks_left.retain(|_, of| *of != table);
         load.reading.retain(|chunk, _| load.chunks_left.contains_key(chunk));
-        load.broken = true;
-        self.batch.remove_fact(LOAD_FACT);
         load.doubts.retain(|row| row.0 != table);
+        self.break_load();
         if self.wanted.as_ref().is_some_and(|row| row.0 == table) {
             self.wanted = None;
         }
@@ -216,7 +263,7 @@ impl Machine {
     /// no row is waited for. What has not gone to the store yet has its turn when the stream has reached
     /// the load's bound: chunks hold rows as new as that, and the changes between still meet them.
     pub fn replay_at(&self) -> Option<u64> {
-        let load = self.load.as_ref().filter(|load| load.chunks_left.is_empty())?;
+        let load = self.load.as_ref().filter(|load| load.is_read())?;
         let stands_still =
             self.wanted.is_some() || (load.replay_at == load.backlog_end && !self.may_end(load));
         (!stands_still).then_some(load.replay_at)
@@ -281,6 +328,10 @@ impl Machine {
                 }
                 return Ok(());
             }
+            // What was kept before the consistent point was known is in the load's rows.
+            Message::Change(_) if lsn < self.load.as_ref().map_or(Lsn::ZERO, |load| load.from) => {
+                return Ok(());
+            }
             Message::Change(change) => change,
             _ => return Ok(()),
         };
@@ -336,7 +387,7 @@ impl Machine {
     /// needs a row which no chunk has shown, and the rows are of different positions.
     pub fn finish_load(&mut self) -> Result<Option<Replayed>, Fault> {
         let ripe = self.load.as_ref().is_some_and(|load| {
-            load.chunks_left.is_empty() && load.replay_at == load.backlog_end && self.may_end(load)
+            load.is_read() && load.replay_at == load.backlog_end && self.may_end(load)
         });
         let Some(load) = self.load.as_mut().filter(|_| ripe) else { return Ok(None) };
         let pending = std::mem::take(&mut load.pending);

@@ -18,7 +18,7 @@ use super::events::{EventLog, Known};
 use super::history::{History, HistoryInit};
 use super::layouts::Layout;
 use super::letters::Letters;
-use super::load::{LOAD_FACT, Load};
+use super::load::Load;
 use super::log::Notes;
 use super::table::{Route, Routes, Stage, Table};
 use crate::engine::{
@@ -165,6 +165,9 @@ pub struct MachineInit {
     /// The greatest transaction that the stream has brought; 0: none.
     pub xid_max: u32,
     pub load: Option<LoadInit>,
+    /// There will be one, whose consistent point is not known yet. What the stream brings of its tables until then is
+    /// kept, too.
+    pub load_to_come: bool,
     /// What all logs of recent changes together may hold on to for slow sinks.
     pub recent_bytes_max: usize,
     pub tombstone_bytes_max: usize,
@@ -243,6 +246,25 @@ pub struct Machine {
     /// Commit times and positions of the last minutes.
     pub(super) marks: VecDeque<(i64, Lsn)>,
     pub(super) news: Vec<News>,
+}
+
+/// Rows of these tables come by chunks.
+pub(super) fn expect_load(
+    engine: &mut Engine,
+    tables: &[Table],
+    from: Lsn,
+    chunks_left: &BTreeMap<u32, usize>,
+) {
+    for (at, table) in tables.iter().enumerate() {
+        if table.stage == Stage::Loading {
+            let arrangement = engine.table_arrangement(table.id);
+            let arrangement = engine.arrangement_mut(arrangement);
+            arrangement.expect_load(from);
+            if !chunks_left.values().any(|&of| of == at) {
+                arrangement.load_is_whole();
+            }
+        }
+    }
 }
 
 impl Machine {
@@ -365,16 +387,7 @@ impl Machine {
         });
         let sinks = sinks.collect();
         if let Some(load) = &init.load {
-            for (at, table) in tables.iter().enumerate() {
-                if table.stage == Stage::Loading {
-                    let arrangement = engine.table_arrangement(table.id);
-                    let arrangement = engine.arrangement_mut(arrangement);
-                    arrangement.expect_load(load.from);
-                    if !load.chunks_left.values().any(|&of| of == at) {
-                        arrangement.load_is_whole();
-                    }
-                }
-            }
+            expect_load(&mut engine, &tables, load.from, &load.chunks_left);
         }
         let stored = engine.arrangements().iter().map(|_| 0).collect();
         let floors = engine.arrangements().iter().map(|a| a.tombstone_floor()).collect();
@@ -396,7 +409,7 @@ impl Machine {
             versions_at: init.committed_at,
             moment: Moment { lsn: position.lsn, committed_at: init.committed_at, change: 0 },
             sinks,
-            load: init.load.map(Load::new),
+            load: (init.load_to_come || init.load.is_some()).then(|| Load::new(init.load)),
             rows_of,
             stored,
             stored_bytes: 0,
@@ -585,7 +598,7 @@ impl Machine {
         self.batch.fact(name.clone(), stale.clone());
         if self.tables[table].stage == Stage::Loading {
             // What its chunks have read is not to be trusted either.
-            self.batch.remove_fact(LOAD_FACT);
+            self.break_load();
         }
     }
 

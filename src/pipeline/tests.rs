@@ -257,6 +257,7 @@ impl World {
             committed_at: 0,
             xid_max: 0,
             load,
+            load_to_come: false,
             recent_bytes_max: usize::MAX,
             tombstone_bytes_max: usize::MAX,
         };

@@ -152,6 +152,38 @@ async fn projections_join_and_leave_a_running_pipeline() {
     world.same(&mut daemon, "others", "others", &["id"]).await;
 }
 
+/// Of other transactions of any age, a load that joins waits for the end, and those who are followed do not.
+#[tokio::test]
+async fn a_load_that_cannot_begin_yet_holds_nobody_up() {
+    let world = World::new(ROWS).await;
+    let items = world.projection("items", "items", &["id"]);
+    let others = world.projection("others", "others", &["id"]);
+    let mut daemon = Daemon::start(&world.config(&others));
+    daemon.wait_ready().await;
+    let open = world.postgres.client(&world.source).await;
+    open.batch_execute("BEGIN; INSERT INTO items VALUES (300000, 1, 'late', 'x')").await.unwrap();
+    let reload = daemon.reload(&world.config(&(items + &others))).await;
+    assert_eq!(reload["result"], "applied", "{reload}");
+    until_logged(&daemon, "creating the slot waits for").await;
+    write(&world, 1).await;
+    world.same(&mut daemon, "others", "others", &["id"]).await;
+    // Nor after a kill.
+    daemon.kill9();
+    daemon.restart();
+    write(&world, 2).await;
+    world.same(&mut daemon, "others", "others", &["id"]).await;
+    wait::until("the status to name it", async || {
+        let waiting = daemon.status().await["load"]["waiting_for"].take();
+        if waiting.is_string() { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    open.batch_execute("COMMIT").await.unwrap();
+    write(&world, 3).await;
+    world.same(&mut daemon, "items", "items", &["id"]).await;
+    world.same(&mut daemon, "others", "others", &["id"]).await;
+    assert_eq!(daemon.status().await["load"], serde_json::Value::Null);
+}
+
 #[tokio::test]
 async fn an_old_transaction_is_named_and_waited_for() {
     let world = World::new(ROWS).await;

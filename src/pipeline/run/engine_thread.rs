@@ -4,6 +4,7 @@
 //! Every queue is bounded. While the store lags, no gulps are taken; feedback to the server flows on
 //! in the stream's task.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,6 +86,11 @@ pub(super) enum Command {
         facts: Facts,
         /// Answered when there is room for more.
         room: oneshot::Sender<()>,
+    },
+    LoadBegins {
+        from: Lsn,
+        chunks: BTreeMap<u32, usize>,
+        facts: Facts,
     },
     Replanned {
         table: usize,
@@ -359,6 +365,9 @@ impl EngineThread {
                 facts.push((name, Some(total.to_be_bytes().to_vec())));
                 self.machine.loaded(table, chunk, spilled(entries), ended, facts)?;
                 failpoint::reached("chunk-loaded");
+            }
+            Command::LoadBegins { from, chunks, facts } => {
+                self.machine.load_begins(from, chunks, facts);
             }
             Command::Replanned { table, dropped, planned, facts, room } => {
                 self.load_room.push(room);

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine_thread::{Command, Commands, Wanted};
 use super::facts::{self, LoadFact};
-use super::plan_load::{LoadedTable, StartedLoad};
+use super::plan_load::{self, BegunLoad, LoadedTable, StartedLoad};
 use super::shared::Shared;
 use crate::lsn::Lsn;
 use crate::pg::{self, Params};
@@ -20,6 +20,7 @@ use crate::source::APPLICATION_NAME;
 use crate::source::load::{
     self, Error, FetchError, Fetched, LoadEvent, LoadJob, LoadPlan, LoadTable,
 };
+use crate::source::slot;
 
 const EVENTS: usize = 4;
 const WORKERS: usize = 2;
@@ -27,6 +28,7 @@ const WORKERS: usize = 2;
 #[expect(clippy::too_many_arguments, reason = "the ends of every line that meets in this task")]
 pub(super) async fn run(
     params: Params,
+    slot: String,
     load: StartedLoad,
     table_names: Vec<String>,
     rows_per_second: Option<u64>,
@@ -35,7 +37,17 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     cancel: CancellationToken,
 ) -> Result<(), Error> {
-    let StartedLoad { mut plan, done, window, from, tables } = load;
+    let StartedLoad { tables, begun } = load;
+    let begun = match begun {
+        Some(begun) => begun,
+        None => {
+            match begin(&params, &slot, &tables, &table_names, &commands, &shared, &cancel).await {
+                Some(begun) => begun,
+                None => return Ok(()),
+            }
+        }
+    };
+    let BegunLoad { mut plan, done, window, from } = begun;
     shared.load_begins(
         &plan,
         &done,
@@ -99,6 +111,51 @@ pub(super) async fn run(
         }
     }
     Ok(())
+}
+
+/// Opens a starting point while the other tables are followed, for as long as that takes; `None` when cancelled.
+async fn begin(
+    params: &Params,
+    slot: &str,
+    tables: &[LoadedTable],
+    names: &[String],
+    commands: &Commands,
+    shared: &Shared,
+    cancel: &CancellationToken,
+) -> Option<BegunLoad> {
+    let waits = |blocker: Option<&slot::Blocker>| {
+        if blocker.is_some() {
+            shared.load_waits(blocker);
+        }
+    };
+    let mut backoff = Backoff::default();
+    loop {
+        let attempt = async {
+            let opened = slot::open_window(params, APPLICATION_NAME, slot, &waits, cancel).await?;
+            let session = pg::connect(params, APPLICATION_NAME).await?;
+            Ok::<_, slot::Error>(plan_load::begin(&session, tables, names, opened).await?)
+        };
+        let error = match attempt.await {
+            Ok((begun, fact)) => {
+                let facts = vec![(facts::LOAD.to_owned(), Some(facts::write(&fact)))];
+                let chunks = plan_load::chunks_of(&begun.plan, tables);
+                let command = Command::LoadBegins { from: begun.from, chunks, facts };
+                return commands.send(command).await.is_ok().then_some(begun);
+            }
+            Err(_) if cancel.is_cancelled() => return None,
+            Err(error) => error,
+        };
+        let pause = backoff.pause();
+        tracing::warn!(
+            retry_in_ms = pause.as_millis(),
+            error = %chain(&error),
+            "a load cannot begin; what is loaded is followed meanwhile"
+        );
+        tokio::select! {
+            () = cancel.cancelled() => return None,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
 }
 
 /// Reads one row, as often as the connection breaks; `None` when cancelled.

@@ -233,6 +233,7 @@ impl Pipeline {
             let tables = started.table_names.clone();
             let task = load_task::run(
                 self.params.clone(),
+                self.config.source.slot.clone(),
                 load,
                 tables,
                 self.config.source.load_rows_per_second,

@@ -6,20 +6,25 @@ use super::facts::{self, LoadFact, TableFact};
 use super::start::{Kept, StartError, Used};
 use crate::engine::Batch;
 use crate::lsn::Lsn;
-use crate::pg::Session;
+use crate::pg::{self, Session};
 use crate::pipeline::LoadInit;
 use crate::source::load::{LoadLeaf, LoadPlan, LoadTable, Window};
 use crate::source::slot;
 use crate::state::Store;
 
-/// A load that begins or goes on.
+/// A load that is to come, begins or goes on.
 pub(super) struct StartedLoad {
+    /// The machine's tables that it loads, in the order of the plan's numbers.
+    pub tables: Vec<LoadedTable>,
+    /// `None`: its consistent point is not known yet, and other tables do not wait for it.
+    pub begun: Option<BegunLoad>,
+}
+
+pub(super) struct BegunLoad {
     pub plan: LoadPlan,
     pub done: BTreeSet<u32>,
     pub window: Window,
     pub from: Lsn,
-    /// The machine's tables that it loads, in the order of the plan's numbers.
-    pub tables: Vec<LoadedTable>,
 }
 
 pub(super) struct LoadedTable {
@@ -54,7 +59,8 @@ pub(super) fn unfinished(
     tracing::info!(chunks_done = done.len(), chunks_left = chunks_left.len(), "the load goes on");
     let from = Lsn(fact.from);
     let init = LoadInit { from, bound, chunks_left, backlog_end: store.backlog_end()? };
-    Ok(Some((StartedLoad { plan: fact.plan, done, window, from, tables }, init)))
+    let begun = BegunLoad { plan: fact.plan, done, window, from };
+    Ok(Some((StartedLoad { tables, begun: Some(begun) }, init)))
 }
 
 fn loaded_tables(used: &[Used<'_>], to_load: &[usize]) -> Vec<LoadedTable> {
@@ -72,26 +78,20 @@ fn loaded_tables(used: &[Used<'_>], to_load: &[usize]) -> Vec<LoadedTable> {
 }
 
 /// The plan's chunks, each with the machine's number of its table.
-fn chunks_of(plan: &LoadPlan, tables: &[LoadedTable]) -> BTreeMap<u32, usize> {
+pub(super) fn chunks_of(plan: &LoadPlan, tables: &[LoadedTable]) -> BTreeMap<u32, usize> {
     let of = |at: usize| tables.get(at).map(|table| table.machine);
     plan.chunks.iter().filter_map(|chunk| Some((chunk.id, of(chunk.table)?))).collect()
 }
 
-/// Plans a load of every table that the state does not have, from a starting point of its own.
-pub(super) async fn begin(
-    session: &Session,
+/// Every table that the state does not have is to be loaded: nothing of what it has of them counts.
+pub(super) fn announce(
     store: &Store,
     kept: &mut Kept,
     used: &[Used<'_>],
-    opened: slot::Created,
-) -> Result<(StartedLoad, LoadInit), StartError> {
+) -> Result<StartedLoad, StartError> {
     let to_load = kept.to_load(used);
-    let (from, window) = (opened.consistent_point, opened.window.clone());
-    drop(opened);
-    let loaded = loaded_tables(used, &to_load);
-    let of_source: Vec<LoadTable> = loaded.iter().map(|table| table.of_source.clone()).collect();
-    let plan = LoadPlan::make(session, &of_source).await?;
     let mut batch = Batch { backlog_dropped: true, ..Batch::default() };
+    batch.remove_fact(facts::LOAD);
     for (name, _) in store.facts("chunk/")? {
         batch.remove_fact(format!("chunk/{name}"));
     }
@@ -103,14 +103,42 @@ pub(super) async fn begin(
         facts::set(&mut batch, facts::table(&used[at].name), &fact);
         kept.facts[at] = Some(fact);
     }
-    let tables: Vec<String> = to_load.iter().map(|&at| used[at].name.clone()).collect();
-    tracing::info!(tables = tables.join(", "), chunks = plan.chunks.len(), from = %from, "a load begins");
-    let fact = LoadFact { from: from.0, window: window.to_string(), tables, plan: plan.clone() };
-    facts::set(&mut batch, facts::LOAD, &fact);
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     store.write(&batch)?;
-    let chunks_left = chunks_of(&plan, &loaded);
-    let init = LoadInit { from, bound: from, chunks_left, backlog_end: 0 };
-    let load = StartedLoad { plan, done: BTreeSet::new(), window, from, tables: loaded };
-    Ok((load, init))
+    Ok(StartedLoad { tables: loaded_tables(used, &to_load), begun: None })
+}
+
+/// Plans a load from a starting point of its own; also the fact of it. `names` are the machine's tables'.
+pub(super) async fn begin(
+    session: &Session,
+    tables: &[LoadedTable],
+    names: &[String],
+    opened: slot::Created,
+) -> Result<(BegunLoad, LoadFact), pg::Error> {
+    let (from, window) = (opened.consistent_point, opened.window.clone());
+    drop(opened);
+    let of_source: Vec<LoadTable> = tables.iter().map(|table| table.of_source.clone()).collect();
+    let plan = LoadPlan::make(session, &of_source).await?;
+    let tables: Vec<String> = tables.iter().map(|table| names[table.machine].clone()).collect();
+    tracing::info!(tables = tables.join(", "), chunks = plan.chunks.len(), from = %from, "a load begins");
+    let fact = LoadFact { from: from.0, window: window.to_string(), tables, plan: plan.clone() };
+    Ok((BegunLoad { plan, done: BTreeSet::new(), window, from }, fact))
+}
+
+/// The same, at once: made durable here.
+pub(super) async fn begin_now(
+    session: &Session,
+    store: &Store,
+    load: &mut StartedLoad,
+    names: &[String],
+    opened: slot::Created,
+) -> Result<LoadInit, StartError> {
+    let (begun, fact) = begin(session, &load.tables, names, opened).await?;
+    let mut batch = Batch::default();
+    facts::set(&mut batch, facts::LOAD, &fact);
+    store.write(&batch)?;
+    let from = begun.from;
+    let chunks_left = chunks_of(&begun.plan, &load.tables);
+    load.begun = Some(begun);
+    Ok(LoadInit { from, bound: from, chunks_left, backlog_end: 0 })
 }

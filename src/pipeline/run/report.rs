@@ -204,14 +204,13 @@ impl Report {
         metrics.state_bytes("memory").set(number(rows));
         metrics.state_bytes("spilled").set(number(memory::spilled_bytes()));
         metrics.state_bytes("disk").set(number(self.disk_bytes));
-        let end = self.laid.board.source_end();
-        let lag = end.0.saturating_sub(machine.applied().0);
+        let lag = self.shared.wal_end().0.saturating_sub(machine.applied().0);
         metrics.source_lag_bytes.set(number(lag));
         metrics.applied_lsn.set(number(machine.applied().0));
         metrics.durable_lsn.set(number(durable.0));
         {
             let mut source = lock(&self.shared.source);
-            source.received_lsn = end;
+            source.received_lsn = self.laid.board.source_end();
             source.applied_lsn = machine.applied();
             source.durable_lsn = durable;
             source.committed_at =

@@ -2,7 +2,7 @@
 //! the status document, and what is known of the source and of each sink.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::http::{
     self, Board, LoadStatus, ProjectionState, ProjectionStatus, ReloadStatus, SourcePush,
     SourceStatus, StateStatus, Status, TableLoad, TableStatus, Time,
 };
+use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::pg::Params;
 use crate::sink::delivery::chain;
@@ -58,6 +59,7 @@ pub(super) struct Shared {
     /// What is known of the projections but for their rows.
     details: Mutex<Details>,
     slot_wal: watch::Sender<SlotWal>,
+    wal_end: AtomicU64,
     dropping_slot: watch::Sender<bool>,
     /// The log says that the slot does not fail over.
     is_slot_told: AtomicBool,
@@ -99,6 +101,7 @@ impl Shared {
             occurred: watch::channel(()).0,
             details: Mutex::new(look::details(config, None, &[])),
             slot_wal: watch::channel(SlotWal::default()).0,
+            wal_end: AtomicU64::new(0),
             dropping_slot: watch::channel(false).0,
             is_slot_told: AtomicBool::new(false),
         };
@@ -307,11 +310,18 @@ impl Shared {
         source.timeline = Some(system.timeline);
         drop(source);
         self.board().set_source_end(system.xlogpos);
+        self.wal_end.store(system.xlogpos.0, Ordering::Relaxed);
+    }
+
+    /// Where the source's WAL ended when somebody looked.
+    pub(super) fn wal_end(&self) -> Lsn {
+        Lsn(self.wal_end.load(Ordering::Relaxed))
     }
 
     /// What the server keeps for the slot; nothing where there is none.
     pub(super) fn retained(&self, wal: SlotWal) {
         let bytes = wal.retained_bytes;
+        self.wal_end.store(wal.end.0, Ordering::Relaxed);
         lock(&self.source).retained_bytes = bytes;
         self.metrics.slot_retained_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.slot_wal.send_replace(wal);

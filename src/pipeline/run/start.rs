@@ -149,25 +149,36 @@ pub(super) async fn prepare(
     let used = used_tables(config, &catalog, &uses)?;
     forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
+    let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
     let mut loaded = Vec::new();
     let load = match plan_load::unfinished(&kept, store, &used)? {
-        Some(load) => Some(load),
+        Some((load, init)) => Some((load, Some(init))),
         None if kept.to_load(&used).is_empty() => None,
         None => {
-            let slot = &scope.slot;
-            loaded.extend(kept.to_load(&used).iter().map(|&at| used[at].name.clone()));
-            let opened = slot::open_window(params, APPLICATION_NAME, slot, waits, cancel).await?;
-            Some(plan_load::begin(&session, store, &mut kept, &used, opened).await?)
+            let mut load = plan_load::announce(store, &mut kept, &used)?;
+            loaded.extend(load.tables.iter().map(|table| table_names[table.machine].clone()));
+            // It waits for every open transaction of the source, and those who follow do not wait with it.
+            let init = if stored.is_some() && kept.any_live() {
+                None
+            } else {
+                let slot = &scope.slot;
+                let opened = slot::open_window(params, APPLICATION_NAME, slot, waits, cancel);
+                let opened = opened.await?;
+                let begun = plan_load::begin_now(&session, store, &mut load, &table_names, opened);
+                Some(begun.await?)
+            };
+            Some((load, init))
         }
     };
-    let position = match (&load, stored) {
+    let load_from = load.as_ref().and_then(|(_, init)| init.as_ref()).map(|init| init.from);
+    let position = match (load_from, stored) {
         // Before the load's consistent point there is nothing to follow, unless other tables do.
-        (Some((load, _)), Some(stored)) if !kept.any_live() => {
-            let from = Position { lsn: load.from, inside: None };
-            Some(stored.position()).filter(|at| at.lsn >= load.from).unwrap_or(from)
+        (Some(from), Some(stored)) if !kept.any_live() => {
+            let at_load = Position { lsn: from, inside: None };
+            Some(stored.position()).filter(|at| at.lsn >= from).unwrap_or(at_load)
         }
         (_, Some(stored)) => stored.position(),
-        (Some((load, _)), None) => Position { lsn: load.from, inside: None },
+        (Some(from), None) => Position { lsn: from, inside: None },
         // No table can be followed.
         (None, None) => Position { lsn: slot_at, inside: None },
     };
@@ -190,13 +201,12 @@ pub(super) async fn prepare(
     batch.fact(facts::POSITION, Stored::at(position, committed_at, xid_max).to_bytes());
     let (projections, sink_projections) =
         projections(config, &bound, &used, position, &mut kept, store, &mut batch)?;
-    let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
     let since = Since {
         loaded: &loaded,
         is_state_new: stored.is_none(),
         is_slot_known,
         other_history,
-        position: load.as_ref().map_or(position.lsn, |(load, _)| load.from.max(position.lsn)),
+        position: load_from.map_or(position.lsn, |from| from.max(position.lsn)),
         committed_at,
     };
     let histories = histories::inits(&bound, since.position, &mut kept, store, &mut batch)?;
@@ -208,7 +218,7 @@ pub(super) async fn prepare(
     store.write(&batch)?;
     seen.follow(bound.iter().map(|bound| bound.projection.name.as_str()), &uses, &catalog);
     let tables = tables(&used, &kept, position, store)?;
-    let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), Some(init)));
+    let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), init));
     Ok(Started {
         table_names,
         init: MachineInit {
@@ -220,6 +230,7 @@ pub(super) async fn prepare(
             position,
             committed_at,
             xid_max,
+            load_to_come: load.as_ref().is_some_and(|load| load.begun.is_none()),
             load: load_init,
             recent_bytes_max: usize::try_from(config.state.memory / 8)
                 .unwrap_or(usize::MAX)

@@ -235,7 +235,10 @@ mod tests {
     #[test]
     fn only_our_own_part_is_acted_on() {
         let usage = |retained_bytes, unconfirmed_bytes| {
-            let usage = Usage::of(SlotWal { retained_bytes, unconfirmed_bytes }, 1000);
+            let usage = Usage::of(
+                SlotWal { retained_bytes, unconfirmed_bytes, ..SlotWal::default() },
+                1000,
+            );
             (usage.ours, usage.all, usage.is_held())
         };
         assert_eq!(usage(499, 499), (Level::Calm, Level::Calm, false));

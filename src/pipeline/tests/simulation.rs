@@ -43,15 +43,15 @@ impl Simulation {
         let source = Source::new(&mut rng);
         let position = Position { lsn: source.end(), inside: None };
         let mut kept = Kept { position, ..Kept::default() };
-        if rng.bool() {
-            kept.load_anew(source.end());
-        } else {
-            for (at, table) in [A, B].into_iter().enumerate() {
-                let rows = source.entries(at, position.lsn, |_| true);
-                let rows = rows.into_iter().map(|row| ((ROWS_OF[at], row.key().to_vec()), row));
-                kept.rows.extend(rows);
-                kept.facts.insert(format!("table/{table}"), b"live".to_vec());
-            }
+        let loaded = [A, B].into_iter().enumerate().filter(|_| rng.bool());
+        for (at, table) in loaded.collect::<Vec<_>>() {
+            let rows = source.entries(at, position.lsn, |_| true);
+            let rows = rows.into_iter().map(|row| ((ROWS_OF[at], row.key().to_vec()), row));
+            kept.rows.extend(rows);
+            kept.facts.insert(format!("table/{table}"), b"live".to_vec());
+        }
+        if !kept.is_whole() && rng.bool() {
+            kept.load_begins(source.end());
         }
         let bytes_max = [(); 2].map(|()| if rng.bool() { usize::MAX } else { rng.usize(0..2_000) });
         let sinks = [Sink::new("hiding", true, &mut rng), Sink::new("open", false, &mut rng)];
@@ -134,6 +134,18 @@ impl Simulation {
 
     /// A chunk of what the source holds by now, its rows at once or in two parts.
     fn load(&mut self) {
+        if self.machine.awaits_load() {
+            let from = self.source.end();
+            let mut begun = Kept { facts: self.kept.facts.clone(), ..Kept::default() };
+            begun.load_begins(from);
+            let mut facts = begun.facts;
+            facts.retain(|name, value| self.kept.facts.get(name) != Some(value));
+            let facts = facts.into_iter().map(|(name, value)| (name, Some(value))).collect();
+            let stale = CHUNKS.iter().filter(|(_, table)| !self.kept.is_live(*table));
+            let chunks: BTreeMap<u32, usize> = stale.copied().collect();
+            (self.load_from, self.unread) = (from, chunks.clone().into_iter().collect());
+            self.machine.load_begins(from, chunks, facts);
+        }
         if self.unread.is_empty() {
             return;
         }
@@ -213,8 +225,11 @@ impl Simulation {
             }
         }
         let loads = self.kept.facts.contains_key(LOAD_FACT);
-        if !loads && (0..2).any(|table| !self.kept.is_live(table)) {
-            self.kept.load_anew(self.source.end());
+        if !loads && !self.kept.is_whole() {
+            self.kept.announce_load();
+            if self.rng.bool() {
+                self.kept.load_begins(self.source.end());
+            }
         }
         self.machine = machine(&self.kept, &self.sinks, self.bytes_max);
         (self.stream, self.wanted) = (None, None);
@@ -269,16 +284,28 @@ impl Simulation {
 }
 
 impl Kept {
-    /// The tables' rows are to be read again, as of this position and later.
-    fn load_anew(&mut self, from: Lsn) {
-        let stale: Vec<usize> = (0..2).filter(|&table| !self.is_live(table)).collect();
+    /// The tables' rows are to be read again.
+    fn announce_load(&mut self) {
+        let stale = self.stale();
         self.rows.retain(|(of, _), _| !stale.iter().any(|&at| ROWS_OF[at] == *of));
         self.facts.retain(|name, _| !name.starts_with("chunk/"));
+        self.backlog.clear();
+    }
+
+    /// As of this position and later.
+    fn load_begins(&mut self, from: Lsn) {
         self.facts.insert(LOAD_FACT.to_owned(), from.0.to_be_bytes().to_vec());
-        for at in stale {
+        for at in self.stale() {
             self.facts.insert(format!("floor/{}", ROWS_OF[at]), from.0.to_be_bytes().to_vec());
         }
-        self.backlog.clear();
+    }
+
+    fn stale(&self) -> Vec<usize> {
+        (0..2).filter(|&table| !self.is_live(table)).collect()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.stale().is_empty()
     }
 
     fn is_live(&self, table: usize) -> bool {
@@ -390,6 +417,7 @@ fn machine(kept: &Kept, sinks: &[Sink], bytes_max: [usize; 2]) -> Machine {
         position: kept.position,
         committed_at: 0,
         xid_max: 0,
+        load_to_come: load.is_none() && !kept.is_whole(),
         load,
         recent_bytes_max,
         tombstone_bytes_max,

@@ -188,6 +188,8 @@ pub struct SlotWal {
     pub retained_bytes: u64,
     /// From what we have confirmed: our part of it.
     pub unconfirmed_bytes: u64,
+    /// Up to here: what the server had written.
+    pub end: Lsn,
 }
 
 /// Who uses the slot.

@@ -127,6 +127,7 @@ struct RawSlot {
     invalid: Option<String>,
     retained_bytes: Option<i64>,
     unconfirmed_bytes: Option<i64>,
+    wal_end: Option<String>,
 }
 
 impl RawSlot {
@@ -150,6 +151,7 @@ impl RawSlot {
             wal: SlotWal {
                 retained_bytes: bytes(self.retained_bytes),
                 unconfirmed_bytes: bytes(self.unconfirmed_bytes),
+                end: lsn(self.wal_end)?.unwrap_or(Lsn::ZERO),
             },
         })
     }

@@ -151,7 +151,8 @@ SELECT json_build_object(
       s.wal_status,
       {invalid} AS invalid,
       (w.lsn - s.restart_lsn)::int8 AS retained_bytes,
-      (w.lsn - s.confirmed_flush_lsn)::int8 AS unconfirmed_bytes
+      (w.lsn - s.confirmed_flush_lsn)::int8 AS unconfirmed_bytes,
+      w.lsn AS wal_end
     FROM pg_replication_slots s,
       (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                    ELSE pg_current_wal_lsn() END AS lsn) w
