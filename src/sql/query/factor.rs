@@ -168,7 +168,8 @@ impl Planner<'_> {
         let mut from = From::of(sub.relation, Named::subquery(name, columns), place);
         from.correlated = sub.correlated;
         from.order = sub.order;
-        Ok(Item { from, lifted, deferred: sub.deferred, expansion: None })
+        let Sub { may_be_none, deferred, .. } = sub;
+        Ok(Item { from, lifted, may_be_none, deferred, expansion: None })
     }
 
     /// Under the names that an alias gives, as in `t (a, b)`.

@@ -79,7 +79,8 @@ impl Planner<'_> {
             relation = self.first(relation, keys, order.clone(), tail);
         }
         let after_join = Vec::new();
-        Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred, order })
+        let (lifted, may_be_none) = (false, false);
+        Ok(Sub { relation, output, correlated, lifted, may_be_none, after_join, deferred, order })
     }
 
     pub(super) fn distinct(

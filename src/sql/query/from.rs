@@ -35,6 +35,8 @@ pub(super) struct Item {
     pub(super) from: From,
     /// A LATERAL subquery of one row for each row before it: computed after the join.
     pub(super) lifted: Option<Vec<(ColumnId, super::column::Scalar)>>,
+    /// That row may be taken away by HAVING.
+    pub(super) may_be_none: bool,
     /// Columns of a LATERAL subquery that look at what stands before it.
     pub(super) deferred: Vec<(ColumnId, super::column::Scalar)>,
     /// Rows that a function makes of a value of what stands before it.
@@ -135,7 +137,7 @@ impl Planner<'_> {
         constraint: &JoinConstraint,
         around: Around<'_>,
     ) -> Result<From> {
-        let Item { from: right, lifted, deferred, expansion } = right;
+        let Item { from: right, lifted, may_be_none, deferred, expansion } = right;
         let place = right.place.clone();
         let mut scope = left.scope.clone();
         scope.append(right.scope.clone(), &place)?;
@@ -175,8 +177,29 @@ impl Planner<'_> {
         let mut correlated = left.correlated;
         correlated.extend(outside);
         // A LATERAL subquery of exactly one row stands beside its row whatever the join is.
+        if may_be_none && kind == Kind::Inner {
+            return Err(Fault::new(
+                "HAVING in a LATERAL subquery that aggregates without GROUP BY is supported in a LEFT JOIN",
+            )
+            .hint("write LEFT JOIN LATERAL … ON true, without HAVING, and its condition in WHERE")
+            .at(place));
+        }
         if lifted.is_some() || computed_alone(&right.relation) {
+            let mut filters = Vec::new();
+            if computed_alone(&right.relation) {
+                filters = std::mem::take(&mut conditions);
+            }
+            if !filters.is_empty() && (kind != Kind::Inner || lifted.is_some()) {
+                return Err(Fault::new(
+                    "WHERE in a LATERAL subquery without FROM is supported in an inner join",
+                )
+                .hint("write CASE WHEN … THEN … END for its columns")
+                .at(place));
+            }
             let relation = beside(self, left.relation, right.relation, conditions);
+            let pushed =
+                |relation, condition| push(relation, Sieve::Condition(Box::new(condition)));
+            let relation = filters.into_iter().fold(relation, pushed);
             let relation = relation.map_in_turn(lifted.unwrap_or_default());
             let from = From::joined(relation, scope, correlated, place);
             return self.one_beside(from, kind, constraint, around);
@@ -307,7 +330,8 @@ impl Planner<'_> {
 
 impl Item {
     pub(super) fn of(from: From) -> Self {
-        Item { from, lifted: None, deferred: Vec::new(), expansion: None }
+        let deferred = Vec::new();
+        Item { from, lifted: None, may_be_none: false, deferred, expansion: None }
     }
 
     /// Part of it is computed of what stands before it.

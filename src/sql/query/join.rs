@@ -130,7 +130,8 @@ impl Lower<'_> {
             }),
             // `order` has seen to it.
             (JoinKind::Inner, _) => Ok(right),
-            _ if is_one => Ok(right),
+            // NOT IN asks for an equality, whatever stands on its left.
+            _ if is_one && kind != JoinKind::AntiNull => Ok(right),
             _ => {
                 let place = conditions.first().map(|c| c.scalar.place.clone());
                 let place = place.unwrap_or(0..self.planner.text.text.len());

@@ -13,6 +13,7 @@ use super::relation::{Aggregate, Condition, Relation};
 use super::resolve::{Attached, Clause};
 use super::subquery::Sub;
 use super::types;
+use crate::sql::expr::fold_case;
 use crate::sql::plan::{Function, JoinKind};
 
 /// `= ANY (SELECT …)` and `<> ALL (SELECT …)` are IN and NOT IN.
@@ -43,6 +44,13 @@ impl Clause<'_> {
     ) -> Result<Expr> {
         let left = self.left_side(expr)?;
         let sub = self.member_query(query, left.len(), &place)?;
+        if sub.may_be_none {
+            return Err(Fault::new(
+                "IN over an aggregate over the surrounding query's rows, with HAVING, is not supported",
+            )
+            .hint("write the aggregate as a scalar subquery without HAVING, and its condition with CASE")
+            .at(place));
+        }
         if sub.lifted {
             // There is one value.
             let op = if negated { BinaryOperator::NotEq } else { BinaryOperator::Eq };
@@ -177,7 +185,15 @@ impl Clause<'_> {
         };
         let order = match query.order_by.as_ref().map(|by| &by.kind) {
             None => Vec::new(),
-            Some(ast::OrderByKind::Expressions(by)) => by.clone(),
+            Some(ast::OrderByKind::Expressions(by)) => {
+                let mut by = by.clone();
+                for sort in &mut by {
+                    if means_the_item(&sort.expr, item) {
+                        sort.expr = value.clone();
+                    }
+                }
+                by
+            }
             Some(ast::OrderByKind::All(_)) => return Err(refuse()),
         };
         let mut aggregate = select.clone();
@@ -187,6 +203,19 @@ impl Clause<'_> {
         let array = self.scalar_subquery(&query, place)?;
         let empty = Expr::value(ast::Value::SingleQuotedString("{}".into()));
         Ok(coalesce(vec![array, empty]))
+    }
+}
+
+/// ORDER BY 1, or by the name that the one column of the result is given.
+fn means_the_item(expr: &Expr, item: &ast::SelectItem) -> bool {
+    match (bare(expr), item) {
+        (Expr::Value(value), _) => {
+            matches!(&value.value, ast::Value::Number(number, _) if number == "1")
+        }
+        (Expr::Identifier(name), ast::SelectItem::ExprWithAlias { alias, .. }) => {
+            fold_case(name) == fold_case(alias)
+        }
+        _ => false,
     }
 }
 

@@ -62,8 +62,17 @@ impl Planner<'_> {
             }
             let output = Vec::new();
             let (after_join, deferred) = Default::default();
-            let lifted = false;
-            return Ok(Sub { relation, output, correlated, lifted, after_join, deferred, order });
+            let (lifted, may_be_none) = (false, false);
+            return Ok(Sub {
+                relation,
+                output,
+                correlated,
+                lifted,
+                may_be_none,
+                after_join,
+                deferred,
+                order,
+            });
         }
         let clause = Clause::new(self, &scope, outer, commons, "the SELECT list");
         let items = match wanted {
@@ -137,7 +146,14 @@ impl Planner<'_> {
                 .hint("group by the column that the surrounding query is compared with")
                 .at(draft.place));
             }
-            let relation = clause.attached_to(relation)?;
+            let attached = clause.attached().into_iter().chain(having_clause.attached());
+            if let Some(attached) = attached.into_iter().next() {
+                return Err(Fault::new(
+                    "a subquery beside an aggregate over the surrounding query's rows is not supported",
+                )
+                .hint("write it in the surrounding query, beside this one")
+                .at(attached.place));
+            }
             let mut after_join: Vec<(ColumnId, Scalar)> =
                 after_join.into_iter().chain(draft.computed).collect();
             let Draft { mut output, correlated, place, order, .. } = draft;
@@ -151,7 +167,6 @@ impl Planner<'_> {
                     .at(place)),
                 });
                 let conditions = all(conditions.collect::<Result<_>>()?);
-                let relation = having_clause.attached_to(relation)?;
                 for (name, id) in &mut output {
                     let Some(conditions) = conditions.clone() else { continue };
                     let value = name_of(*id, sqlparser::tokenizer::Span::empty());
@@ -165,13 +180,23 @@ impl Planner<'_> {
                     output,
                     correlated,
                     lifted,
+                    may_be_none: true,
                     after_join,
                     deferred,
                     order,
                 });
             }
-            let deferred = Vec::new();
-            return Ok(Sub { relation, output, correlated, lifted, after_join, deferred, order });
+            let (deferred, may_be_none) = (Vec::new(), false);
+            return Ok(Sub {
+                relation,
+                output,
+                correlated,
+                lifted,
+                may_be_none,
+                after_join,
+                deferred,
+                order,
+            });
         }
         let relation = having_clause.filtered(relation, having, &mut draft.correlated)?;
         draft.relation = clause.attached_to(relation)?;

@@ -31,6 +31,8 @@ pub(super) struct Sub {
     /// An aggregate without GROUP BY over rows that the surrounding query chooses: it has one row where
     /// `relation` has none, and `after_join` computes it.
     pub(super) lifted: bool,
+    /// HAVING may take that row away: its columns are NULL then.
+    pub(super) may_be_none: bool,
     pub(super) after_join: Vec<(ColumnId, Scalar)>,
     /// Columns of the result that look at the surrounding row as well: computed beside it.
     pub(super) deferred: Vec<(ColumnId, Scalar)>,

@@ -154,13 +154,9 @@ pub(super) fn aggregate(schema: &Schema, function: Function, arguments: &[Ty]) -
         (Function::Count, _) => bigint(true),
         (Function::Sum, Some(Type::Int2 | Type::Int4)) => bigint(false),
         (Function::Sum, Some(Type::Int8)) => of(1700, Type::Numeric, false),
-        (
-            Function::Sum,
-            Some(Type::Numeric | Type::Float4 | Type::Float8 | Type::Interval | Type::Time),
-        ) => match first?.stored {
-            Type::Time => of(1186, Type::Interval, false),
-            _ => plain(first?),
-        },
+        (Function::Sum, Some(Type::Numeric | Type::Float4 | Type::Float8 | Type::Interval)) => {
+            plain(first?)
+        }
         (Function::Avg, Some(Type::Int2 | Type::Int4 | Type::Int8 | Type::Numeric)) => {
             of(1700, Type::Numeric, false)
         }

@@ -94,7 +94,8 @@ impl Planner<'_> {
             relation = self.first(relation, Vec::new(), order.clone(), tail);
         }
         let (correlated, after_join, deferred) = Default::default();
-        Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred, order })
+        let (lifted, may_be_none) = (false, false);
+        Ok(Sub { relation, output, correlated, lifted, may_be_none, after_join, deferred, order })
     }
 
     fn branches(

@@ -55,7 +55,8 @@ impl Planner<'_> {
         let columns = output.iter().map(|(_, id)| *id).collect();
         let relation = Relation::Union { inputs: inputs.collect(), columns, key };
         let (correlated, after_join, deferred, order) = Default::default();
-        Ok(Sub { relation, output, correlated, lifted: false, after_join, deferred, order })
+        let (lifted, may_be_none) = (false, false);
+        Ok(Sub { relation, output, correlated, lifted, may_be_none, after_join, deferred, order })
     }
 }
 

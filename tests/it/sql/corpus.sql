@@ -1239,3 +1239,31 @@ WHERE w = 1)
 SELECT t.id FROM things t WHERE t.b = ANY (SELECT u FROM unnest(t.arr) u) OR t.a IN (SELECT u FROM unnest(t.arr) u)
 
 SELECT t.id FROM things t WHERE t.a NOT IN (SELECT u FROM unnest(t.arr) u)
+
+SELECT o.id, x.b FROM orders o CROSS JOIN LATERAL (SELECT o.customer_id + 1 AS b WHERE o.total > 3) AS x
+
+-- refused: WHERE in a LATERAL subquery without FROM
+SELECT o.id, x.b FROM orders o LEFT JOIN LATERAL (SELECT o.customer_id + 1 AS b WHERE o.total > 3) AS x ON true
+
+-- refused: HAVING in a LATERAL subquery that aggregates
+SELECT o.id, x.n FROM orders o CROSS JOIN LATERAL (SELECT count(*) AS n FROM items i WHERE i.order_id = o.id
+HAVING count(*) > 1) AS x
+
+SELECT o.id, x.n FROM orders o LEFT JOIN LATERAL (SELECT count(*) AS n FROM items i WHERE i.order_id = o.id
+HAVING count(*) > 1) AS x ON true
+
+-- refused: with HAVING, is not supported
+SELECT o.id FROM orders o WHERE o.customer_id NOT IN (SELECT max(i.quantity) FROM items i WHERE i.order_id = o.id
+HAVING count(*) > 5)
+
+-- refused: a subquery beside an aggregate over the surrounding query's rows
+SELECT o.id, (SELECT coalesce(max(i.quantity), (SELECT max(id) FROM customers)) FROM items i
+WHERE i.order_id = o.id) AS m FROM orders o
+
+SELECT o.id, ARRAY(SELECT i.quantity FROM items i WHERE i.order_id = o.id ORDER BY 1) AS s FROM orders o
+
+SELECT o.id, ARRAY(SELECT -i.quantity AS quantity FROM items i WHERE i.order_id = o.id ORDER BY quantity DESC, i.id)
+AS s FROM orders o
+
+-- refused: no equality joins the two sides
+SELECT id FROM orders WHERE 5 NOT IN (SELECT max(id) FROM customers)
