@@ -417,9 +417,17 @@ impl Feed {
                 }
             }
         }
-        let all = cursors.into_iter().map(|(at, cursor)| Some((at, cursor?)));
-        for (at, cursor) in all.collect::<Option<Vec<_>>>().into_iter().flatten() {
-            self.lanes[at].stage = Stage::Live(cursor);
+        // An event's log may begin above the position, with a gap: until then nothing can be missing of it.
+        let waits = |&(at, ref cursor): &(usize, Option<Cursor>)| {
+            cursor.is_none() && self.lanes[at].rows.is_some()
+        };
+        if cursors.iter().any(waits) {
+            return;
+        }
+        for (at, cursor) in cursors {
+            if let Some(cursor) = cursor {
+                self.lanes[at].stage = Stage::Live(cursor);
+            }
         }
     }
 
@@ -435,8 +443,11 @@ impl Feed {
             if step.settled {
                 assert!(lane.delivered.lsn <= step.position, "a sink's position never falls (P3)");
                 lane.delivered.lsn = step.position;
-                lane.told = step.position;
-                lane.is_anothers = false;
+                // One that this step has halted goes on from what was refused in it.
+                if !matches!(lane.stage, Stage::Halted) {
+                    lane.told = step.position;
+                    lane.is_anothers = false;
+                }
             }
         }
     }
@@ -562,16 +573,23 @@ impl Feed {
         lanes.map(Lane::passed).min()
     }
 
-    /// The same of lanes that go on by themselves: what they have yet to get is kept however much it is. One
-    /// that is away, for nobody knows how long, is filled anew when it comes back too late.
-    pub fn needs(&self, arrangement: ArrangementId) -> Option<Lsn> {
-        let lanes = self.lanes.iter().filter(|lane| lane.arrangement == arrangement);
-        let goes_on = |lane: &&Lane| match self.presence {
+    /// The same of lanes that go on by themselves, being `followed`: what they have yet to get is kept however
+    /// much it is. One that is away, for nobody knows how long, is filled anew when it comes back too late.
+    pub fn needs(
+        &self,
+        arrangement: ArrangementId,
+        is_followed: impl Fn(usize) -> bool,
+    ) -> Option<Lsn> {
+        let goes_on = |lane: &Lane| match self.presence {
             Presence::Unknown => true,
             Presence::Open => !matches!(lane.stage, Stage::Unknown | Stage::Halted),
             Presence::Away => false,
         };
-        lanes.filter(goes_on).map(Lane::passed).min()
+        let lanes = self.lanes.iter().enumerate();
+        let lanes = lanes.filter(|(at, lane)| {
+            lane.arrangement == arrangement && goes_on(lane) && is_followed(*at)
+        });
+        lanes.map(|(_, lane)| lane.passed()).min()
     }
 }
 

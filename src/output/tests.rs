@@ -299,7 +299,8 @@ impl World {
             let id = self.engine.table_arrangement(table);
             let passed = self.feed.passed(id).unwrap_or(Lsn::MAX);
             let over_budget = self.rng.u8(0..4) == 0;
-            let needed = self.feed.needs(id).filter(|_| self.rng.bool()).unwrap_or(Lsn::MAX);
+            let needed =
+                self.feed.needs(id, |_| true).filter(|_| self.rng.bool()).unwrap_or(Lsn::MAX);
             let arrangement = self.engine.arrangement_mut(id);
             if over_budget {
                 let next = arrangement.next_seq();

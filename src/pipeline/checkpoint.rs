@@ -159,26 +159,24 @@ impl Machine {
         self.forget_tombstones();
     }
 
-    /// `state.tombstones` is one bound for all, of which each arrangement has its share.
+    /// `state.tombstones` is one bound for all.
     fn forget_tombstones(&mut self) {
         let arrangements = self.engine.arrangements()[..self.rows_of.len()].iter();
-        let bytes: Vec<usize> = arrangements.map(|of| of.tombstone_bytes()).collect();
-        let total: usize = bytes.iter().sum();
-        let share = |bytes: usize| match total <= self.tombstone_bytes_max {
-            true => bytes,
-            false => (bytes as u128 * self.tombstone_bytes_max as u128 / total as u128) as usize,
-        };
-        let bytes_max: Vec<usize> = bytes.into_iter().map(share).collect();
+        let bytes = arrangements.map(|of| of.tombstone_bytes()).collect();
+        let bytes_max = level(bytes, self.tombstone_bytes_max);
         let kept = self.kept_for_readers();
-        for (id, bytes_max) in bytes_max.into_iter().enumerate() {
+        for id in 0..self.rows_of.len() {
             let passed = self.sinks.iter().filter_map(|sink| sink.feed.passed(id)).min();
             let mut passed = passed.unwrap_or(Lsn::MAX);
             if self.projections.iter().any(|of| of.output.is_some() && of.arrangement == id) {
                 passed = passed.min(kept);
             }
-            let needed = self.sinks.iter().filter_map(|sink| sink.feed.needs(id)).min();
+            let needed = self.sinks.iter().filter_map(|sink| {
+                sink.feed.needs(id, |lane| self.is_followed(sink.projections[lane]))
+            });
+            let needed = needed.min().unwrap_or(Lsn::MAX);
             let arrangement = self.engine.arrangement_mut(id);
-            let gone = arrangement.drop_tombstones(passed, needed.unwrap_or(Lsn::MAX), bytes_max);
+            let gone = arrangement.drop_tombstones(passed, needed, bytes_max);
             let rows_of = self.rows_of[id];
             self.batch.forgotten.extend(gone.into_iter().map(|entry| (rows_of, entry)));
         }
@@ -193,5 +191,33 @@ impl Machine {
             let next = self.sinks.iter().filter_map(|sink| sink.feed.takes_from(id, waits)).min();
             self.engine.arrangement_mut(id).trim_arrivals(next);
         }
+    }
+}
+
+/// What each may have, that all together have no more than `max`: who has less is not cut for those who have more.
+fn level(mut bytes: Vec<usize>, max: usize) -> usize {
+    bytes.sort_unstable();
+    let mut left = max;
+    for (at, &own) in bytes.iter().enumerate() {
+        let share = left / (bytes.len() - at);
+        if own > share {
+            return share;
+        }
+        left -= own;
+    }
+    usize::MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::level;
+
+    #[test]
+    fn the_greatest_are_cut_to_one_level() {
+        assert_eq!(level(vec![], 10), usize::MAX);
+        assert_eq!(level(vec![5, 5], 10), usize::MAX);
+        assert_eq!(level(vec![900, 2, 20], 10), 4);
+        assert_eq!(level(vec![9, 1, 1], 10), 8);
+        assert_eq!(level(vec![3], 0), 0);
     }
 }

@@ -82,6 +82,8 @@ impl Machine {
             if of.tables.iter().any(|table| loaded.contains(table)) {
                 history.seen = self.engine.arrangements()[of.arrangement].next_seq();
                 history.begins_with = self.checkpoints_taken + 1;
+                // Of the transaction under way a part is in the rows already.
+                history.begun_before = self.position.inside.map(|inside| inside.commit_lsn);
                 let floor = self.progress.applied;
                 self.engine.arrangement_mut(history.log.arrangement).raise_tombstone_floor(floor);
             }

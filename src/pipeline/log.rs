@@ -85,9 +85,13 @@ impl KeptLog {
             };
             passed = passed.min(at);
         }
+        let arrangement = &engine.arrangements()[self.arrangement];
+        if passed == Lsn::MAX {
+            // Who is filled first needs nothing of what there is, but all that comes.
+            passed = arrangement.last_change();
+        }
         self.passed = self.passed.max(passed);
         let from = self.stored_from.filter(|from| *from < self.passed)?;
-        let arrangement = &engine.arrangements()[self.arrangement];
         let is_all = arrangement.last_change() < self.passed;
         self.gone_to = match arrangement.last_key() {
             Some(newest) if is_all => Some(newest.to_vec()),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bind::{Bound, Rows};
+use super::events::Since;
 use super::facts;
 use super::start::{Kept, StartError};
 use crate::config::Target;
@@ -42,14 +43,16 @@ pub(super) fn forget_unused(
     Ok(())
 }
 
-/// The logs of all histories. One that is new, or of other rows than before, begins at the position.
+/// The logs of all histories. One that is new, or of other rows than before, begins at the position; also when the
+/// positions of before mean nothing.
 pub(super) fn inits(
     bound: &[Bound<'_>],
-    position: Lsn,
+    since: &Since<'_>,
     kept: &mut Kept,
     store: &Store,
     batch: &mut Batch,
 ) -> Result<Vec<HistoryInit>, StartError> {
+    let position = since.position;
     let mut inits = Vec::new();
     let projections = bound.iter().filter(|bound| !matches!(bound.rows, Rows::Event(_)));
     for (projection, bound) in projections.enumerate() {
@@ -67,7 +70,7 @@ pub(super) fn inits(
         }
         let columns = bound.columns.iter().map(|column| (&column.name, &column.ty));
         let shape = format!("{:?} by {:?}", columns.collect::<Vec<_>>(), bound.key);
-        let same = fact.as_ref().filter(|fact| fact.shape == shape);
+        let same = fact.as_ref().filter(|fact| fact.shape == shape && !since.other_history);
         let init = match same.map(|fact| fact.rows_of) {
             Some(rows_of) => {
                 let floor = store.fact(&format!("floor/{rows_of}"))?;
@@ -80,7 +83,10 @@ pub(super) fn inits(
                 }
             }
             None => {
-                batch.dropped.extend(fact.map(|fact| fact.rows_of));
+                if let Some(fact) = fact {
+                    batch.dropped.push(fact.rows_of);
+                    batch.facts.push((format!("floor/{}", fact.rows_of), None));
+                }
                 let rows_of = kept.new_rows_of();
                 facts::set(batch, name, &HistoryFact { rows_of, shape });
                 batch.fact(format!("floor/{rows_of}"), position.0.to_be_bytes().to_vec());

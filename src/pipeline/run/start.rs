@@ -209,7 +209,7 @@ pub(super) async fn prepare(
         position: load_from.map_or(position.lsn, |from| from.max(position.lsn)),
         committed_at,
     };
-    let histories = histories::inits(&bound, since.position, &mut kept, store, &mut batch)?;
+    let histories = histories::inits(&bound, &since, &mut kept, store, &mut batch)?;
     let events = events::inits(&bound, &table_names, &since, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     for (used, fact) in used.iter().zip(kept.facts.iter().flatten()) {

@@ -130,7 +130,11 @@ pub(super) async fn note_gap(
     connection.batch(&sql).await
 }
 
-/// The newest version of a key is found by the primary key, however many there are, and then by its place.
+/// Of how many of a key's newest versions one is looked for that is open: it is the newest, unless those of a history
+/// that the source has lost lie above it.
+const LOOKED_AT_MAX: usize = 100;
+
+/// The open version of a key is found by the primary key, however many there are, and then by its place.
 fn close(path: &str, columns: &[TableColumn], key: &[usize]) -> String {
     let n = key.len();
     let same = std::iter::zip(key, 0..).map(|(&position, number)| {
@@ -142,13 +146,16 @@ fn close(path: &str, columns: &[TableColumn], key: &[usize]) -> String {
             false => same,
         }
     });
-    let same: String = same.map(|same| format!("{same} AND ")).collect();
+    let same = same.collect::<Vec<_>>().join(" AND ");
     format!(
         "UPDATE {path} AS t SET valid_to = u.c{n} FROM {} \
-         CROSS JOIN LATERAL (SELECT v.ctid FROM {path} AS v WHERE {same}v.lsn < u.c{} \
-         ORDER BY v.lsn DESC LIMIT 1) AS newest \
-         WHERE t.ctid = newest.ctid AND t.valid_to IS NULL",
+         CROSS JOIN LATERAL (SELECT n.ctid FROM \
+         (SELECT v.ctid, v.valid_from, v.valid_to, v.lsn FROM {path} AS v WHERE {} \
+         ORDER BY v.lsn DESC LIMIT {LOOKED_AT_MAX}) AS n \
+         WHERE n.valid_to IS NULL AND (n.valid_from, n.lsn) < (u.c{n}, u.c{}) LIMIT 1) AS open \
+         WHERE t.ctid = open.ctid AND t.valid_to IS NULL",
         unnest(columns, key, &[TIME, "pg_lsn"]),
+        if same.is_empty() { "true" } else { &same },
         n + 1,
     )
 }

@@ -59,6 +59,7 @@ use super::{
 use crate::config::SinkConfig;
 use crate::engine::Entry;
 use crate::failpoint;
+use crate::lsn::Lsn;
 
 /// Ours in the sink's database.
 const SCHEMA: &str = "readside";
@@ -270,7 +271,9 @@ impl PostgresSink {
                     .await
                     .map_err(|error| error.of_projection(projection))?;
                 if let Some(history) = &table.history {
-                    let (lsn, at) = (step.position, step.committed_at);
+                    // The next transaction's commit record may lie at the position itself.
+                    let lsn = Lsn(step.position.0.saturating_sub(1));
+                    let at = step.committed_at;
                     let failed = |error| sink_error("bring a history to its table", error);
                     history.settle(connection, table, lsn, at).await.map_err(failed)?;
                     if let Some(before) = &self.before[projection] {

@@ -154,6 +154,32 @@ async fn every_committed_version_is_there_whatever_is_killed() {
     assert!(one(&world.reporting, sql).await.parse::<u32>().unwrap() > 100);
 }
 
+/// The first one, of a process that has filled the sink itself.
+#[tokio::test]
+async fn an_outage_of_the_sink_costs_no_version() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let world = World::new(SHOP).await;
+    let mut daemon = Daemon::start(&config(&world));
+    daemon.wait_ready().await;
+    settled(&world, &mut daemon).await;
+    let mut pictures = vec![picture(&world).await];
+    world.reporting_net.cut();
+    // What is durable twice over has left memory.
+    for _ in 0..2 {
+        for _ in 0..12 {
+            change(&world, &mut rng).await;
+            pictures.push(picture(&world).await);
+        }
+        let end = one(&world.client, "SELECT (pg_current_wal_insert_lsn() - '0/0')::text").await;
+        let end: f64 = end.parse().unwrap();
+        until_metric(&daemon, "readside_durable_lsn", &[], |lsn| lsn >= end).await;
+    }
+    world.reporting_net.heal();
+    settled(&world, &mut daemon).await;
+    same(&world, &pictures).await;
+    assert_eq!(one(&world.reporting, "SELECT count(*)::text FROM readside.gap").await, "0");
+}
+
 #[tokio::test]
 async fn a_kill_right_after_the_fill_costs_no_version_and_no_letter() {
     let world = World::new(SHOP).await;
