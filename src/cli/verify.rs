@@ -30,11 +30,28 @@ pub(super) struct Arguments {
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Event {
-    Begin { sink: String, lsn: String },
-    Progress { sink: String, rows: u64 },
+    Begin {
+        sink: String,
+        lsn: String,
+    },
+    Progress {
+        sink: String,
+        rows: u64,
+    },
+    /// The source or the sink has not answered yet.
+    Busy,
     Difference(Difference),
-    End { sink: String, rows: u64, differences: u64, mended: u64, undecided: u64 },
-    Error { sink: String, error: String },
+    End {
+        sink: String,
+        rows: u64,
+        differences: u64,
+        mended: u64,
+        undecided: u64,
+    },
+    Error {
+        sink: String,
+        error: String,
+    },
     Done,
 }
 
@@ -102,6 +119,7 @@ impl Seen {
                 say(&format!("{sink}: {projection} is compared with the source at {lsn}"));
             }
             Event::Progress { sink, rows } => say(&format!("{sink}: {rows} rows so far")),
+            Event::Busy => {}
             Event::Difference(difference) => {
                 self.differences += 1;
                 if !json {

@@ -141,10 +141,17 @@ fn parse_partly(
 /// `[http]` alone, for commands that only talk to the daemon: they need no other secret.
 pub fn load_http(path: &Path, environment: &Environment) -> Result<HttpConfig, Vec<Diagnostic>> {
     let text = read_file(path).map_err(|fault| vec![fault])?;
-    // Variables and syntax of other sections are not this command's matter.
-    let root = root(&path.display().to_string(), &text, environment, &mut Faults::default());
+    // Variables and syntax of other sections are not this command's matter, unless this one is not there for them.
+    let mut elsewhere = Faults::default();
+    let root = root(&path.display().to_string(), &text, environment, &mut elsewhere);
     let mut faults = Faults::default();
-    daemon::http(&root, &mut faults).ok_or_else(|| faults.into_sorted())
+    let http = daemon::http(&root, &mut faults);
+    let faults = faults.into_sorted();
+    match http {
+        Some(http) if faults.is_empty() => Ok(http),
+        None if faults.is_empty() => Err(elsewhere.into_sorted()),
+        _ => Err(faults),
+    }
 }
 
 /// The file, and the files that it names, in a digest: as long as it is the same there is nothing new to load.

@@ -136,13 +136,21 @@ fn event(
                     inserted rows";
         section.require("when", hint, faults);
     }
-    let hint = match of {
-        Some(EventSource::Message { .. }) => "add data = \"content\", or expressions over it",
-        _ => "add expressions over old and new, such as data = \"new.order_id\"",
-    };
-    section.require("data", hint, faults);
     let when = sql(&section, "when", faults);
-    let data = sql(&section, "data", faults);
+    let data = match &of {
+        // All that the row is.
+        Some(EventSource::Table { .. }) if !section.has("data") => {
+            Some(Sql { text: "new.*".to_owned(), place: section.node.place.clone() })
+        }
+        of => {
+            let hint = match of {
+                Some(_) => "add data = \"content\", or expressions over it",
+                None => "add expressions over old and new, such as data = \"new.order_id\"",
+            };
+            section.require("data", hint, faults);
+            sql(&section, "data", faults)
+        }
+    };
     let kind = targets::template(&section, "type", faults);
     let on_error = on_error(&section, faults);
     let targets = to(&section, Owner::Event(name), sinks, used, faults);

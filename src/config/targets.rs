@@ -389,14 +389,17 @@ impl Reader<'_> {
     /// Redis counts whole seconds here.
     fn ttl(&self, faults: &mut Faults) -> Option<u64> {
         let ttl = self.section.duration("ttl", faults)?;
-        if ttl.subsec_nanos() == 0 && ttl.as_secs() > 0 {
+        if ttl.subsec_nanos() == 0 && (1..=TTL_MAX).contains(&ttl.as_secs()) {
             return Some(ttl.as_secs());
         }
-        let what = "`ttl` takes whole seconds, at least one";
+        let what = "`ttl` takes whole seconds, at least one, and at most 36500d";
         faults.push(Diagnostic::new(what).at(&self.place().entry("ttl")));
         None
     }
 }
+
+/// Redis adds it to the clock, in milliseconds: this much it can for ever.
+const TTL_MAX: u64 = 36_500 * 86_400;
 
 fn begins_reserved(key: &Template) -> bool {
     key.to_string().starts_with("readside:")

@@ -336,9 +336,10 @@ impl Machine {
             _ => return Ok(()),
         };
         if let Change::Truncate { relations, .. } = &change {
+            let mut counted = Vec::new();
             for relation in relations.iter() {
                 if self.is_loading(relation) {
-                    self.truncate(relation, record.commit_lsn)?;
+                    self.truncate(relation, record.commit_lsn, &mut counted)?;
                 }
             }
             return Ok(());

@@ -531,11 +531,11 @@ impl Machine {
 
     fn change(&mut self, lsn: Lsn, change: &Change<'_>, body: &[u8]) -> Result<(), Fault> {
         if let Change::Truncate { relations, .. } = change {
-            let mut waits = false;
+            let (mut waits, mut counted) = (false, Vec::new());
             for relation in relations.iter() {
                 let Some(route) = self.routes.get(&relation) else { continue };
                 match self.tables[route.table].stage {
-                    Stage::Live => self.truncate(relation, lsn)?,
+                    Stage::Live => self.truncate(relation, lsn, &mut counted)?,
                     Stage::Loading => waits = true,
                     Stage::Quarantined(_) => {}
                 }
@@ -615,10 +615,19 @@ impl Machine {
         Ok(())
     }
 
-    pub(super) fn truncate(&mut self, relation: u32, lsn: Lsn) -> Result<(), Fault> {
+    /// `counted` are the tables of the same TRUNCATE that have been counted: each is, once, however many leaves it has.
+    pub(super) fn truncate(
+        &mut self,
+        relation: u32,
+        lsn: Lsn,
+        counted: &mut Vec<usize>,
+    ) -> Result<(), Fault> {
         let Some(route) = self.routes.get(&relation) else { return Ok(()) };
         let table = &self.tables[route.table];
-        self.counts[route.table].truncate += 1;
+        if !counted.contains(&route.table) {
+            counted.push(route.table);
+            self.counts[route.table].truncate += 1;
+        }
         let leaf = table.partitioned.then_some(route.leaf);
         self.engine.truncate(table.id, lsn, leaf)?;
         let (engine, tables) = (&self.engine, &self.tables);

@@ -103,6 +103,11 @@ fn the_outbox_is_valid() {
     let event = config.projections[0].event().expect("an event");
     assert!(event.when.is_some() && event.kind.is_some());
     assert_eq!(config.projections[0].targets.len(), 2);
+    assert!(event.data.text.starts_with("new.event_id, "));
+    let lines = include_str!("../../../config/examples/outbox.toml").lines();
+    let without = lines.filter(|line| !line.starts_with("data = ")).collect::<Vec<_>>().join("\n");
+    let config = config_of(&without, &[]);
+    assert_eq!(config.projections[0].event().expect("an event").data.text, "new.*");
 }
 
 #[test]

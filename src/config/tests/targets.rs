@@ -352,11 +352,22 @@ fn member_of_a_hash() {
 #[test]
 fn ttl_of_half_a_second() {
     insta::assert_snapshot!(faults(r#"{ hash = "order:{order_id}" }"#, r#"{ hash = "order:{order_id}", ttl = "500ms" }"#), @r#"
-    error: `ttl` takes whole seconds, at least one
+    error: `ttl` takes whole seconds, at least one, and at most 36500d
       --> readside.toml:30:38
        |
     30 |   { hash = "order:{order_id}", ttl = "500ms" },
        |                                      ^^^^^^^
+    "#);
+}
+
+#[test]
+fn ttl_beyond_what_redis_counts() {
+    insta::assert_snapshot!(faults(r#"{ hash = "order:{order_id}" }"#, r#"{ hash = "order:{order_id}", ttl = "36501d" }"#), @r#"
+    error: `ttl` takes whole seconds, at least one, and at most 36500d
+      --> readside.toml:30:38
+       |
+    30 |   { hash = "order:{order_id}", ttl = "36501d" },
+       |                                      ^^^^^^^^
     "#);
 }
 

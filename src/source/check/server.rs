@@ -67,12 +67,17 @@ pub(super) fn faults(
             ),
         );
     }
-    if catalog.slot.is_none() && server.replication_slots_used >= server.replication_slots_max {
+    let slots_free = server.replication_slots_max.saturating_sub(server.replication_slots_used);
+    if catalog.slot.is_none() && slots_free < 2 {
+        let max = server.replication_slots_max;
         fault(
-            format!(
-                "all replication slots are in use (max_replication_slots = {})",
-                server.replication_slots_max
-            ),
+            match slots_free {
+                0 => format!("all replication slots are in use (max_replication_slots = {max})"),
+                _ => format!(
+                    "one replication slot is free, and while a load begins it takes a second one \
+                     (max_replication_slots = {max})"
+                ),
+            },
             format!(
                 "drop one that nobody needs, or run on the source, and restart it:\n\
                  ALTER SYSTEM SET max_replication_slots = {};",

@@ -14,7 +14,10 @@ async fn rows_that_are_deleted_in_their_transaction_are_delivered() {
     let world = World::new(SCHEMA).await;
     let (_, events) = EXAMPLE.split_at(EXAMPLE.find("[event.").unwrap());
     let ours = world.name("");
-    let config = world.config(&events.replace("[event.", &format!("[event.{ours}")));
+    let whole = "[event.whole]\ntable = 'domain_events'\nwhen = 'old IS NULL'\ntype = '{event_type}'\n\
+                 to.cache = { stream = 'whole' }\n";
+    let events = format!("{events}\n{whole}").replace("[event.", &format!("[event.{ours}"));
+    let config = world.config(&events);
     let mut daemon = Daemon::start(&config);
     daemon.wait_ready().await;
     let outbox = world.name("outbox");
@@ -52,6 +55,12 @@ async fn rows_that_are_deleted_in_their_transaction_are_delivered() {
         ]
     );
     assert_eq!(stream(&world, "events:customer").await.len(), 3);
+    daemon.wait_for(&world.name("whole"), "cache", &lsn).await;
+    let whole = stream(&world, "whole").await;
+    let last = whole.last().unwrap();
+    assert_eq!((whole.len(), &last["type"]), (7, &json!("OrderCancelled")));
+    assert_eq!(last["data"]["aggregate_id"], "5");
+    assert_eq!(last["data"].as_object().unwrap().len(), 5, "{last}");
     let sql = "SELECT count(*), count(DISTINCT (lsn, ordinal)) FROM domain_event_log";
     let row = world.reporting.query_one(sql, &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (7, 7));

@@ -35,6 +35,8 @@ use crate::sink::postgres::PostgresAudit;
 use crate::sink::redis::RedisAudit;
 use crate::sink::{SinkError, SinkProjection};
 
+/// Less than half of the silence after which the command gives up.
+const BUSY_INTERVAL: Duration = Duration::from_secs(60);
 /// Rows that are compared in one go.
 const ROWS: usize = 500;
 /// Suspects that are looked at again in one go.
@@ -196,7 +198,8 @@ impl ByHand {
         };
         let parts = rows.div_ceil(KEYS_MAX as u64).max(1);
         for part in 0..parts {
-            verify.part(part, parts).await?;
+            let busy = json!({ "event": "busy", "sink": verify.name() }).to_string();
+            not_silent(lines, busy, verify.part(part, parts)).await?;
         }
         let Counts { differences, mended, undecided } = verify.counts;
         let end = json!({
@@ -209,6 +212,23 @@ impl ByHand {
     fn rows_of(&self, projection: &str) -> Option<u64> {
         let status = self.shared.status();
         status.projections.iter().find(|of| of.name == projection).map(|of| of.rows)
+    }
+}
+
+/// The query may take long before its first row: who listens is told that somebody works.
+async fn not_silent<T>(
+    lines: &mpsc::Sender<String>,
+    busy: String,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(BUSY_INTERVAL) => {
+                lines.send(busy.clone()).await.map_err(|_| Failure::Left)?;
+            }
+        }
     }
 }
 
