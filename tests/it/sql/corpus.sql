@@ -1267,3 +1267,8 @@ AS s FROM orders o
 
 -- refused: no equality joins the two sides
 SELECT id FROM orders WHERE 5 NOT IN (SELECT max(id) FROM customers)
+
+SELECT id, -quantity ^ 2 AS x, - quantity ^ 2 ^ 1 AS y, @ quantity - 10 AS z, 5 + @ quantity - 10 + 3 AS w, ~ quantity + 1 AS v,
+2 * @ quantity - 7 AS u, 5 + @ quantity - 20 + 3 AS o, @ @ quantity - 20 AS p, (@ quantity) - 10 AS t, -(quantity ^ 2) AS s, |/ quantity * 4 + 1 AS r FROM items WHERE quantity > 3
+
+SELECT LOWER(status) AS s, CAST(total AS text) AS t, count(*) AS n FROM orders GROUP BY lower(status), total::text
