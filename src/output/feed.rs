@@ -467,6 +467,18 @@ impl Feed {
         delivered
     }
 
+    /// The sink is away, and had all there is.
+    pub fn lacks_nothing(&self, lane: usize, engine: &Engine, applied: Lsn) -> bool {
+        let Lane { stage, delivered, arrangement, .. } = &self.lanes[lane];
+        let arrangement = &engine.arrangements()[*arrangement];
+        matches!(stage, Stage::Unknown)
+            && delivered.settled
+            && arrangement.seq_at(delivered.lsn).is_some_and(|seq| {
+                let mut changes = arrangement.changes_from(seq).into_iter().flatten();
+                changes.next().is_none_or(|first| first.lsn() >= applied)
+            })
+    }
+
     /// What became of changes before it is known.
     pub fn told(&self, lane: usize) -> Lsn {
         self.lanes[lane].told

@@ -352,6 +352,16 @@ impl World {
             assert_eq!(self.told[lane], self.rows()[lane], "what became of each row is known");
             assert!(!self.feed.is_rebuilding(lane), "a rebuild comes to its end");
         }
+        self.feed.closed();
+        let lacks_nothing =
+            |world: &Self| world.feed.lacks_nothing(0, &world.engine, world.progress.applied);
+        self.commit();
+        assert!(lacks_nothing(self), "nothing has changed since");
+        let lsn = Lsn(self.wal + 10);
+        self.engine.put(0, Entry::row(lsn, &[0], b"new")).expect("no dependants");
+        self.engine.commit(lsn).expect("no dependants");
+        self.progress.applied = Lsn(lsn.0 + 5);
+        assert!(!lacks_nothing(self), "a row has changed");
     }
 }
 

@@ -223,6 +223,13 @@ impl Machine {
         }
     }
 
+    /// It is away, and had all there is of the projection.
+    pub fn lacks_nothing(&self, sink: usize, lane: usize) -> bool {
+        let Sink { feed, projections, .. } = &self.sinks[sink];
+        self.is_followed(projections[lane])
+            && feed.lacks_nothing(lane, &self.engine, self.progress.applied)
+    }
+
     pub fn lane_state(&self, sink: usize, lane: usize) -> LaneState {
         let sink = &self.sinks[sink];
         sink.feed.state(lane, self.is_ready(sink.projections[lane]))

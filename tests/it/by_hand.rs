@@ -158,6 +158,47 @@ async fn a_halted_projection_goes_on_by_hand() {
 }
 
 #[tokio::test]
+async fn a_halted_history_goes_on_from_the_refused_row() {
+    let world = World::new("CREATE TABLE things (id text PRIMARY KEY, note text)").await;
+    let name = world.name("things");
+    let config = world.config(&format!(
+        "[projection.{name}]\ntable = 'things'\non_error = 'halt'\nto.reporting = \
+         {{ table = 'things', indexes = ['(note)'], history = 'things_history' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    world.execute("INSERT INTO things VALUES ('before', 'x')").await;
+    daemon.wait_for(&name, "reporting", &world.lsn().await).await;
+    let long = "SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) AS i";
+    world.execute(&format!("INSERT INTO things VALUES ('much', ({long}))")).await;
+    letters(&daemon, &name, "reporting", 1.0).await;
+    world.execute("INSERT INTO things VALUES ('after', 'y')").await;
+    let lsn = world.lsn().await;
+    let end = one(&world.client, &format!("SELECT ('{lsn}'::pg_lsn - '0/0')::text")).await;
+    let end: f64 = end.parse().unwrap();
+    // What is durable has left memory; a restart meets the refused row again.
+    until_metric(&daemon, "readside_durable_lsn", &[], |durable| durable >= end).await;
+    daemon.restart();
+    wait::until("readyz to name the halted projection", async || {
+        let (status, text) = daemon.try_get("/readyz").await?;
+        if status == 503 && text.contains("halted") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    world.reporting.batch_execute("DROP INDEX things_note_idx").await.unwrap();
+    let list = printed(&daemon.command(&["dead-letters", "list"]).await);
+    let id = list.split(' ').next().expect("an id");
+    printed(&daemon.command(&["dead-letters", "retry", id]).await);
+    daemon.wait_for(&name, "reporting", &lsn).await;
+    daemon.wait_ready().await;
+    letters(&daemon, &name, "reporting", 0.0).await;
+    let things = "SELECT string_agg(id, ' ' ORDER BY id) FROM things";
+    assert_eq!(one(&world.reporting, things).await, "after before much");
+    let versions =
+        "SELECT string_agg(id || ' ' || (valid_to IS NULL), ', ' ORDER BY id) FROM things_history";
+    assert_eq!(one(&world.reporting, versions).await, "after true, before true, much true");
+}
+
+#[tokio::test]
 async fn a_row_that_cannot_be_computed_is_a_letter_of_no_sink() {
     let world = World::new(
         "CREATE TABLE things (id int PRIMARY KEY, a int, b int);

@@ -94,8 +94,12 @@ impl Report {
                 }
                 let delivered = machine.delivered(at, lane);
                 let dead = machine.dead_letters(at, lane) as u64;
-                let lag_bytes = machine.applied().0.saturating_sub(delivered.lsn.0);
-                let since = self.applied.more_since(delivered.lsn);
+                let has = match machine.lacks_nothing(at, lane) {
+                    true => machine.applied(),
+                    false => delivered.lsn,
+                };
+                let lag_bytes = machine.applied().0.saturating_sub(has.0);
+                let since = self.applied.more_since(has);
                 let lag_seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
                 shown.metrics.dead_letters.set(number(dead));
                 shown.metrics.lag_bytes.set(number(lag_bytes));
