@@ -14,7 +14,8 @@ use super::machine::{Fault, Machine};
 use super::table::Stage;
 use super::{EventInit, News};
 use crate::engine::{
-    Batch, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf, Version,
+    Batch, EVENT_COLUMNS, Engine, Entry, EventMaker, Made, Moment, Notice, RAW, RowError, RowsOf,
+    Version, gap_entry,
 };
 use crate::lsn::Lsn;
 use crate::value::{Column, ValueError};
@@ -42,6 +43,8 @@ pub(super) struct EventLog {
     /// As it was when it was stored last.
     stored_gone: Option<Vec<u8>>,
     older: Vec<Layout>,
+    /// Occurrences may be missing before the load that is to come.
+    gap_at_load: bool,
 }
 
 /// A change that waits to become an occurrence.
@@ -53,7 +56,7 @@ struct Pending {
 impl EventLog {
     pub(super) fn new(init: EventInit, engine: &mut Engine, projection: usize) -> (Self, RowsOf) {
         let EventInit { maker, table, prefix, rows_of, last, stored_from, .. } = init;
-        let EventInit { gone_to, pending, older, .. } = init;
+        let EventInit { gone_to, pending, older, gap_at_load, .. } = init;
         let pending: VecDeque<Pending> = pending.iter().filter_map(Pending::read).collect();
         let mut lookups: Vec<usize> = maker.lookups().collect();
         lookups.sort_unstable();
@@ -69,6 +72,7 @@ impl EventLog {
             pending,
             stored_gone: None,
             older,
+            gap_at_load,
         };
         (log, rows_of)
     }
@@ -107,6 +111,19 @@ impl Pending {
 }
 
 impl Machine {
+    /// A load begins at this position: what was committed before is in its rows, and made nothing.
+    pub(super) fn begin_events(&mut self, from: Lsn) {
+        for event in &mut self.events {
+            if std::mem::take(&mut event.gap_at_load) {
+                let name = &self.projections[event.projection].name;
+                tracing::warn!(event = name, at = %from, "occurrences may be missing before here");
+                let data = event.columns().len() - EVENT_COLUMNS.len();
+                let gap = gap_entry(data, from, self.progress.committed_at);
+                self.engine.arrangement_mut(event.log.arrangement).append(&gap);
+            }
+        }
+    }
+
     pub(super) fn event_log(&self, projection: usize) -> Option<&EventLog> {
         self.events.iter().find(|log| log.projection == projection)
     }

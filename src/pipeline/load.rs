@@ -171,6 +171,7 @@ impl Machine {
         if !load.broken {
             self.batch.facts.extend(facts);
         }
+        self.begin_events(from);
     }
 
     /// What is stored of the load is nothing to go on with.

@@ -100,6 +100,8 @@ pub struct EventInit {
     pub pending: Vec<Entry>,
     /// What its data was before, in order.
     pub older: Vec<Layout>,
+    /// Occurrences may be missing up to where the load that is to come begins.
+    pub gap_at_load: bool,
 }
 
 pub struct SinkInit {

@@ -411,6 +411,12 @@ async fn a_server_that_shuts_down_waits_for_the_last_acknowledgement() {
         durable.send_modify(|durable| durable.0 = durable.0.max(gulp.wal_end));
     });
     source.insert(1, 10, "x").await;
+    // A walsender that has not begun to stream is ended like any other session.
+    wait::until("the rows", async || {
+        let durable = *run.durable.borrow();
+        if durable.0 > Lsn::ZERO { Ok(()) } else { Err("nothing has come") }
+    })
+    .await;
     assert!(source.postgres.stop_fast().await.success());
     let error = run.ended().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Closed);

@@ -190,6 +190,8 @@ pub(super) struct Since<'a> {
     pub(super) is_state_new: bool,
     /// The slot was there before.
     pub(super) is_slot_known: bool,
+    /// The consistent point of the load that reads them is not known yet.
+    pub(super) load_to_come: bool,
     /// Positions of before mean nothing: a log begins anew.
     pub(super) other_history: bool,
     pub(super) position: Lsn,
@@ -259,10 +261,16 @@ pub(super) fn inits(
             None => since.is_state_new,
         };
         let had_begun = known || (since.is_state_new && since.is_slot_known);
-        if dropped || missed || (is_unknown && had_begun) {
+        let lacks_some = is_unknown && had_begun;
+        // What the load's rows have seen makes none: with one that is to come the gap ends where it begins.
+        let gap_at_load = lacks_some && table.is_some() && since.load_to_come;
+        if dropped || missed || (lacks_some && !gap_at_load) {
             tracing::warn!(event = name, at = %since.position, "occurrences may be missing before here");
             let gap = gap_entry(event.columns.len(), since.position, since.committed_at);
             log.add(gap, rows_of, batch);
+        }
+        if gap_at_load {
+            log.forget_pending(rows_of, batch);
         }
         let maker = EventMaker::new(Event::clone(event), kind(bound, event), (at, events.len()));
         let gone_to = if other.is_some() { None } else { store.fact(&gone_fact(&name))? };
@@ -278,6 +286,7 @@ pub(super) fn inits(
             gone_to,
             pending,
             older,
+            gap_at_load,
         });
     }
     Ok(inits)
@@ -331,9 +340,13 @@ impl Stored {
     fn add(&mut self, gap: Entry, rows_of: RowsOf, batch: &mut Batch) {
         self.first.get_or_insert(gap.lsn());
         batch.entries.push((rows_of, gap.clone()));
-        // What waited is before the gap, and its transaction will not come again.
-        batch.forgotten.extend(self.pending.drain(..).map(|entry| (rows_of, entry)));
+        self.forget_pending(rows_of, batch);
         self.last = Some(gap);
+    }
+
+    /// What waited is before a gap, and its transaction will not come again.
+    fn forget_pending(&mut self, rows_of: RowsOf, batch: &mut Batch) {
+        batch.forgotten.extend(self.pending.drain(..).map(|entry| (rows_of, entry)));
     }
 }
 

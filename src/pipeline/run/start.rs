@@ -206,6 +206,7 @@ pub(super) async fn prepare(
         is_state_new: stored.is_none(),
         is_slot_known,
         other_history,
+        load_to_come: load.as_ref().is_some_and(|(_, init)| init.is_none()),
         position: load_from.map_or(position.lsn, |from| from.max(position.lsn)),
         committed_at,
     };

@@ -161,6 +161,45 @@ async fn a_lost_slot_leaves_a_gap_that_is_told() {
     assert_eq!(types, [ours.as_str(), "readside.gap", ours.as_str()]);
 }
 
+/// Its table was rewritten and is loaded again, and the load has to wait: what is committed until it begins is in its
+/// rows, and makes no occurrence.
+#[tokio::test]
+async fn a_gap_ends_where_the_load_begins() {
+    let world = World::new(
+        "CREATE TABLE ticks (id int PRIMARY KEY, n int NOT NULL);
+         CREATE TABLE others (id int PRIMARY KEY);",
+    )
+    .await;
+    let (event, others) = (world.name("ticked"), world.name("others"));
+    let config = world.config(&format!(
+        "[event.{event}]\ntable = 'ticks'\nwhen = 'old IS NULL'\ndata = 'new.id, new.n'\n\
+         to.reporting = {{ table = 'ticked' }}\n\
+         [projection.{others}]\ntable = 'others'\nto.reporting = {{ table = 'others' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    world.execute("INSERT INTO ticks VALUES (1, 1)").await;
+    daemon.wait_for(&event, "reporting", &world.lsn().await).await;
+    let open = world.postgres.client(&world.source).await;
+    open.batch_execute("BEGIN; INSERT INTO others VALUES (1)").await.unwrap();
+    world.execute("ALTER TABLE ticks ALTER n TYPE int USING n + 1").await;
+    until_logged(&daemon, "creating the slot waits for").await;
+    world.execute("INSERT INTO ticks VALUES (2, 2)").await;
+    let missed = world.lsn().await;
+    daemon.kill9();
+    daemon.restart();
+    open.batch_execute("COMMIT").await.unwrap();
+    until_logged(&daemon, "occurrences may be missing").await;
+    daemon.wait_ready().await;
+    world.execute("INSERT INTO ticks VALUES (3, 3)").await;
+    daemon.wait_for(&event, "reporting", &world.lsn().await).await;
+    let sql = format!(
+        "SELECT string_agg(concat_ws(':', CASE type WHEN 'readside.gap' THEN 'gap' END, id, n,
+         lsn >= '{missed}'), ' ' ORDER BY lsn, ordinal) FROM ticked"
+    );
+    assert_eq!(one(&world.reporting, &sql).await, "1:1:f gap:t 3:3:t");
+}
+
 #[tokio::test]
 async fn a_transaction_that_a_kill_cuts_is_told_whole_and_once() {
     let world = World::new(TICKS).await;
