@@ -18,7 +18,7 @@ use crate::value::{self, Column, ValueError};
 pub const LOAD_FACT: &str = "load";
 
 pub(super) struct Load {
-    /// Before it has begun it is in no row what was committed when.
+    /// Its consistent point is known. Until then all changes of its tables are kept, whatever their position.
     has_begun: bool,
     from: Lsn,
     bound: Lsn,
