@@ -37,6 +37,13 @@ pub struct Moment {
     pub change: u64,
 }
 
+impl Moment {
+    /// Grows with the stream.
+    pub fn place(&self) -> (Lsn, u64) {
+        (self.lsn, self.change)
+    }
+}
+
 /// A part of an event's type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KindPart {

@@ -83,6 +83,8 @@ struct Lane {
     again_occurred: Vec<Entry>,
     /// It is to be filled anew though nothing is wrong with it.
     rebuild: bool,
+    /// `generation` is that of a fill, and whether the sink has finished it is not known.
+    fills: bool,
     /// Sent again, an entry would be there twice: the lane goes on from exactly where its sink stands.
     once: bool,
     /// Of a history's fill: the first position at which it can be whole.
@@ -147,6 +149,7 @@ impl Feed {
                     again: BTreeSet::new(),
                     again_occurred: Vec::new(),
                     rebuild,
+                    fills: false,
                     hides_fills,
                     once: init.once,
                     stage: if init.halted { Stage::Halted } else { Stage::Unknown },
@@ -201,9 +204,14 @@ impl Feed {
                 Standing::At { lsn, reaching, generation } => {
                     // Which rows its fill refused has been forgotten by a crash.
                     let mut fill_is_untold = generation > lane.generation && lane.rows.is_some();
+                    if lane.is_history() && lane.fills && generation == lane.generation {
+                        fill_is_untold = true;
+                    }
+                    lane.fills = false;
                     if fill_is_untold && lane.is_history() {
                         // Another fill would lack versions. The sink itself knows what it refused.
                         fill_is_untold = false;
+                        lane.rebuild = false;
                         lane.told = lsn;
                         lane.is_anothers = true;
                         filled.push(at);
@@ -296,6 +304,11 @@ impl Feed {
     /// An occurrence is sent once more, before all that come after it.
     pub fn again_occurrence(&mut self, lane: usize, entry: Entry) {
         self.lanes[lane].again_occurred.push(entry);
+    }
+
+    /// It can be told something.
+    pub fn is_open(&self) -> bool {
+        self.presence == Presence::Open
     }
 
     /// Whether a refusal that the sink remembers says anything here: not, when our own letters were durable
@@ -438,7 +451,7 @@ impl Feed {
             let lane = &mut self.lanes[part.lane];
             lane.delivered.settled = step.settled;
             if part.finish_fill {
-                lane.rebuild = false;
+                (lane.rebuild, lane.fills) = (false, false);
             }
             if step.settled {
                 assert!(lane.delivered.lsn <= step.position, "a sink's position never falls (P3)");
@@ -560,14 +573,24 @@ impl Feed {
 
     /// The next piece of a log that one of the lanes has to read from the store.
     pub fn wanted_page(&self, ready: impl Fn(usize) -> bool) -> Option<WantedPage> {
-        self.lanes.iter().enumerate().filter(|(at, _)| ready(*at)).find_map(
-            |(at, lane)| match &lane.stage {
-                Stage::Live(Cursor::Scan(scan)) | Stage::Amending(Cursor::Scan(scan)) => {
-                    scan.wanted_page(at, lane.arrangement)
-                }
-                _ => None,
-            },
-        )
+        (0..self.lanes.len()).filter(|&at| ready(at)).find_map(|at| self.wanted_of(at))
+    }
+
+    /// The same of one of them.
+    pub fn wanted_of(&self, lane: usize) -> Option<WantedPage> {
+        let of = &self.lanes[lane];
+        match &of.stage {
+            Stage::Live(Cursor::Scan(scan)) | Stage::Amending(Cursor::Scan(scan)) => {
+                scan.wanted_page(lane, of.arrangement)
+            }
+            _ => None,
+        }
+    }
+
+    /// The sink has had more than it has now.
+    pub fn has_gone_back(&self, lane: usize) -> bool {
+        let of = &self.lanes[lane];
+        of.delivered.lsn < of.told
     }
 
     /// What was read for `wanted_page`; whether it is the last piece.
@@ -628,7 +651,7 @@ impl Lane {
 
     fn refill(&mut self, generation: u64) {
         self.again.clear();
-        self.generation = generation;
+        (self.generation, self.fills) = (generation, true);
         self.stage = Stage::Fresh;
         self.delivered.settled = false;
     }

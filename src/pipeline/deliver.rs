@@ -27,6 +27,7 @@ impl Machine {
         for lane in feed.opened(standings, engine) {
             let name = format!("generation/{}", letters.lane_name(lane));
             self.batch.fact(name, feed.generation(lane).to_be_bytes().to_vec());
+            self.batch.remove_fact(rebuild_fact(letters.lane_name(lane)));
         }
         // Letters of events are of occurrences, which do not go.
         let is_there = |lane: usize, key: &[u8], _| {
@@ -101,6 +102,7 @@ impl Machine {
             let renewed: Result<Vec<Entry>, ValueError> =
                 entries.into_iter().map(|entry| log.renewed(entry)).collect();
             entries = renewed.map_err(Fault::from)?;
+            self.tell_gap(sink, lane, &mut entries, is_last);
         }
         self.sinks[sink].feed.give_page(lane, entries, is_last);
         Ok(())

@@ -49,6 +49,11 @@ impl Doubts {
         self.borrowed.contains(row)
     }
 
+    /// Some of its values are.
+    pub(super) fn is_unknown(&self, row: &RowKey) -> bool {
+        self.unknown.contains_key(row)
+    }
+
     /// A new version takes the place of the one under `from`, leaving `untouched` columns as they were.
     pub(super) fn updated(
         &mut self,

@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 
 use super::layouts::{Layout, renewed};
 use super::letters::{Payload, Refused, key_hex};
+use super::load::rows_lsn;
 use super::log::KeptLog;
-use super::machine::{Fault, Machine};
+use super::machine::{Fault, Machine, Sink};
 use super::table::Stage;
 use super::{EventInit, News};
 use crate::engine::{
@@ -18,7 +19,8 @@ use crate::engine::{
     Version, gap_entry,
 };
 use crate::lsn::Lsn;
-use crate::value::{Column, ValueError};
+use crate::output::PageFrom;
+use crate::value::{Column, ValueError, split_pg_lsn};
 
 /// Of a change: how much of its versions is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub(super) struct EventLog {
     older: Vec<Layout>,
     /// Occurrences may be missing before the load that is to come.
     gap_at_load: bool,
+    /// The checkpoint that makes its beginning durable.
+    pub(super) begins_with: u64,
 }
 
 /// A change that waits to become an occurrence.
@@ -63,7 +67,11 @@ impl EventLog {
         lookups.dedup();
         let log = Self {
             projection,
-            log: KeptLog::new(engine.add_log(last.as_ref()), stored_from, gone_to),
+            log: KeptLog::new(
+                engine.add_log(last_of(last, gone_to.as_deref()).as_ref()),
+                stored_from,
+                gone_to,
+            ),
             maker,
             table,
             prefix,
@@ -73,6 +81,7 @@ impl EventLog {
             stored_gone: None,
             older,
             gap_at_load,
+            begins_with: 0,
         };
         (log, rows_of)
     }
@@ -92,6 +101,16 @@ impl EventLog {
     }
 }
 
+/// The newest of what a log has ever had in the store.
+fn last_of(kept: Option<Entry>, gone_to: Option<&[u8]>) -> Option<Entry> {
+    let gone = gone_to.and_then(|key| {
+        let (lsn, ordinal) = split_pg_lsn(key)?;
+        let lsn = if ordinal.is_empty() { rows_lsn(Lsn(lsn)) } else { Lsn(lsn) };
+        Some(Entry::row(lsn, key, &[]))
+    });
+    kept.into_iter().chain(gone).max_by(|a, b| a.key().cmp(b.key()))
+}
+
 impl Pending {
     /// committed_at i64 BE, change u64 BE, what the expressions run over.
     fn entry(&self, maker: &EventMaker) -> Entry {
@@ -102,6 +121,9 @@ impl Pending {
     }
 
     fn read(entry: &Entry) -> Option<Self> {
+        if entry.leaf() != RAW {
+            return None;
+        }
         let (committed_at, rest) = entry.value()?.split_first_chunk::<8>()?;
         let (change, base) = rest.split_first_chunk::<8>()?;
         let committed_at = i64::from_be_bytes(*committed_at);
@@ -118,9 +140,17 @@ impl Machine {
                 let name = &self.projections[event.projection].name;
                 tracing::warn!(event = name, at = %from, "occurrences may be missing before here");
                 let data = event.columns().len() - EVENT_COLUMNS.len();
-                let gap = gap_entry(data, from, self.progress.committed_at);
+                let gap = gap_entry(data, rows_lsn(from), self.progress.committed_at);
                 self.engine.arrangement_mut(event.log.arrangement).append(&gap);
             }
+        }
+    }
+
+    /// These tables have been loaded: from here on nothing is missing of what happens to them.
+    pub(super) fn events_have_begun(&mut self, loaded: &[usize]) {
+        let is_loaded = |event: &&mut EventLog| event.table.is_some_and(|of| loaded.contains(&of));
+        for event in self.events.iter_mut().filter(is_loaded) {
+            event.begins_with = self.checkpoints_taken + 1;
         }
     }
 
@@ -199,7 +229,15 @@ impl Machine {
             return Ok(false);
         }
         if !log.lookups.is_empty() {
-            log.pending.push_back(Pending { moment: self.moment, base });
+            // A load's backlog has come so far before a restart.
+            let is_known =
+                log.pending.back().is_some_and(|last| self.moment.place() <= last.moment.place())
+                    || self.engine.arrangements()[log.log.arrangement]
+                        .last_key()
+                        .is_some_and(|last| log.maker.key(self.moment).as_slice() <= last);
+            if !is_known {
+                log.pending.push_back(Pending { moment: self.moment, base });
+            }
             return Ok(true);
         }
         self.make(at, Pending { moment: self.moment, base })
@@ -315,6 +353,45 @@ impl Machine {
             let rows_of = self.rows_of[log.arrangement];
             self.batch.passed.extend(keys.map(|keys| (rows_of, keys)));
         }
+        for history in &self.histories {
+            // A sink that goes back behind it lacks versions, and rows: it is filled anew.
+            let log = self.engine.arrangement_mut(history.log.arrangement);
+            log.raise_tombstone_floor(history.log.passed);
+        }
+    }
+
+    /// The lane reads this piece of its log from the store. Where its sink has had more than it has now, and some of that
+    /// is no longer kept, it is told so, in the place of what is missing.
+    pub(super) fn tell_gap(
+        &self,
+        sink: usize,
+        lane: usize,
+        entries: &mut Vec<Entry>,
+        is_last: bool,
+    ) {
+        let Sink { feed, projections, .. } = &self.sinks[sink];
+        let projection = projections[lane];
+        let (Some(event), Some(wanted)) = (self.event_log(projection), feed.wanted_of(lane)) else {
+            return;
+        };
+        let after = match &wanted.from {
+            PageFrom::After(key) | PageFrom::At(key) => key,
+        };
+        let Some(to) = event.log.gone_between(after, &wanted.to) else { return };
+        if !feed.has_gone_back(lane) {
+            return;
+        }
+        let data = event.columns().len() - EVENT_COLUMNS.len();
+        let gap = gap_entry(data, to, self.progress.committed_at);
+        let at = entries.partition_point(|entry| entry.key() < gap.key());
+        if at < entries.len() || is_last {
+            let name = &self.projections[projection].name;
+            tracing::warn!(
+                event = name, %to,
+                "a sink has lost occurrences that are no longer kept: it is told that some may be missing before here"
+            );
+            entries.insert(at, gap);
+        }
     }
 }
 
@@ -352,7 +429,9 @@ mod tests {
         assert_eq!((entry.leaf(), entry.key()), (RAW, maker.key(moment).as_slice()));
         let back = Pending::read(&entry).expect("it is one");
         assert_eq!((back.moment, back.base), (waiting.moment, waiting.base));
-        assert!(Pending::read(&Entry::row(Lsn(7), b"k", b"short")).is_none());
+        assert!(Pending::read(&Entry::row_in(RAW, Lsn(7), b"k", b"short")).is_none());
+        let made = Entry::row(Lsn(7), entry.key(), entry.value().expect("a row"));
+        assert!(Pending::read(&made).is_none());
     }
 
     #[test]

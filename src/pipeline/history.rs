@@ -69,10 +69,12 @@ impl Machine {
         }
     }
 
-    /// A crash would begin the projection's history again, later: no sink may have more of it.
+    /// A crash would begin the projection's history, or the event, again, later: no sink may have more of it.
     pub(super) fn may_begin_anew(&self, projection: usize) -> bool {
-        let mut own = self.histories.iter().filter(|history| history.projection == projection);
-        own.any(|history| history.begins_with > self.checkpoints_stored)
+        let histories = self.histories.iter().map(|of| (of.projection, of.begins_with));
+        let events = self.events.iter().map(|of| (of.projection, of.begins_with));
+        let mut own = histories.chain(events).filter(|(of, _)| *of == projection);
+        own.any(|(_, begins_with)| begins_with > self.checkpoints_stored)
     }
 
     /// These tables have been loaded: what happened before is in no log.

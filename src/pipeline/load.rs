@@ -31,6 +31,8 @@ pub(super) struct Load {
     /// The place of the backlog's next piece to replay; the last piece is `pending`.
     replay_at: u64,
     replay: Replay,
+    /// A replay before this machine has come so far: rows of this very commit may be those of its end.
+    replayed_before: Lsn,
     pub(super) backlog_end: u64,
     /// The backlog's newest records, on their way to the store.
     pub(super) pending: Vec<u8>,
@@ -40,7 +42,7 @@ pub(super) struct Load {
 }
 
 /// The version of rows that a load reads: they hold all that was committed before its consistent point,
-/// so they are part of the state at that very position.
+/// so they are part of the state at that very position. No commit record lies there.
 pub fn rows_lsn(from: Lsn) -> Lsn {
     Lsn(from.0.saturating_sub(1))
 }
@@ -55,7 +57,7 @@ struct Replay {
 }
 
 impl Load {
-    pub(super) fn new(init: Option<LoadInit>) -> Self {
+    pub(super) fn new(init: Option<LoadInit>, replayed_before: Lsn) -> Self {
         let has_begun = init.is_some();
         let nothing = LoadInit {
             from: Lsn::ZERO,
@@ -72,6 +74,7 @@ impl Load {
             reading: BTreeMap::new(),
             replay_at: 0,
             replay: Replay { offset: 0, newest: rows_lsn(init.from) },
+            replayed_before,
             broken: false,
             backlog_end: init.backlog_end,
             pending: Vec::new(),
@@ -106,7 +109,13 @@ impl Load {
     /// The row's version is the one before this change, and not a newer one.
     pub(super) fn knows(&self, row: &RowKey, version: &Entry, lsn: Lsn) -> bool {
         let replayed = self.from <= version.lsn() && version.lsn() <= lsn;
-        replayed && !self.doubts.is_borrowed(row)
+        let is_own = version.lsn() < lsn || lsn > self.replayed_before;
+        replayed && is_own && !self.doubts.is_borrowed(row)
+    }
+
+    /// The same in all its columns.
+    pub(super) fn tells(&self, row: &RowKey, version: &Entry, lsn: Lsn) -> bool {
+        self.knows(row, version, lsn) && !self.doubts.is_unknown(row)
     }
 
     pub(super) fn forget(&mut self, row: &RowKey) {
@@ -292,6 +301,8 @@ impl Machine {
 
     fn replay_from(&mut self, piece: &[u8]) -> Result<(), Fault> {
         let Some(Load { mut replay, .. }) = self.load else { return Ok(()) };
+        // The stream may be within a transaction, which goes on after it.
+        let of_stream = self.moment;
         while replay.offset < piece.len() {
             let at = replay.offset;
             let Some((record, len)) = backlog::read(&piece[at..]) else {
@@ -301,6 +312,7 @@ impl Machine {
             self.replay_record(&record)?;
             replay.offset += len;
         }
+        self.moment = of_stream;
         if let Some(load) = &mut self.load {
             load.replay = replay;
         }
@@ -444,6 +456,7 @@ impl Machine {
         self.make_pending()?;
         self.gather_told();
         self.begin_histories(&loading);
+        self.events_have_begun(&loading);
         // From here on the connection's own descriptions count, not the backlog's last ones.
         for route in self.routes.values_mut().filter(|route| loading.contains(&route.table)) {
             route.forget();

@@ -5,9 +5,11 @@
 
 use std::collections::VecDeque;
 
+use super::load::rows_lsn;
 use super::machine::Sink;
 use crate::engine::{ArrangementId, Batch, Engine, RowsOf, log_from};
 use crate::lsn::Lsn;
+use crate::value::split_pg_lsn;
 
 /// What a sink that cannot say what is durable may have lost.
 const FORGETFUL_SECONDS: u64 = 3600;
@@ -19,7 +21,7 @@ pub(super) struct KeptLog {
     /// The first commit of which the store has entries.
     pub(super) stored_from: Option<Lsn>,
     /// All commits below have been passed.
-    passed: Lsn,
+    pub(super) passed: Lsn,
     /// Entries before this key, and the one under it, may have gone from the store.
     pub(super) gone_to: Option<Vec<u8>>,
     /// The same when the machine was built: what has gone before is not in memory either.
@@ -43,6 +45,14 @@ impl KeptLog {
         let in_memory =
             !is_behind(arrangement.stored_to()) && !is_behind(self.gone_before.as_deref());
         is_behind(self.gone_to.as_deref()) && !in_memory
+    }
+
+    /// Where a gap stands behind all that may have gone from the store of what lies behind a key and is no newer than
+    /// another.
+    pub(super) fn gone_between(&self, after: &[u8], to: &[u8]) -> Option<Lsn> {
+        let gone_to = self.gone_to.as_deref()?.min(to);
+        let (lsn, ordinal) = split_pg_lsn(gone_to).filter(|_| after < gone_to)?;
+        Some(if ordinal.is_empty() { rows_lsn(Lsn(lsn)) } else { Lsn(lsn + 1) })
     }
 
     /// What the store does not have yet, but for what every lane has already.
@@ -79,8 +89,9 @@ impl KeptLog {
         let mut passed = Lsn::MAX;
         for sink in sinks {
             let Some(at) = sink.feed.passed(self.arrangement) else { continue };
+            let is_open = sink.feed.is_open();
             let at = match sink.forgetful {
-                true => sink.notes.entry(self.arrangement).or_default().passed(now, at),
+                true => sink.notes.entry(self.arrangement).or_default().passed(now, at, is_open),
                 false => at,
             };
             passed = passed.min(at);
@@ -104,19 +115,31 @@ impl KeptLog {
 
 /// Where a sink stood, and when.
 #[derive(Default)]
-pub(super) struct Notes(VecDeque<(u64, Lsn)>);
+pub(super) struct Notes {
+    stood: VecDeque<(u64, Lsn)>,
+    passed: Lsn,
+}
 
 impl Notes {
-    /// Where it stood an hour ago.
-    fn passed(&mut self, now: u64, at: Lsn) -> Lsn {
-        if self.0.back().is_none_or(|(noted, _)| now >= noted + NOTE_SECONDS) {
-            self.0.push_back((now, at));
+    /// Where it stood an hour ago. While it is away time tells nothing: what it had last it may not have written.
+    fn passed(&mut self, now: u64, at: Lsn, is_open: bool) -> Lsn {
+        if !is_open {
+            return self.passed;
+        }
+        // What it had and has no more says nothing.
+        while self.stood.back().is_some_and(|(_, lsn)| *lsn > at) {
+            self.stood.pop_back();
+        }
+        if self.stood.back().is_none_or(|(noted, _)| now >= noted + NOTE_SECONDS) {
+            self.stood.push_back((now, at));
         }
         let is_old = |note: &(u64, Lsn)| now >= note.0 + FORGETFUL_SECONDS;
-        while self.0.get(1).is_some_and(is_old) {
-            self.0.pop_front();
+        while self.stood.get(1).is_some_and(is_old) {
+            self.stood.pop_front();
         }
-        self.0.front().filter(|note| is_old(note)).map_or(Lsn::ZERO, |(_, lsn)| *lsn)
+        self.passed =
+            self.stood.front().filter(|note| is_old(note)).map_or(Lsn::ZERO, |(_, lsn)| *lsn);
+        self.passed
     }
 }
 
@@ -152,13 +175,26 @@ mod tests {
     #[test]
     fn a_forgetful_sink_has_passed_what_it_had_an_hour_ago() {
         let mut notes = Notes::default();
-        assert_eq!(notes.passed(0, Lsn(10)), Lsn::ZERO);
-        assert_eq!(notes.passed(30, Lsn(20)), Lsn::ZERO);
-        assert_eq!(notes.passed(60, Lsn(30)), Lsn::ZERO);
-        assert_eq!(notes.passed(3_599, Lsn(40)), Lsn::ZERO);
-        assert_eq!(notes.passed(3_600, Lsn(40)), Lsn(10));
-        assert_eq!(notes.passed(3_660, Lsn(50)), Lsn(30));
-        assert_eq!(notes.passed(20_000, Lsn(60)), Lsn(50));
-        assert!(notes.0.len() < 4);
+        let mut open = |now, lsn| notes.passed(now, Lsn(lsn), true).0;
+        assert_eq!(open(0, 10), 0);
+        assert_eq!(open(30, 20), 0);
+        assert_eq!(open(60, 30), 0);
+        assert_eq!(open(3_599, 40), 0);
+        assert_eq!(open(3_600, 40), 10);
+        assert_eq!(open(3_660, 50), 30);
+        assert_eq!(open(20_000, 60), 50);
+        assert!(notes.stood.len() < 4);
+    }
+
+    #[test]
+    fn what_a_sink_lost_before_it_was_away_is_not_passed() {
+        let mut notes = Notes::default();
+        notes.passed(0, Lsn(10), true);
+        notes.passed(100, Lsn(20), true);
+        // It dies at once, having written nothing of the last note, and is away for long.
+        assert_eq!(notes.passed(9_000, Lsn(20), false), Lsn::ZERO);
+        assert_eq!(notes.passed(9_001, Lsn(15), true), Lsn(10));
+        assert_eq!(notes.passed(9_002, Lsn(30), true), Lsn(10));
+        assert_eq!(notes.passed(13_000, Lsn(40), true), Lsn(15));
     }
 }

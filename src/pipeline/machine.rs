@@ -275,11 +275,14 @@ impl Machine {
         let mut tables = Vec::new();
         let mut routes = Routes::new();
         let mut rows_of: Vec<RowsOf> = Vec::new();
+        let mut replayed_before = Lsn::ZERO;
         let position = init.position;
         for (at, table) in init.tables.into_iter().enumerate() {
             let id = engine.add_table(table.layout);
             if table.stage == Stage::Loading {
                 engine.sleep(id);
+                let newest = table.rows.iter().map(Entry::lsn).max();
+                replayed_before = replayed_before.max(newest.unwrap_or(Lsn::ZERO));
             }
             let arrangement = engine.table_arrangement(id);
             engine.restore(arrangement, table.rows, position.lsn, table.tombstone_floor);
@@ -411,7 +414,8 @@ impl Machine {
             versions_at: init.committed_at,
             moment: Moment { lsn: position.lsn, committed_at: init.committed_at, change: 0 },
             sinks,
-            load: (init.load_to_come || init.load.is_some()).then(|| Load::new(init.load)),
+            load: (init.load_to_come || init.load.is_some())
+                .then(|| Load::new(init.load, replayed_before)),
             rows_of,
             stored,
             stored_bytes: 0,
@@ -696,7 +700,7 @@ impl Machine {
                 let mut known = Known::Both;
                 if let Some(load) = loading {
                     let row = (at, key.clone());
-                    if old.as_ref().is_none_or(|old| !load.knows(&row, old, lsn)) {
+                    if old.as_ref().is_none_or(|old| !load.tells(&row, old, lsn)) {
                         known = if untold { Known::Nothing } else { Known::New };
                     }
                     let columns =
@@ -723,7 +727,7 @@ impl Machine {
                 let mut known = Known::Both;
                 if let Some(load) = &mut self.load {
                     let row = (at, self.old_key.clone());
-                    let unknown = |old: &Entry| !load.knows(&row, old, lsn);
+                    let unknown = |old: &Entry| !load.tells(&row, old, lsn);
                     if is_loading && old.as_ref().is_none_or(unknown) {
                         known = Known::New;
                     }

@@ -61,7 +61,7 @@ pub use interval::{
 pub use json::normalise as normalise_json;
 pub use json_tree::Json;
 pub use order::{order_key, order_part};
-pub use pg_lsn::put as encode_pg_lsn;
+pub use pg_lsn::{put as encode_pg_lsn, split as split_pg_lsn};
 pub use put::{encode_decimal, encode_float4, encode_float8, float_of, int_of, write_numeric};
 pub use row::{Columns, columns, key_text, split};
 pub use scalar::Scalar;

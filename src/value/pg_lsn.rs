@@ -23,13 +23,18 @@ pub fn put(lsn: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&lsn.to_be_bytes());
 }
 
+/// The position with which the bytes begin, and what follows it.
+pub fn split(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (lsn, rest) = bytes.strip_prefix(&[0])?.split_first_chunk()?;
+    Some((u64::from_be_bytes(*lsn), rest))
+}
+
 pub(super) fn len(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= 9).then_some(9)
 }
 
 pub(super) fn write_text(datum: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let [0, lsn @ ..] = datum else { return None };
-    let lsn = u64::from_be_bytes(lsn.try_into().ok()?);
+    let (lsn, []) = split(datum)? else { return None };
     let low = lsn & u64::from(u32::MAX);
     out.extend_from_slice(format!("{:X}/{low:X}", lsn >> 32).as_bytes());
     Some(())

@@ -16,7 +16,7 @@ use crate::engine::{
     Batch, EVENT_COLUMNS, EVENT_KEY, Entry, EventMaker, KindPart, RowsOf, event_columns, gap_entry,
 };
 use crate::lsn::Lsn;
-use crate::pipeline::{EventInit, Layout, gone_fact, pending_fact, told_fact};
+use crate::pipeline::{EventInit, Layout, gone_fact, pending_fact, rows_lsn, told_fact};
 use crate::source::catalog::{Catalog, Kind, TableName};
 use crate::sql::event::{self, Event, Of, Part, Texts};
 use crate::sql::query;
@@ -266,7 +266,7 @@ pub(super) fn inits(
         let gap_at_load = lacks_some && table.is_some() && since.load_to_come;
         if dropped || missed || (lacks_some && !gap_at_load) {
             tracing::warn!(event = name, at = %since.position, "occurrences may be missing before here");
-            let gap = gap_entry(event.columns.len(), since.position, since.committed_at);
+            let gap = gap_entry(event.columns.len(), rows_lsn(since.position), since.committed_at);
             log.add(gap, rows_of, batch);
         }
         if gap_at_load {
