@@ -144,13 +144,17 @@ struct Kept {
 
 impl Kept {
     fn write(&mut self, Checkpoint { batch, position, .. }: Checkpoint) {
-        let Batch { chunks, entries, forgotten, backlog, backlog_dropped, facts, .. } = batch;
+        let Batch { chunks, entries, forgotten, passed, backlog, backlog_dropped, facts, .. } =
+            batch;
         for (of, entry) in forgotten {
             self.rows.remove(&(of, entry.key().to_vec()));
         }
         for LoadedChunk { rows_of, rows } in chunks {
             let rows = rows.into_iter().flatten();
             self.rows.extend(rows.map(|row| ((rows_of, row.key().to_vec()), row)));
+        }
+        for (of, keys) in passed {
+            self.rows.retain(|(rows_of, key), _| *rows_of != of || !keys.contains(key));
         }
         for (of, entry) in entries {
             self.rows.insert((of, entry.key().to_vec()), entry);

@@ -2,16 +2,21 @@
 //! that writes a checkpoint or loses it, a load, sinks that break off, lose answers, refuse rows and go back
 //! to what they were. A seed draws the schedule; `READSIDE_SEED` plays one again.
 //!
-//! What must hold, whatever comes: a settled step is the source's state at its position (P1); the source
-//! is never asked for less than has been acknowledged, and all sinks end equal (P2); no row goes back to an
-//! older version in a sink that has lost nothing (P3); a step names a row once (P4); what is refused, and only
-//! that, has a letter in the end (P5).
+//! What must hold, whatever comes: a settled step is the source's state at its position (P1), has every occurrence
+//! of an event before it, and a history every version; the source is never asked for less than has been
+//! acknowledged, and all sinks end equal (P2); no row goes back to an older version in a sink that has lost
+//! nothing (P3); a step names a row once (P4); what is refused, and only that, has a letter in the end (P5).
+//! Where a log has to lack something, it says so.
 
+mod logs;
 mod model;
+mod start;
 
 use fastrand::Rng;
 
+use self::logs::{EVENTS, Since};
 use self::model::{Sink, Source, Stream, key};
+use self::start::machine;
 use super::*;
 
 /// Of every run; and as many fresh ones.
@@ -33,8 +38,14 @@ struct Simulation {
     /// A row that the source is asked for.
     wanted: Option<usize>,
     sinks: [Sink; 2],
+    /// Seconds of a clock.
+    now: u64,
+    /// By table: where its load has ended, unless a crash has made that undone.
+    whole: [Option<Lsn>; 2],
     /// Of recent changes, and of tombstones.
     bytes_max: [usize; 2],
+    /// Nothing fails any more.
+    is_calm: bool,
 }
 
 impl Simulation {
@@ -55,6 +66,8 @@ impl Simulation {
         }
         let bytes_max = [(); 2].map(|()| if rng.bool() { usize::MAX } else { rng.usize(0..2_000) });
         let sinks = [Sink::new("hiding", true, &mut rng), Sink::new("open", false, &mut rng)];
+        kept.begin_logs();
+        let whole = [0, 1].map(|table| kept.is_live(table).then_some(position.lsn));
         let machine = machine(&kept, &sinks, bytes_max);
         let acknowledged = position.lsn;
         Self {
@@ -69,7 +82,10 @@ impl Simulation {
             machine,
             wanted: None,
             sinks,
+            now: 0,
+            whole,
             bytes_max,
+            is_calm: false,
         }
     }
 
@@ -90,16 +106,17 @@ impl Simulation {
                 92 => self.crash(),
                 93 => {
                     let sink = self.rng.usize(0..2);
-                    self.sinks[sink].backup();
+                    self.sinks[sink].backup(self.now);
                 }
                 94 => {
                     let sink = self.rng.usize(0..2);
                     self.machine.closed(sink);
-                    self.sinks[sink].put_back(&mut self.rng);
+                    self.sinks[sink].put_back(self.now, &mut self.rng);
                 }
                 95 => {
                     let (sink, lane) = (self.rng.usize(0..2), self.rng.usize(0..3));
                     self.machine.rebuild(sink, lane);
+                    self.sinks[sink].may_refill(lane);
                 }
                 _ => self.crash_now_and_then(),
             }
@@ -127,7 +144,8 @@ impl Simulation {
             Some(written) => {
                 self.acknowledged = self.acknowledged.max(written.position.lsn);
                 self.kept.write(written);
-                self.machine.stored(0);
+                self.now += self.rng.u64(0..900);
+                self.machine.stored(self.now);
             }
         }
     }
@@ -183,28 +201,50 @@ impl Simulation {
     }
 
     fn deliver(&mut self, at: usize) {
+        self.look_at_tables();
+        let since = self.whole[0].map(|whole| Since {
+            whole,
+            looked_up: self.whole[1].map_or(Lsn::MAX, |of_b| of_b.max(whole)),
+        });
         let sink = &mut self.sinks[at];
         if !sink.is_open {
-            let standings = sink.open();
+            let (standings, refused) = sink.open();
             self.machine.opened(at, &standings);
+            self.machine.remembered(at, refused.into_iter());
             return;
+        }
+        while let Some((wanted, rows_of)) = self.machine.wanted_page(at) {
+            let (entries, is_last) = self.kept.page(rows_of, &wanted, self.rng.usize(1..5));
+            self.machine.give_page(at, wanted.lane, entries, is_last).expect("entries");
         }
         let idle = self.rng.bool();
         let Some(work) = self.machine.next_work(at, idle) else { return };
-        let fate = self.rng.u32(0..40);
+        let fate = if self.is_calm { u32::MAX } else { self.rng.u32(0..40) };
         if matches!(work, Work::Reopen) || fate == 0 {
             // It breaks off before anything was done.
             self.machine.closed(at);
             sink.is_open = false;
             return;
         }
-        let refused = sink.perform(&work, &self.source);
+        let refused = sink.perform(&work, &self.source, since);
         if fate == 1 {
             // It was done, but the answer is lost.
             self.machine.closed(at);
             sink.is_open = false;
         } else {
             self.machine.done(at, &work, refused);
+        }
+    }
+
+    /// Whose load has ended by now, and where.
+    fn look_at_tables(&mut self) {
+        let Position { lsn, inside } = self.machine.position();
+        // Of a transaction under way a part may be in the load's rows.
+        let here = inside.map_or(lsn, |inside| Lsn(inside.commit_lsn.0 + 1));
+        for (table, whole) in std::iter::zip(&self.machine.tables, &mut self.whole) {
+            if table.stage == Stage::Live {
+                whole.get_or_insert(here);
+            }
         }
     }
 
@@ -227,9 +267,18 @@ impl Simulation {
         let loads = self.kept.facts.contains_key(LOAD_FACT);
         if !loads && !self.kept.is_whole() {
             self.kept.announce_load();
-            if self.rng.bool() {
+            let is_to_come = self.rng.bool();
+            if !is_to_come {
                 self.kept.load_begins(self.source.end());
             }
+            if !self.kept.is_live(0) {
+                self.kept.missed(is_to_come);
+            }
+            let lanes = (0..PROJECTIONS.len()).filter(|lane| !self.kept.is_live([0, 1, 0][*lane]));
+            lanes.for_each(|lane| self.sinks[0].may_refill(lane));
+        }
+        for (table, whole) in self.whole.iter_mut().enumerate() {
+            *whole = whole.filter(|_| self.kept.is_live(table));
         }
         self.machine = machine(&self.kept, &self.sinks, self.bytes_max);
         (self.stream, self.wanted) = (None, None);
@@ -241,6 +290,7 @@ impl Simulation {
 
     /// Nothing fails any more: all comes to rest, and is equal.
     fn settle(&mut self) {
+        self.is_calm = true;
         self.source.transaction(&mut self.rng);
         self.source.idle(&mut self.rng);
         for turn in 0.. {
@@ -262,18 +312,27 @@ impl Simulation {
                 let letters: BTreeSet<u8> = (0..bound).filter(is_letter).collect();
                 assert_eq!(letters, refused, "letters of {name} in {} (P5)", sink.name);
             }
+            for (event, name) in EVENTS.iter().enumerate() {
+                let lane = PROJECTIONS.len() + event;
+                for place in self.source.places(event, Lsn::ZERO, self.source.end()) {
+                    let key = place.key();
+                    let refused = sink.has_refused(event, place);
+                    let is_letter = self.machine.is_letter(at, lane, &key);
+                    assert!(is_letter || !refused, "{place} of {name} in {} (P5)", sink.name);
+                }
+            }
         }
     }
 
     fn is_at_rest(&self) -> bool {
         let end = self.source.end();
-        let lanes = (0..2).flat_map(|sink| (0..3).map(move |lane| (sink, lane)));
+        let lanes = (0..2).flat_map(|sink| (0..LANES).map(move |lane| (sink, lane)));
         let mut delivered = lanes.map(|(sink, lane)| self.machine.delivered(sink, lane));
         delivered.all(|delivered| delivered.settled && delivered.lsn >= end)
     }
 
     fn standing(&self) -> String {
-        let lanes = (0..2).flat_map(|sink| (0..3).map(move |lane| (sink, lane)));
+        let lanes = (0..2).flat_map(|sink| (0..LANES).map(move |lane| (sink, lane)));
         let lanes = lanes.map(|(sink, lane)| {
             let delivered = self.machine.delivered(sink, lane);
             format!("{:?} {delivered:?}", self.machine.lane_state(sink, lane))
@@ -283,149 +342,9 @@ impl Simulation {
     }
 }
 
-impl Kept {
-    /// The tables' rows are to be read again.
-    fn announce_load(&mut self) {
-        let stale = self.stale();
-        self.rows.retain(|(of, _), _| !stale.iter().any(|&at| ROWS_OF[at] == *of));
-        self.facts.retain(|name, _| !name.starts_with("chunk/"));
-        self.backlog.clear();
-    }
-
-    /// As of this position and later.
-    fn load_begins(&mut self, from: Lsn) {
-        self.facts.insert(LOAD_FACT.to_owned(), from.0.to_be_bytes().to_vec());
-        for at in self.stale() {
-            self.facts.insert(format!("floor/{}", ROWS_OF[at]), from.0.to_be_bytes().to_vec());
-        }
-    }
-
-    fn stale(&self) -> Vec<usize> {
-        (0..2).filter(|&table| !self.is_live(table)).collect()
-    }
-
-    fn is_whole(&self) -> bool {
-        self.stale().is_empty()
-    }
-
-    fn is_live(&self, table: usize) -> bool {
-        let fact = self.facts.get(&format!("table/{}", [A, B][table]));
-        fact.is_some_and(|fact| fact == b"live")
-    }
-
-    fn load_from(&self) -> Lsn {
-        Lsn(self.number(LOAD_FACT).unwrap_or(0))
-    }
-
-    /// Of a load that goes on.
-    fn unread(&self) -> Vec<(u32, usize)> {
-        let is_unread = |(chunk, table): &&(u32, usize)| {
-            !self.is_live(*table) && self.number(&format!("chunk/{chunk}")).is_none()
-        };
-        let goes_on = self.facts.contains_key(LOAD_FACT);
-        CHUNKS.iter().filter(|_| goes_on).filter(is_unread).copied().collect()
-    }
-
-    fn write_chunks(&mut self, chunks: Vec<LoadedChunk>) {
-        for LoadedChunk { rows_of, rows } in chunks {
-            let rows = rows.into_iter().flatten();
-            self.rows.extend(rows.map(|row| ((rows_of, row.key().to_vec()), row)));
-        }
-    }
-
-    fn number(&self, fact: &str) -> Option<u64> {
-        let fact = self.facts.get(fact)?;
-        Some(u64::from_be_bytes(*fact.first_chunk().expect("eight bytes")))
-    }
-}
-
-/// As a start makes one of what the store has.
-fn machine(kept: &Kept, sinks: &[Sink], bytes_max: [usize; 2]) -> Machine {
-    let [recent_bytes_max, tombstone_bytes_max] = bytes_max;
-    let floor = |of: RowsOf| Lsn(kept.number(&format!("floor/{of}")).unwrap_or(0));
-    let tables = [A, B].into_iter().enumerate().map(|(at, oid)| TableInit {
-        name: format!("public.t{oid}"),
-        layout: layout(),
-        leaves: vec![(oid, 0)],
-        partitioned: false,
-        rows_of: ROWS_OF[at],
-        stage: if kept.is_live(at) { Stage::Live } else { Stage::Loading },
-        rows: kept.rows_of(ROWS_OF[at]),
-        tombstone_floor: floor(ROWS_OF[at]),
-        facts: TableFacts {
-            name: format!("table/{oid}"),
-            live: b"live".to_vec(),
-            stale: b"stale".to_vec(),
-        },
-    });
-    let projection = |name: &str, plan, rows_of| ProjectionInit {
-        name: name.to_owned(),
-        plan,
-        rows_of,
-        rows: kept.rows_of(rows_of),
-        tombstone_floor: floor(rows_of),
-    };
-    let load = kept.number(LOAD_FACT).map(|from| {
-        let bound = |chunk: u32| kept.number(&format!("chunk/{chunk}"));
-        LoadInit {
-            from: Lsn(from),
-            bound: Lsn(CHUNKS.iter().filter_map(|(chunk, _)| bound(*chunk)).max().unwrap_or(from)),
-            chunks_left: kept.unread().into_iter().collect(),
-            backlog_end: kept.backlog.keys().next_back().map_or(0, |last| last + 1),
-        }
-    });
-    let lane = |sink: &Sink, lane: usize| format!("{}/{}", sink.name, PROJECTIONS[lane]);
-    let number = |fact: String| kept.number(&fact).unwrap_or(0);
-    let sinks = sinks.iter().map(|sink| SinkInit {
-        name: sink.name.to_owned(),
-        step_rows: sink.step_rows,
-        backlog_rows: sink.backlog_rows,
-        forgetful: false,
-        projections: vec![0, 1, 2],
-        halts: vec![false; 3],
-        hides_fills: sink.hides_fills,
-        histories: vec![false; 3],
-        generations: (0..3).map(|at| number(format!("generation/{}", lane(sink, at)))).collect(),
-        told: (0..3).map(|at| Lsn(number(told_fact(&lane(sink, at))))).collect(),
-        rebuilds: (0..3)
-            .map(|at| kept.facts.contains_key(&rebuild_fact(&lane(sink, at))))
-            .collect(),
-        letters: (0..3)
-            .flat_map(|at| {
-                let prefix = format!("dead/{}/", lane(sink, at));
-                let letters = kept.facts.range(prefix.clone()..);
-                let letters = letters.take_while(move |(name, _)| name.starts_with(&prefix));
-                letters.map(move |(name, letter)| {
-                    let (_, hex) = name.rsplit_once('/').expect("it has the prefix");
-                    let lsn = Lsn(u64::from_be_bytes(*letter.first_chunk().expect("an LSN")));
-                    Letter { lane: at, key: letter_key(hex).expect("hex"), lsn }
-                })
-            })
-            .collect(),
-        waived: Vec::new(),
-    });
-    let init = MachineInit {
-        tables: tables.collect(),
-        projections: vec![
-            projection(PROJECTIONS[0], Plan::table(0, vec![0]), 0),
-            projection(PROJECTIONS[1], Plan::table(1, vec![0]), 0),
-            projection(PROJECTIONS[2], Plan::table(0, vec![1]), ROWS_OF[2]),
-        ],
-        sinks: sinks.collect(),
-        events: Vec::new(),
-        histories: Vec::new(),
-        position: kept.position,
-        committed_at: 0,
-        xid_max: 0,
-        load_to_come: load.is_none() && !kept.is_whole(),
-        load,
-        recent_bytes_max,
-        tombstone_bytes_max,
-    };
-    Machine::new(init).expect("rows are whole")
-}
-
 const PROJECTIONS: [&str; 3] = ["a", "b", "by_other"];
+/// Of a sink: the projections, then the events.
+const LANES: usize = 5;
 
 fn play(seed: u64) {
     let played = std::panic::catch_unwind(|| Simulation::new(seed).run());

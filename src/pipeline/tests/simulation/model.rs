@@ -1,11 +1,13 @@
 //! The source and the sinks of the simulation.
 
+use super::logs::{Changed, EVENTS, Occurred, Since, Versions, occurrence};
 use super::*;
+use crate::engine::EventPlace;
 
 const IDS: u8 = 8;
 const OTHERS: u8 = 6;
 /// Sinks refuse such bodies.
-const POISON: &str = "p";
+pub(super) const POISON: &str = "p";
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Row {
@@ -23,6 +25,16 @@ pub(super) struct Source {
     transactions: BTreeMap<u64, Vec<(u32, Vec<u8>)>>,
     /// The tables from this position on.
     history: BTreeMap<Lsn, [Table; 2]>,
+    /// Of A's rows, in order.
+    changes: BTreeMap<(u64, u64), Changed>,
+}
+
+/// What a transaction does to a row, and how the stream says it; neither row where all go.
+struct Change {
+    oid: u32,
+    message: Vec<u8>,
+    old: Option<(u8, Row)>,
+    new: Option<(u8, Row)>,
 }
 
 /// A walsender's place.
@@ -42,6 +54,7 @@ impl Source {
             tables: Default::default(),
             transactions: BTreeMap::new(),
             history: BTreeMap::new(),
+            changes: BTreeMap::new(),
         };
         for table in 0..2 {
             for _ in 0..rng.u8(0..IDS) {
@@ -70,56 +83,64 @@ impl Source {
 
     pub(super) fn transaction(&mut self, rng: &mut Rng) {
         let count = if rng.u32(0..6) == 0 { rng.usize(5..25) } else { rng.usize(0..4) };
-        let messages = (0..count).filter_map(|_| self.change(rng)).collect();
         let commit_lsn = self.wal + 10;
+        let mut messages = Vec::new();
+        for _ in 0..count {
+            let Some(Change { oid, message, old, new }) = self.change(rng) else { continue };
+            messages.push((oid, message));
+            if oid == A && (&old, &new) != (&None, &None) {
+                let ordinal = messages.len() as u64;
+                let side = |row: Option<(u8, Row)>| row.map(|(id, row)| (id, row.body));
+                let changed = Changed { commit_lsn, ordinal, old: side(old), new: side(new) };
+                self.changes.insert((commit_lsn, ordinal), changed);
+            }
+        }
         self.wal = commit_lsn + 5;
         self.transactions.insert(commit_lsn, messages);
         self.history.insert(self.end(), self.tables.clone());
     }
 
-    fn change(&mut self, rng: &mut Rng) -> Option<(u32, Vec<u8>)> {
+    fn change(&mut self, rng: &mut Rng) -> Option<Change> {
         let at = rng.usize(0..2);
         let oid = [A, B][at];
         let id = rng.u8(0..IDS);
         let new = self.row(rng);
         let cells = |id: u8, row: &Row| [id.to_string(), row.other.to_string(), row.body.clone()];
         let table = &mut self.tables[at];
-        let message = match table.get(&id).cloned() {
+        let old = table.get(&id).cloned();
+        let (message, new) = match &old {
             None => {
-                table.insert(id, new.clone());
-                insert(oid, cells(id, &new).each_ref().map(String::as_str))
+                let message = insert(oid, cells(id, &new).each_ref().map(String::as_str));
+                (message, Some((id, new)))
             }
-            Some(_) if rng.u32(0..4) == 0 => {
-                table.remove(&id);
-                delete(oid, &id.to_string())
-            }
+            Some(_) if rng.u32(0..4) == 0 => (delete(oid, &id.to_string()), None),
             Some(old) if rng.u32(0..4) == 0 => {
                 // Its body is large, and not sent when it does not change.
-                let row = Row { body: old.body, ..new };
-                table.insert(id, row.clone());
-                let [id, other, _] = cells(id, &row);
-                update(oid, [&id, &other, "-"])
+                let row = Row { body: old.body.clone(), ..new };
+                let [cell, other, _] = cells(id, &row);
+                (update(oid, [&cell, &other, "-"]), Some((id, row)))
             }
             Some(_) if rng.u32(0..20) == 0 => {
                 table.clear();
-                [&b"T\0\0\0\x01\0"[..], &oid.to_be_bytes()].concat()
+                let message = [&b"T\0\0\0\x01\0"[..], &oid.to_be_bytes()].concat();
+                return Some(Change { oid, message, old: None, new: None });
             }
             Some(old) if rng.u32(0..4) == 0 => {
                 let to = (0..IDS).find(|to| !table.contains_key(to))?;
                 let keeps = rng.bool();
-                let row = if keeps { Row { body: old.body, ..new } } else { new };
-                table.remove(&id);
-                table.insert(to, row.clone());
-                let [to, other, body] = cells(to, &row);
+                let row = if keeps { Row { body: old.body.clone(), ..new } } else { new };
+                let [cell, other, body] = cells(to, &row);
                 let body = if keeps { "-" } else { body.as_str() };
-                rekey(oid, &id.to_string(), [&to, &other, body])
+                (rekey(oid, &id.to_string(), [&cell, &other, body]), Some((to, row)))
             }
             Some(_) => {
-                table.insert(id, new.clone());
-                update(oid, cells(id, &new).each_ref().map(String::as_str))
+                let message = update(oid, cells(id, &new).each_ref().map(String::as_str));
+                (message, Some((id, new)))
             }
         };
-        Some((oid, message))
+        table.remove(&id);
+        table.extend(new.clone());
+        Some(Change { oid, message, old: old.map(|old| (id, old)), new })
     }
 
     /// As a walsender: transactions that end behind the position, whole.
@@ -173,6 +194,33 @@ impl Source {
             .collect()
     }
 
+    /// What an event has to say at this place, what is looked up being of the transaction's end.
+    pub(super) fn occurrence(&self, event: usize, place: EventPlace) -> String {
+        let ordinal = (place.ordinal as u64 - 1) / EVENTS.len() as u64 + 1;
+        let changed = self.changes.get(&(place.lsn.0, ordinal));
+        let changed = changed.unwrap_or_else(|| panic!("{place} never happened"));
+        let looked_up = changed.new.as_ref().and_then(|(id, _)| {
+            let (_, tables) = self.history.get_key_value(&Lsn(place.lsn.0 + 5))?;
+            Some(tables[1].get(id)?.body.as_str())
+        });
+        let (at, data) = occurrence(event, changed, looked_up)
+            .unwrap_or_else(|| panic!("{place} is no {}", EVENTS[event]));
+        assert_eq!(at, place);
+        data
+    }
+
+    /// Where there are occurrences of an event that were committed between two positions.
+    pub(super) fn places(&self, event: usize, from: Lsn, until: Lsn) -> Vec<EventPlace> {
+        let changes = self.changes.range((from.0, 0)..(until.0.max(from.0), 0));
+        let places = changes.filter_map(|(_, changed)| occurrence(event, changed, None));
+        places.map(|(place, _)| place).collect()
+    }
+
+    /// Ends of transactions from one position to another.
+    pub(super) fn positions(&self, from: Lsn, to: Lsn) -> Vec<Lsn> {
+        self.history.range(from..).map(|(at, _)| *at).take_while(|at| *at <= to).collect()
+    }
+
     /// The rows of a projection at a position.
     fn rows(&self, lane: usize, at: Lsn) -> impl Iterator<Item = (u8, &Row)> {
         let (_, tables) = self.history.range(..=at).next_back().expect("it begins there");
@@ -183,7 +231,7 @@ impl Source {
     }
 
     /// What a projection shows at a position, but for what sinks refuse.
-    fn shows(&self, lane: usize, at: Lsn) -> BTreeSet<String> {
+    pub(super) fn shows(&self, lane: usize, at: Lsn) -> BTreeSet<String> {
         let rows = self.rows(lane, at).filter(|(_, row)| !row.body.starts_with(POISON));
         rows.map(|(id, row)| format!("{id} {} {}", row.other, row.body)).collect()
     }
@@ -209,7 +257,19 @@ struct Lane {
     rows: Rows,
     /// Position, what rows may reach, generation.
     watermark: Option<(Lsn, Lsn, u64)>,
-    fill: Option<Rows>,
+    fill: Option<Fill>,
+    /// What it has refused, where the sink itself remembers it.
+    refused: BTreeMap<Vec<u8>, Entry>,
+    versions: Versions,
+    /// Something has happened after which its history may begin anew.
+    may_refill: bool,
+    occurred: Occurred,
+}
+
+#[derive(Clone, Default)]
+struct Fill {
+    rows: Rows,
+    refused: BTreeMap<Vec<u8>, Entry>,
 }
 
 impl Lane {
@@ -218,16 +278,24 @@ impl Lane {
     }
 }
 
+type Lanes = [Lane; LANES];
+
 pub(super) struct Sink {
     pub(super) name: &'static str,
     /// Unsettled steps stay in a transaction, too.
     pub(super) hides_fills: bool,
+    /// What it has answered it may lose, for up to an hour; an event that is sent again is there twice.
+    pub(super) forgetful: bool,
+    /// The lane of which it keeps a history.
+    pub(super) history: Option<usize>,
     pub(super) step_rows: usize,
     pub(super) backlog_rows: usize,
     pub(super) is_open: bool,
-    lanes: [Lane; 3],
-    transaction: Option<[Lane; 3]>,
-    backup: [Lane; 3],
+    /// By lane: it remembers what it has refused.
+    remembers: [bool; LANES],
+    lanes: Lanes,
+    transaction: Option<Lanes>,
+    backup: (u64, Lanes),
     /// By lane and key: the newest version that a reader has met.
     seen: BTreeMap<(usize, Vec<u8>), Lsn>,
 }
@@ -235,12 +303,20 @@ pub(super) struct Sink {
 impl Sink {
     pub(super) fn new(name: &'static str, hides_fills: bool, rng: &mut Rng) -> Self {
         let (step_rows, backlog_rows) = (rng.usize(1..8), rng.usize(1..16));
+        let history = rng.choice([None, Some(0), Some(1), Some(2)]).flatten();
+        let history = history.filter(|_| hides_fills);
+        let forgetful = !hides_fills && rng.bool();
+        // Of the others what becomes of a letter that was lost is told by sending its row again.
+        let remembers = |lane: usize| history.is_some() || forgetful && lane >= PROJECTIONS.len();
         Self {
             name,
             hides_fills,
+            forgetful,
+            history,
             step_rows,
             backlog_rows,
             is_open: false,
+            remembers: std::array::from_fn(remembers),
             lanes: Default::default(),
             transaction: None,
             backup: Default::default(),
@@ -248,42 +324,77 @@ impl Sink {
         }
     }
 
-    pub(super) fn open(&mut self) -> Vec<Standing> {
+    /// Where it stands, and what it remembers of refusals.
+    pub(super) fn open(&mut self) -> (Vec<Standing>, Vec<Refused>) {
         self.transaction = None;
         self.is_open = true;
         let standing = |lane: &Lane| match lane.watermark {
             None => Standing::Fresh { generation: 0, reaching: Lsn::ZERO },
             Some((lsn, reaching, generation)) => Standing::At { lsn, reaching, generation },
         };
-        self.lanes.iter().map(standing).collect()
+        let standings = self.lanes.iter().map(standing).collect();
+        let mut refused = Vec::new();
+        for (lane, of) in self.lanes.iter().enumerate().filter(|(lane, _)| self.remembers[*lane]) {
+            let entries = of.refused.values().chain(of.occurred.refused());
+            refused.extend(entries.map(|entry| refusal(lane, entry)));
+        }
+        (standings, refused)
     }
 
-    pub(super) fn backup(&mut self) {
-        self.backup = self.lanes.clone();
+    pub(super) fn backup(&mut self, now: u64) {
+        self.backup = (now, self.lanes.clone());
     }
 
     /// To the backup, or to nothing.
-    pub(super) fn put_back(&mut self, rng: &mut Rng) {
+    pub(super) fn put_back(&mut self, now: u64, rng: &mut Rng) {
         self.is_open = false;
-        self.lanes = if rng.u32(0..3) == 0 { Default::default() } else { self.backup.clone() };
+        let (at, backup) =
+            if rng.u32(0..3) == 0 { Default::default() } else { self.backup.clone() };
+        let were = std::mem::replace(&mut self.lanes, backup);
+        for (lane, was) in self.lanes.iter_mut().zip(were) {
+            let is_kept = self.forgetful && now < at + 3_600;
+            let had = was.watermark.filter(|_| !is_kept).map_or(Lsn::ZERO, |(had, ..)| had);
+            lane.occurred.lost(&was.occurred, had);
+            lane.may_refill = true;
+        }
         self.seen.clear();
     }
 
-    pub(super) fn perform(&mut self, work: &Work, source: &Source) -> Vec<Refused> {
+    /// A projection is rebuilt by hand, or its table is loaded again.
+    pub(super) fn may_refill(&mut self, lane: usize) {
+        self.lanes[lane].may_refill = true;
+        if let Some(lanes) = &mut self.transaction {
+            lanes[lane].may_refill = true;
+        }
+    }
+
+    pub(super) fn perform(
+        &mut self,
+        work: &Work,
+        source: &Source,
+        since: Option<Since>,
+    ) -> Vec<Refused> {
         let mut refused = Vec::new();
         match work {
-            Work::BeginFill { lane, .. } => self.lanes[*lane].fill = Some(BTreeMap::new()),
+            Work::BeginFill { lane, .. } => self.lanes[*lane].fill = Some(Fill::default()),
             Work::Fill { lane, rows } | Work::Amend { lane, changes: rows } => {
                 let fill = self.lanes[*lane].fill.as_mut().expect("a fill was begun");
-                put(*lane, rows, fill, &mut refused);
+                put(*lane, rows, &mut fill.rows, &mut refused);
+                remember(rows, &refused, &mut fill.refused);
             }
             Work::EndFill { .. } | Work::Forget { .. } | Work::Reopen => {}
-            Work::Step(step) => self.step(step, source, &mut refused),
+            Work::Step(step) => self.step(step, source, since, &mut refused),
         }
         refused
     }
 
-    fn step(&mut self, step: &crate::output::Step, source: &Source, refused: &mut Vec<Refused>) {
+    fn step(
+        &mut self,
+        step: &crate::output::Step,
+        source: &Source,
+        since: Option<Since>,
+        refused: &mut Vec<Refused>,
+    ) {
         if step.lanes.is_empty() && !step.settled {
             // A look at rows that have not changed: the sink is not asked.
             return;
@@ -291,15 +402,61 @@ impl Sink {
         let mut lanes = self.transaction.take().unwrap_or_else(|| self.lanes.clone());
         for part in &step.lanes {
             let lane = &mut lanes[part.lane];
-            if part.finish_fill {
-                lane.rows = self.lanes[part.lane].fill.take().expect("a fill was begun");
-                lane.fill = None;
-            }
-            put(part.lane, &part.entries, &mut lane.rows, refused);
-            let (lsn, reaching, _) = lane.watermark.unwrap_or_default();
+            let was = lane.watermark;
+            let (lsn, reaching, _) = was.unwrap_or_default();
             assert!(part.finish_fill || lsn <= step.position, "a watermark goes back");
+            lane.watermark = Some(match step.settled {
+                true => (step.position, step.position, part.generation),
+                false => (lsn, reaching.max(step.reaching), part.generation),
+            });
+            if let Some(event) = part.lane.checked_sub(PROJECTIONS.len()) {
+                let once = self.forgetful;
+                let not = lane.occurred.put(event, &part.entries, once, source, since);
+                refused.extend(not.iter().map(|entry| refusal(part.lane, entry)));
+                match (step.settled, since) {
+                    (false, _) => lane.occurred.in_backlog(),
+                    (true, Some(since)) => {
+                        lane.occurred.settled(event, since, step.position, source);
+                    }
+                    (true, None) => {}
+                }
+                continue;
+            }
+            if part.finish_fill {
+                let fill = self.lanes[part.lane].fill.take().expect("a fill was begun");
+                (lane.rows, lane.refused, lane.fill) = (fill.rows, fill.refused, None);
+            }
+            let keeps_history = self.history == Some(part.lane);
+            let entries = if keeps_history && !part.finish_fill {
+                let last = part.entries.iter().map(|entry| (entry.key().to_vec(), entry.clone()));
+                last.collect::<BTreeMap<_, _>>().into_values().collect()
+            } else {
+                part.entries.clone()
+            };
+            let known = refused.len();
+            put(part.lane, &entries, &mut lane.rows, refused);
+            remember(&entries, &refused[known..], &mut lane.refused);
+            if keeps_history {
+                if part.finish_fill {
+                    let may_refill = std::mem::take(&mut lane.may_refill);
+                    assert!(
+                        was.is_none() || may_refill,
+                        "a history has a gap that nothing excuses"
+                    );
+                    let rows = lane.rows.iter().map(|(key, (_, row))| (key, row));
+                    lane.versions.settle(rows, step.position);
+                } else {
+                    assert_eq!(part.entries.len(), part.times.len(), "each has its time");
+                    for entry in &part.entries {
+                        lane.versions.put(entry, accepted(entry));
+                    }
+                    if step.settled {
+                        lane.versions.reached(step.position);
+                    }
+                }
+                lane.versions.check(part.lane, lsn, source);
+            }
             if step.settled {
-                lane.watermark = Some((step.position, step.position, part.generation));
                 let expected = source.shows(part.lane, step.position);
                 let name = PROJECTIONS[part.lane];
                 assert_eq!(
@@ -309,8 +466,6 @@ impl Sink {
                     self.name,
                     step.position
                 );
-            } else {
-                lane.watermark = Some((lsn, reaching.max(step.reaching), part.generation));
             }
         }
         // Fills go beside steps.
@@ -337,30 +492,49 @@ impl Sink {
     }
 
     pub(super) fn equals(&self, source: &Source, end: Lsn) {
-        for (at, lane) in self.lanes.iter().enumerate() {
-            let name = PROJECTIONS[at];
+        for (at, name) in PROJECTIONS.iter().enumerate() {
+            let lane = &self.lanes[at];
             assert_eq!(
                 lane.shows(),
                 source.shows(at, end),
                 "{name} in {} at the end (P2)",
                 self.name
             );
+            if self.history == Some(at) {
+                lane.versions.check(at, Lsn::ZERO, source);
+            }
         }
     }
+
+    pub(super) fn has_refused(&self, event: usize, place: EventPlace) -> bool {
+        self.lanes[PROJECTIONS.len() + event].occurred.has_refused(place)
+    }
+}
+
+fn refusal(lane: usize, entry: &Entry) -> Refused {
+    Refused { lane, entry: entry.clone(), error: "poison".to_owned() }
+}
+
+/// What a sink shows of a row's version.
+fn accepted(entry: &Entry) -> Option<String> {
+    entry.value().map(text).filter(|row| !row.contains(POISON))
 }
 
 fn put(lane: usize, entries: &[Entry], rows: &mut Rows, refused: &mut Vec<Refused>) {
     let mut named = BTreeSet::new();
     for entry in entries {
         assert!(named.insert(entry.key().to_vec()), "a row is named twice (P4)");
-        let row = entry.value().map(text);
-        let is_poison = row.as_ref().is_some_and(|row| row.contains(POISON));
-        match row.filter(|_| !is_poison) {
+        match accepted(entry) {
             Some(row) => drop(rows.insert(entry.key().to_vec(), (entry.lsn(), row))),
             None => drop(rows.remove(entry.key())),
         }
-        if is_poison {
-            refused.push(Refused { lane, entry: entry.clone(), error: "poison".to_owned() });
+        if !entry.is_tombstone() && accepted(entry).is_none() {
+            refused.push(refusal(lane, entry));
         }
     }
+}
+
+fn remember(entries: &[Entry], refused: &[Refused], of: &mut BTreeMap<Vec<u8>, Entry>) {
+    of.retain(|key, _| entries.iter().all(|entry| entry.key() != key.as_slice()));
+    of.extend(refused.iter().map(|refused| (refused.entry.key().to_vec(), refused.entry.clone())));
 }
