@@ -174,7 +174,12 @@ impl Machine {
             let needed = self.sinks.iter().filter_map(|sink| {
                 sink.feed.needs(id, |lane| self.is_followed(sink.projections[lane]))
             });
-            let needed = needed.min().unwrap_or(Lsn::MAX);
+            let mut needed = needed.min().unwrap_or(Lsn::MAX);
+            if self.histories.iter().any(|of| self.projections[of.projection].arrangement == id) {
+                // At the end of the transaction under way its deletions are versions.
+                needed = needed.min(self.progress.applied);
+                passed = passed.min(self.progress.applied);
+            }
             let arrangement = self.engine.arrangement_mut(id);
             let gone = arrangement.drop_tombstones(passed, needed, bytes_max);
             let rows_of = self.rows_of[id];
