@@ -318,6 +318,12 @@ impl Feed {
         (of.is_anothers || lsn >= of.told) && !matches!(of.stage, Stage::Fresh | Stage::Unknown)
     }
 
+    /// Of a history: what became of changes before this position, the sink alone knows.
+    pub fn told_by_sink(&self, lane: usize) -> Option<Lsn> {
+        let of = &self.lanes[lane];
+        (of.is_anothers && of.is_history()).then_some(of.told)
+    }
+
     /// The letter of this key was settled by hand: the sink need not remember it.
     pub fn settled_by_hand(&mut self, lane: usize, key: Vec<u8>) {
         self.lanes[lane].settled.insert(key);

@@ -134,13 +134,20 @@ impl Machine {
     /// The sink was opened, and remembers these refusals. Those that we have not heard of ourselves are
     /// letters: its answer was lost, or given to a leader before us.
     pub fn remembered(&mut self, sink: usize, refused: impl Iterator<Item = Refused>) {
-        let Sink { feed, letters, .. } = &self.sinks[sink];
+        let refused: Vec<Refused> = refused.collect();
+        let Sink { feed, letters, .. } = &mut self.sinks[sink];
+        // Of a history that is not sent again what the sink has accepted meanwhile, only the sink knows.
+        let is_still_refused = |lane: usize, key: &[u8], lsn: Lsn| {
+            let is_it = |refused: &Refused| refused.lane == lane && refused.entry.key() == key;
+            feed.told_by_sink(lane).is_none_or(|told| told <= lsn) || refused.iter().any(is_it)
+        };
+        letters.retain(is_still_refused, &mut self.batch.facts);
         let is_new = |refused: &Refused| {
             let Refused { lane, entry, .. } = refused;
             feed.takes_refusal(*lane, entry.lsn())
                 && letters.version(*lane, entry.key()).is_none_or(|known| known < entry.lsn())
         };
-        let new: Vec<Refused> = refused.filter(is_new).collect();
+        let new: Vec<Refused> = refused.into_iter().filter(is_new).collect();
         self.set_aside(sink, new);
     }
 
