@@ -62,6 +62,8 @@ struct Lane {
     rows: Option<ArrangementId>,
     stage: Stage,
     generation: u64,
+    /// The greatest that was ever begun, also in a sink that has gone back since.
+    newest: u64,
     /// What the sink's watermark says, as far as is known.
     delivered: Delivered,
     /// No fill begins before the engine has passed what readers may have seen (P3).
@@ -154,6 +156,7 @@ impl Feed {
                     once: init.once,
                     stage: if init.halted { Stage::Halted } else { Stage::Unknown },
                     generation,
+                    newest: generation,
                     delivered: Delivered { lsn: Lsn::ZERO, settled: false },
                     held_until: Lsn::ZERO,
                     filled_from: Lsn::ZERO,
@@ -196,7 +199,8 @@ impl Feed {
                 }
                 Standing::Blocked => lane.stage = Stage::Unknown,
                 Standing::Fresh { generation, reaching } => {
-                    lane.refill(generation.max(lane.generation) + 1);
+                    lane.newest = lane.newest.max(generation);
+                    lane.refill();
                     lane.held_until = reaching;
                     // It may have been ahead of the engine before it was emptied.
                     lane.delivered.lsn = Lsn::ZERO;
@@ -221,7 +225,7 @@ impl Feed {
                     // Deletions below the floor are forgotten: only a fill finds what has to go.
                     let is_cut = lsn < arrangement.tombstone_floor();
                     if is_cut || fill_is_untold || lane.rebuild {
-                        lane.refill(generation + 1);
+                        lane.refill();
                         // What readers have seen stays until the fill is its equal.
                         lane.held_until = reaching.max(lsn);
                     } else {
@@ -414,7 +418,7 @@ impl Feed {
         for (at, lane) in self.lanes.iter_mut().enumerate() {
             if lane.rebuild && lane.is_live() && lane.delivered.settled && ready(at) {
                 lane.held_until = lane.delivered.lsn;
-                lane.refill(lane.generation + 1);
+                lane.refill();
             }
         }
     }
@@ -430,7 +434,7 @@ impl Feed {
             {
                 let arrangement = &engine.arrangements()[lane.arrangement];
                 if lsn < arrangement.tombstone_floor() {
-                    lane.refill(lane.generation + 1);
+                    lane.refill();
                 } else {
                     cursors.push((at, Cursor::since(arrangement, lane.from(lsn), applied)));
                 }
@@ -655,9 +659,17 @@ impl Lane {
         self.rows.is_some_and(|rows| rows != self.arrangement)
     }
 
-    fn refill(&mut self, generation: u64) {
+    /// A fill begins that no sink has seen anything of.
+    fn refill(&mut self) {
+        self.newest = self.newest.max(self.generation) + 1;
+        self.generation = self.newest;
+        self.refill_again();
+    }
+
+    /// It begins again.
+    fn refill_again(&mut self) {
         self.again.clear();
-        (self.generation, self.fills) = (generation, true);
+        self.fills = true;
         self.stage = Stage::Fresh;
         self.delivered.settled = false;
     }

@@ -40,7 +40,7 @@ impl Feed {
             }
             let arrangement = &engine.arrangements()[lane.arrangement];
             let Some(arrivals) = arrangement.arrivals() else {
-                lane.refill(lane.generation);
+                lane.refill_again();
                 continue;
             };
             let is_past = |entry: &&Entry| entry.superseded_at() < applied;
@@ -88,7 +88,7 @@ impl Feed {
                 }
                 (Stage::Following(next), _) => {
                     let Some(arrivals) = arrangement.arrivals() else {
-                        lane.refill(lane.generation);
+                        lane.refill_again();
                         continue;
                     };
                     let count = arrivals.end() - *next;
@@ -143,7 +143,7 @@ impl Feed {
                             return Some(Work::Amend { lane: at, changes });
                         }
                         Amended::Nothing => return None,
-                        Amended::Lost => lane.refill(lane.generation),
+                        Amended::Lost => lane.refill_again(),
                     }
                 }
                 _ => return None,
