@@ -45,8 +45,9 @@ pub(super) enum Old {
 }
 
 impl Doubts {
-    pub(super) fn is_borrowed(&self, row: &RowKey) -> bool {
-        self.borrowed.contains(row)
+    /// Nothing in the row is borrowed or unknown.
+    pub(super) fn is_certain(&self, row: &RowKey) -> bool {
+        !self.borrowed.contains(row) && !self.unknown.contains_key(row)
     }
 
     /// A new version takes the place of the one under `from`, leaving `untouched` columns as they were.
@@ -136,10 +137,10 @@ mod tests {
     fn a_borrowed_value_is_unknown_once_it_moves() {
         let mut doubts = Doubts::default();
         doubts.updated(&row("a"), row("a"), Old::Borrowed, &[1, 2], 7);
-        assert!(doubts.is_borrowed(&row("a")) && !doubts.is_any_unknown());
+        assert!(!doubts.is_certain(&row("a")) && !doubts.is_any_unknown());
         doubts.updated(&row("a"), row("b"), Old::Borrowed, &[2], 8);
-        assert!(!doubts.is_borrowed(&row("a")));
         assert_eq!(unknown(&doubts, "b"), Some(vec![2]));
+        assert!(doubts.is_certain(&row("a")) && !doubts.is_certain(&row("b")));
         // What a later change brings is known, the rest moves on.
         doubts.updated(&row("b"), row("c"), Old::Known, &[1, 2], 9);
         assert_eq!((unknown(&doubts, "b"), unknown(&doubts, "c")), (None, Some(vec![2])));

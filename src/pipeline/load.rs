@@ -103,10 +103,10 @@ impl Load {
         }
     }
 
-    /// The row's version is the one before this change, and not a newer one.
+    /// The row's version is the one before this change, and not a newer one; NULL stands for nothing in it.
     pub(super) fn knows(&self, row: &RowKey, version: &Entry, lsn: Lsn) -> bool {
         let replayed = self.from <= version.lsn() && version.lsn() <= lsn;
-        replayed && !self.doubts.is_borrowed(row)
+        replayed && self.doubts.is_certain(row)
     }
 
     pub(super) fn forget(&mut self, row: &RowKey) {
