@@ -304,6 +304,15 @@ impl Machine {
             let rows_of = self.rows_of[arrangement];
             history.log.store(&self.engine, rows_of, &mut self.stored[arrangement], batch);
         }
+        self.raise_floors();
+    }
+
+    /// A sink that was put back to where versions are missing is filled anew: they are its rows, too.
+    fn raise_floors(&mut self) {
+        for history in &self.histories {
+            let log = self.engine.arrangement_mut(history.log.arrangement);
+            log.raise_tombstone_floor(history.log.whole_from);
+        }
     }
 
     /// Forgets what every lane has, `now` being seconds of any clock.
@@ -315,6 +324,7 @@ impl Machine {
             let rows_of = self.rows_of[log.arrangement];
             self.batch.passed.extend(keys.map(|keys| (rows_of, keys)));
         }
+        self.raise_floors();
     }
 }
 
