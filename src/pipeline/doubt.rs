@@ -143,8 +143,8 @@ mod tests {
         doubts.updated(&row("a"), row("a"), Old::Borrowed, &[1, 2], 7);
         assert!(doubts.is_borrowed(&row("a")) && !doubts.is_any_unknown());
         doubts.updated(&row("a"), row("b"), Old::Borrowed, &[2], 8);
-        assert!(!doubts.is_borrowed(&row("a")));
         assert_eq!(unknown(&doubts, "b"), Some(vec![2]));
+        assert!(!doubts.is_borrowed(&row("a")) && doubts.is_unknown(&row("b")));
         // What a later change brings is known, the rest moves on.
         doubts.updated(&row("b"), row("c"), Old::Known, &[1, 2], 9);
         assert_eq!((unknown(&doubts, "b"), unknown(&doubts, "c")), (None, Some(vec![2])));

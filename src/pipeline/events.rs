@@ -342,6 +342,15 @@ impl Machine {
             let rows_of = self.rows_of[arrangement];
             history.log.store(&self.engine, rows_of, &mut self.stored[arrangement], batch);
         }
+        self.raise_floors();
+    }
+
+    /// A sink that was put back to where versions are missing is filled anew: they are its rows, too.
+    fn raise_floors(&mut self) {
+        for history in &self.histories {
+            let log = self.engine.arrangement_mut(history.log.arrangement);
+            log.raise_tombstone_floor(history.log.whole_from);
+        }
     }
 
     /// Forgets what every lane has, `now` being seconds of any clock.
@@ -353,11 +362,7 @@ impl Machine {
             let rows_of = self.rows_of[log.arrangement];
             self.batch.passed.extend(keys.map(|keys| (rows_of, keys)));
         }
-        for history in &self.histories {
-            // A sink that goes back behind it lacks versions, and rows: it is filled anew.
-            let log = self.engine.arrangement_mut(history.log.arrangement);
-            log.raise_tombstone_floor(history.log.passed);
-        }
+        self.raise_floors();
     }
 
     /// The lane reads this piece of its log from the store. Where its sink has had more than it has now, and some of that

@@ -113,7 +113,7 @@ impl Load {
         replayed && is_own && !self.doubts.is_borrowed(row)
     }
 
-    /// The same in all its columns.
+    /// The same, and nothing in it has to be asked for.
     pub(super) fn tells(&self, row: &RowKey, version: &Entry, lsn: Lsn) -> bool {
         self.knows(row, version, lsn) && !self.doubts.is_unknown(row)
     }

@@ -21,10 +21,12 @@ pub(super) struct KeptLog {
     /// The first commit of which the store has entries.
     pub(super) stored_from: Option<Lsn>,
     /// All commits below have been passed.
-    pub(super) passed: Lsn,
+    passed: Lsn,
     /// Entries before this key, and the one under it, may have gone from the store.
     pub(super) gone_to: Option<Vec<u8>>,
-    /// The same when the machine was built: what has gone before is not in memory either.
+    /// No entry of this commit or a later one has gone.
+    pub(super) whole_from: Lsn,
+    /// Up to which key they had gone when the machine was built: what has gone before is not in memory either.
     gone_before: Option<Vec<u8>>,
 }
 
@@ -35,7 +37,8 @@ impl KeptLog {
         gone_to: Option<Vec<u8>>,
     ) -> Self {
         let gone_before = gone_to.clone();
-        Self { arrangement, stored_from, passed: Lsn::ZERO, gone_to, gone_before }
+        let (passed, whole_from) = (Lsn::ZERO, Lsn::ZERO);
+        Self { arrangement, stored_from, passed, gone_to, whole_from, gone_before }
     }
 
     /// Whether entries behind this key may be neither in memory nor in the store.
@@ -69,6 +72,7 @@ impl KeptLog {
         for entry in changes {
             if entry.lsn() < self.passed {
                 self.gone_to = Some(entry.key().to_vec());
+                self.whole_from = Lsn(entry.lsn().0 + 1);
                 continue;
             }
             self.stored_from.get_or_insert(entry.lsn());
@@ -104,6 +108,7 @@ impl KeptLog {
         self.passed = self.passed.max(passed);
         let from = self.stored_from.filter(|from| *from < self.passed)?;
         let is_all = arrangement.last_change() < self.passed;
+        self.whole_from = self.passed.min(Lsn(arrangement.last_change().0 + 1));
         self.gone_to = match arrangement.last_key() {
             Some(newest) if is_all => Some(newest.to_vec()),
             _ => Some(log_from(self.passed)),
@@ -162,6 +167,7 @@ mod tests {
         log.store(&engine, 1, &mut stored, &mut batch);
         assert_eq!((stored, batch.entries.len(), log.stored_from), (3, 1, Some(Lsn(30))));
         assert_eq!(log.gone_to.as_deref(), Some(entry(20).key()));
+        assert_eq!(log.whole_from, Lsn(21));
         assert!(!log.lacks(&engine, entry(5).key()), "it is in memory");
         engine.arrangement_mut(id).trim(3);
         assert!(log.lacks(&engine, entry(5).key()));

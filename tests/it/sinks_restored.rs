@@ -1,8 +1,8 @@
 //! Sinks that somebody has put back to an older state, while Readside runs and while it does not: their
 //! watermarks tell, and they are made equal again.
 
-use crate::harness::{Daemon, Postgres, Search};
-use crate::world::World;
+use crate::harness::{Daemon, Postgres, Search, wait};
+use crate::world::{World, one, until_metric};
 
 const ITEMS: &str = "
     CREATE TABLE items (id int PRIMARY KEY, v text);
@@ -48,4 +48,44 @@ async fn backups_of_all_sinks_are_made_equal_again() {
         world.same(&mut daemon, "items", "items", &["id"]).await;
         reporting = Some(backup);
     }
+}
+
+/// Versions that the sink had durably are kept no longer: it has a gap where they were, and the right rows.
+#[tokio::test]
+async fn a_history_that_was_put_back_goes_on_behind_a_gap() {
+    let mut world = World::new(ITEMS).await;
+    let name = world.name("items");
+    let config = world.config(&format!(
+        "[projection.{name}]\ntable = 'items'\n\
+         to.reporting = {{ table = 'items', history = 'items_history' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(&name, "reporting", &world.lsn().await).await;
+    let backup = world.postgres.restored().await;
+    // What is durable twice over is in nobody's memory.
+    for round in 0..3 {
+        let sql = format!(
+            "DELETE FROM items WHERE id % 10 = {round};
+             UPDATE items SET v = 'round {round}' WHERE id % 7 = {round}"
+        );
+        world.execute(&sql).await;
+        daemon.wait_for(&name, "reporting", &world.lsn().await).await;
+        let end = one(&world.client, "SELECT (pg_current_wal_insert_lsn() - '0/0')::text").await;
+        let end: f64 = end.parse().unwrap();
+        until_metric(&daemon, "readside_durable_lsn", &[], |lsn| lsn >= end).await;
+    }
+    world.move_reporting(&backup).await;
+    world.execute("UPDATE items SET v = 'after the backup' WHERE id = 5").await;
+    let rows =
+        |of: &str| format!("SELECT string_agg(concat_ws(':', id, v), ' ' ORDER BY id) FROM {of}");
+    let expected = one(&world.client, &rows("items")).await;
+    wait::until("the table to be right again", async || {
+        let found = one(&world.reporting, &rows("items")).await;
+        if found == expected { Ok(()) } else { Err(found) }
+    })
+    .await;
+    let open = "items_history WHERE valid_to IS NULL";
+    assert_eq!(one(&world.reporting, &rows(open)).await, expected);
+    let sql = "SELECT string_agg(projection || (after_lsn < until_lsn), ' ') FROM readside.gap";
+    assert_eq!(one(&world.reporting, sql).await, format!("{name}true"));
 }

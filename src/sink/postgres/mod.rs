@@ -181,7 +181,8 @@ impl PostgresSink {
                 whole &= named == Some(true);
             }
             let judged = own.map(|own| self.origin.history.judge(own.watermark.clone()));
-            self.before.push(judged.clone());
+            // A gap tells where the history stood, also where that means nothing any more.
+            self.before.push(own.map(|own| own.watermark.clone()));
             let mut own = judged.filter(|_| usable);
             // Truncated, or its rows were written anew: what is in it is not known, but readers may have
             // seen what it says.

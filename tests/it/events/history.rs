@@ -247,11 +247,12 @@ async fn a_history_goes_on_after_a_gap() {
     settled(&world, &mut daemon).await;
     pictures.push(picture(&world).await);
     same(&world, &pictures).await;
-    let sql = "SELECT string_agg(projection || ':' || (after < until), ' ' ORDER BY projection) FROM readside.gap";
+    let sql = "SELECT string_agg(concat_ws(':', projection,
+        after < until, after_lsn > '0/0', after_lsn < until_lsn), ' ' ORDER BY projection) FROM readside.gap";
     let told = one(&world.reporting, sql).await;
     let expected: Vec<String> = ["named", "plain", "totals"]
         .iter()
-        .map(|name| format!("{}:true", world.name(name)))
+        .map(|name| format!("{}:t:t:t", world.name(name)))
         .collect();
     assert_eq!(told, expected.join(" "));
     let versions =

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 
 use super::wait;
@@ -161,6 +162,14 @@ impl Cache {
             Cache::Single(redis) => vec![redis.url()],
             Cache::Cluster(cluster) => cluster.urls(),
         }
+    }
+
+    pub(crate) async fn clients(&self) -> Vec<MultiplexedConnection> {
+        let nodes = match self {
+            Cache::Single(redis) => std::slice::from_ref(redis),
+            Cache::Cluster(cluster) => &cluster.nodes,
+        };
+        join_all(nodes.iter().map(Redis::client)).await
     }
 
     pub(crate) fn port(&self) -> u16 {

@@ -1,12 +1,14 @@
 //! What dies, and how.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::join4;
 
+use super::picture::Sink;
 use crate::harness::process::Signal;
 use crate::harness::search::PrivateSearch;
 use crate::harness::{Cache, Daemon, Postgres, wait};
@@ -48,6 +50,34 @@ pub(super) struct Targets<'a> {
     pub(super) search: Option<&'a mut PrivateSearch>,
     /// Of `Shared`.
     pub(super) restored: &'a Cell<u32>,
+    pub(super) losses: &'a Losses,
+}
+
+/// What has been lost since the last comparison: some of it costs occurrences and versions.
+#[derive(Default)]
+pub(super) struct Losses {
+    state: Cell<bool>,
+    put_back: RefCell<BTreeSet<Victim>>,
+}
+
+impl Losses {
+    pub(super) fn state(&self) -> bool {
+        self.state.get()
+    }
+
+    pub(super) fn is_put_back(&self, sink: Sink) -> bool {
+        let victim = match sink {
+            Sink::Reporting => Victim::Reporting,
+            Sink::Cache => Victim::Cache,
+            Sink::Search => Victim::Search,
+        };
+        self.put_back.borrow().contains(&victim)
+    }
+
+    pub(super) fn forget(&self) {
+        self.state.set(false);
+        self.put_back.borrow_mut().clear();
+    }
 }
 
 impl Targets<'_> {
@@ -113,6 +143,7 @@ impl Targets<'_> {
             Victim::Daemon | Victim::Source => unreachable!("no sinks"),
         }
         wait::delay(age).await;
+        self.losses.put_back.borrow_mut().insert(victim);
         // No reader is answered any more when its next answers may be older.
         match victim {
             Victim::Reporting => {
@@ -166,7 +197,9 @@ impl Targets<'_> {
         daemon.kill9();
         if load {
             daemon.lose_state();
+            self.losses.state.set(true);
         }
+        let daemon = self.daemon();
         daemon.restart_with(&[("READSIDE_FAILPOINT", point)]);
         let status = wait::until_within(&format!("death at {point}"), POINT_BOUND, async || {
             daemon.exited().ok_or("it lives")
@@ -211,6 +244,7 @@ impl Targets<'_> {
             19 => {
                 daemon.kill9();
                 daemon.lose_state();
+                self.losses.state.set(true);
                 daemon.restart();
             }
             20 => {

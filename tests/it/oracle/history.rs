@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 use super::picture::{Fields, Picture, Row, Sink, lines};
 use super::reader::Observation;
 use super::schema::{TABLES, Table};
+use super::versions::{Digest, States};
 
 /// The pictures at the last commit that was read, and how they came about.
 pub(super) struct History {
@@ -18,13 +19,49 @@ pub(super) struct History {
     at: i64,
     /// The log's entries up to here are read.
     read_to: i64,
+    pub(super) commits: Commits,
+    /// Of what has a history in Postgres.
+    states: BTreeMap<&'static str, States>,
+}
+
+/// All commits in order, by a position before each record.
+#[derive(Default)]
+pub(super) struct Commits(Vec<(i64, Lsn)>);
+
+impl Commits {
+    #[cfg(test)]
+    pub(super) fn of(commits: impl IntoIterator<Item = (i64, Lsn)>) -> Commits {
+        Commits(commits.into_iter().collect())
+    }
+
+    /// The newest one whose record may be before this position; of a record's own position its commit.
+    pub(super) fn before(&self, lsn: Lsn) -> i64 {
+        let after = self.0.partition_point(|(_, before)| *before < lsn);
+        after.checked_sub(1).map_or(0, |at| self.0[at].0)
+    }
+
+    pub(super) fn last(&self) -> i64 {
+        self.0.last().map_or(0, |(n, _)| *n)
+    }
+}
+
+/// Of an md5, as Postgres prints it.
+pub(super) fn digest_of(md5: &str) -> Digest {
+    Digest::from_str_radix(&md5[..16], 16).expect("an md5 is hexadecimal")
 }
 
 /// A commit: the position is before its record.
 struct Commit {
     n: i64,
     before: Lsn,
-    changes: Vec<(&'static Table, i64, Row)>,
+    changes: Vec<Logged>,
+}
+
+struct Logged {
+    table: &'static Table,
+    weight: i64,
+    row: Row,
+    digest: Digest,
 }
 
 /// How many readings were held against how many commits.
@@ -48,7 +85,19 @@ impl fmt::Display for Checked {
 
 impl History {
     pub(super) fn new(sinks: Vec<Sink>) -> History {
-        History { sinks, now: BTreeMap::new(), at: 0, read_to: 0 }
+        History {
+            sinks,
+            now: BTreeMap::new(),
+            at: 0,
+            read_to: 0,
+            commits: Commits::default(),
+            states: TABLES.iter().map(|table| (table.name, States::default())).collect(),
+        }
+    }
+
+    /// What a history is to show as of each commit.
+    pub(super) fn states(&self, table: &Table) -> &States {
+        &self.states[table.name]
     }
 
     pub(super) fn picture(&self, table: &Table, sink: Sink) -> Picture {
@@ -122,7 +171,11 @@ impl History {
     }
 
     fn apply(&mut self, commit: Commit) {
-        for (table, weight, row) in &commit.changes {
+        self.commits.0.push((commit.n, commit.before));
+        for Logged { table, weight, row, digest } in &commit.changes {
+            if table.has_history {
+                self.states.entry(table.name).or_default().add(commit.n, *digest, *weight);
+            }
             for &sink in &self.sinks {
                 let picture = self.now.entry((table.name, sink)).or_default();
                 for line in lines(table, sink, row) {
@@ -134,7 +187,8 @@ impl History {
     }
 
     async fn read(&mut self, source: &Client) -> Vec<Commit> {
-        let sql = "SELECT c.n, c.before::text, l.at, l.name, l.weight, l.fields::text, l.document, l.score
+        let sql = "SELECT c.n, c.before::text, l.at, l.name, l.weight, l.fields::text, l.document, l.score,
+                          md5(l.fields::text)
                    FROM oracle.commits c LEFT JOIN oracle.log l USING (xid)
                    WHERE c.n > $1 ORDER BY c.n, l.at";
         let mut commits: Vec<Commit> = Vec::new();
@@ -147,8 +201,10 @@ impl History {
             let name: &str = row.get(3);
             let table = TABLES.iter().find(|table| table.name == name).expect("it is tracked");
             let weight: i32 = row.get(4);
-            let logged = row_of(row.get(5), row.get(6), row.get(7));
-            commits.last_mut().unwrap().changes.push((table, weight.into(), logged));
+            let digest = digest_of(row.get(8));
+            let row = row_of(row.get(5), row.get(6), row.get(7));
+            let logged = Logged { table, weight: weight.into(), row, digest };
+            commits.last_mut().unwrap().changes.push(logged);
         }
         self.read_to = commits.last().map_or(self.read_to, |commit| commit.n);
         commits

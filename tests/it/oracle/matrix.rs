@@ -209,7 +209,10 @@ fn table(cases: &[Case], seed: u64, took: Duration) -> String {
          Four writers change fourteen tables, three queries among their projections, with all that Postgres knows of changes while it happens; readers\n\
          look at the sinks all the time. After each case every sink equals the source, with nobody's help; every\n\
          settled state that a reader met was the source's at that position; a number that each transaction\n\
-         counts up never went back in any sink.\n\n\
+         counts up never went back in any sink. Histories of four tables and a query show the source's state as of\n\
+         each commit, but for the gaps that they tell of. Events of two tables and of messages, in Postgres, a stream and a list in Redis\n\
+         and the search server, tell each occurrence in the order of commits: once, in Redis again only of a backlog or\n\
+         after it was put back itself, and none is missing without a gap's being told.\n\n\
          | case | runs | result |\n|---|---|---|\n",
         took.as_secs() / 60,
         commit()

@@ -10,9 +10,12 @@
 mod faults;
 mod history;
 mod matrix;
+mod occurrence;
 mod picture;
 mod reader;
 mod schema;
+mod told;
+mod versions;
 mod workload;
 
 use std::rc::Rc;
@@ -22,12 +25,15 @@ use fastrand::Rng;
 use futures_util::future::{join, join_all, join3};
 use readside::lsn::Lsn;
 use reqwest::StatusCode;
+use tokio_postgres::Client;
 
-use self::faults::Targets;
+use self::faults::{Losses, Targets};
 use self::history::{History, present};
+use self::occurrence::EVENTS;
 use self::picture::Sink;
 use self::reader::{Observation, Store};
 use self::schema::TABLES;
+use self::told::{Logs, Stores};
 use self::workload::{Shared, write};
 use crate::harness::search::PrivateSearch;
 use crate::harness::{
@@ -149,6 +155,8 @@ struct Trial {
     /// Rows of a step in Postgres and Redis, where it is not the default.
     step_rows: Option<u32>,
     history: History,
+    logs: Logs,
+    losses: Losses,
     /// Numbers of commits, and positions at or after their ends.
     answered: Vec<(i64, Lsn)>,
     /// Readings that could only be of one commit, all right.
@@ -183,6 +191,8 @@ impl Trial {
             networks: None,
             step_rows: None,
             history: History::new(sinks),
+            logs: Logs::default(),
+            losses: Losses::default(),
             answered: Vec::new(),
             exact: 0,
         }
@@ -261,6 +271,7 @@ impl Trial {
             cache: &mut self.cache,
             search: self.search.as_mut().and_then(|search| search.own.as_mut()),
             restored: &shared.restored,
+            losses: &self.losses,
         };
         let faults = async {
             faults(&mut targets).await;
@@ -323,6 +334,29 @@ impl Trial {
                     found.difference(&expected)
                 );
             }
+        }
+        self.compare_logs(&client, &lsn).await;
+    }
+
+    /// The same of what only grows.
+    async fn compare_logs(&mut self, source: &Client, lsn: &str) {
+        let daemon = self.daemon.as_mut().expect("it runs");
+        for event in EVENTS {
+            for sink in told::sinks(event, self.search.is_some()) {
+                reached(daemon, event.name, sink.name(), lsn).await;
+            }
+        }
+        let mut stores = Stores {
+            reporting: &self.reporting.client("postgres").await,
+            cache: self.cache.clients().await,
+            search: self.search.as_ref().map(|search| &search.place),
+        };
+        // A backlog of more than a step may be told again from where it began.
+        let is_repeated = self.step_rows.is_some();
+        let logs = &mut self.logs;
+        match logs.compare(source, &mut stores, &self.history, &self.losses, is_repeated).await {
+            Ok(compared) => eprintln!("oracle: {compared}"),
+            Err(wrong) => panic!("at {lsn}: {wrong}"),
         }
     }
 

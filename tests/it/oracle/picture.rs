@@ -2,6 +2,7 @@
 //! Equal sets, equal read models.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::schema::{Table, Target};
@@ -18,10 +19,9 @@ impl Picture {
     pub(super) fn add(&mut self, line: &str, weight: i64) {
         let line = shortened(line);
         self.digest = self.digest.wrapping_add(hash(&line).wrapping_mul(weight.cast_unsigned()));
-        let count = self.lines.entry(line).or_default();
-        *count += weight;
-        if *count == 0 {
-            self.lines.retain(|_, count| *count != 0);
+        match self.lines.entry(line) {
+            Entry::Occupied(known) if *known.get() == -weight => drop(known.remove()),
+            entry => *entry.or_default() += weight,
         }
     }
 

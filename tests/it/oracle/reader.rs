@@ -8,7 +8,9 @@ use readside::lsn::Lsn;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
+use super::occurrence::{KEYS, SEALED};
 use super::picture::{
     Fields, Picture, Sink, document_line, hash_line, member_line, row_line, score_line,
     string_line, table_of_key,
@@ -36,12 +38,26 @@ impl fmt::Display for Observation {
 }
 
 /// One reading of a whole sink.
+#[derive(Default)]
 pub(super) struct Reading {
     /// By projection: position, and whether it is settled.
     pub(super) watermarks: BTreeMap<String, (Lsn, bool)>,
     pub(super) pictures: BTreeMap<&'static str, Picture>,
     /// What the projection of the numbers holds.
     number: Option<i64>,
+    logged: Logged,
+}
+
+/// The newest entries of what only grows.
+#[derive(Clone, Copy, Default)]
+struct Logged {
+    /// Of the numbers' event.
+    told: Option<i64>,
+    /// Behind it there is a gap.
+    is_gap: Option<bool>,
+    /// The number that has no end in their history, and how many have one.
+    version: Option<i64>,
+    ended: i64,
 }
 
 impl Reading {
@@ -66,6 +82,8 @@ impl Reading {
 struct Forward {
     positions: BTreeMap<String, Lsn>,
     number: Option<i64>,
+    told: Option<i64>,
+    ended: i64,
 }
 
 impl Forward {
@@ -83,6 +101,25 @@ impl Forward {
             return Err(format!("a reader of {} saw commit {last:?}, then {seen:?}", sink.name()));
         }
         self.number = seen;
+        let Logged { told, is_gap, version, ended } = reading.logged;
+        if self.told > told || self.ended > ended {
+            return Err(format!(
+                "a reader was told of commit {:?} and of {} versions, then of {told:?} and {ended}",
+                self.told, self.ended
+            ));
+        }
+        (self.told, self.ended) = (told, ended);
+        let of = |name: &str| reading.watermarks.get(name).filter(|(_, settled)| *settled);
+        let numbers = of(SEQUENCE);
+        if sink == Sink::Reporting && numbers.is_some() && version != seen {
+            return Err(format!("a reader saw commit {seen:?}, its history is at {version:?}"));
+        }
+        // A log that has only begun tells nothing of before.
+        if is_gap == Some(false) && numbers == of(SEALED) && told != seen {
+            return Err(format!(
+                "a reader saw commit {seen:?} at {numbers:?} and was told of {told:?}"
+            ));
+        }
         Ok(())
     }
 }
@@ -197,6 +234,14 @@ pub(super) async fn prepare_postgres(postgres: &Postgres, database: &str) {
     client.batch_execute(&sql).await.unwrap();
 }
 
+/// Each by an index, whatever there is.
+const READ_LOGGED: &str = "
+    SELECT (SELECT n::bigint FROM sealed WHERE n IS NOT NULL
+              ORDER BY lsn DESC, ordinal DESC LIMIT 1),
+           (SELECT n IS NULL FROM sealed ORDER BY lsn DESC, ordinal DESC LIMIT 1),
+           (SELECT n FROM sequence_history WHERE id = 1 AND valid_to IS NULL),
+           (SELECT count(*) FROM sequence_history WHERE id = 1 AND valid_to IS NOT NULL)";
+
 /// In one snapshot.
 async fn read_postgres(url: &str, tables: &'static [Table]) -> Result<Reading, Refused> {
     let (mut client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
@@ -207,8 +252,7 @@ async fn read_postgres(url: &str, tables: &'static [Table]) -> Result<Reading, R
             .read_only(true)
             .start()
             .await?;
-        let mut reading =
-            Reading { watermarks: BTreeMap::new(), pictures: BTreeMap::new(), number: None };
+        let mut reading = Reading::default();
         let exists = "SELECT to_regclass('readside.watermark') IS NOT NULL";
         if !snapshot.query_one(exists, &[]).await?.get::<_, bool>(0) {
             return Ok(reading);
@@ -229,6 +273,17 @@ async fn read_postgres(url: &str, tables: &'static [Table]) -> Result<Reading, R
                 picture.add(&row_line(&fields), 1);
             }
             reading.pictures.insert(table.name, picture);
+        }
+        let is_there = |name| reading.watermarks.contains_key(name);
+        // Not those of a database without them.
+        if is_there(SEALED) && is_there(SEQUENCE) {
+            let row = snapshot.query_one(READ_LOGGED, &[]).await?;
+            reading.logged = Logged {
+                told: row.get(0),
+                is_gap: row.get(1),
+                version: row.get(2),
+                ended: row.get(3),
+            };
         }
         Ok::<_, Refused>(reading)
     };
@@ -267,8 +322,7 @@ async fn read_redis(urls: &[String]) -> Result<Reading, Refused> {
         let step = fields.get("step").map(|step| (*step).to_owned());
         urls.len() == 1 || (before.get(key) == step.as_ref() && after.get(key) == step.as_ref())
     };
-    let mut reading =
-        Reading { watermarks: BTreeMap::new(), pictures: BTreeMap::new(), number: None };
+    let mut reading = Reading::default();
     for (key, kind, held) in all {
         let pairs = || held.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].as_str()));
         if let Some(name) = key.strip_prefix("readside:watermark:") {
@@ -278,7 +332,7 @@ async fn read_redis(urls: &[String]) -> Result<Reading, Refused> {
             reading.watermarks.insert(name.into(), (lsn, settled));
             continue;
         }
-        if key.starts_with("readside:") {
+        if key.starts_with("readside:") || key.starts_with(KEYS) {
             continue;
         }
         let table = table_of_key(TABLES, &key);
@@ -305,7 +359,14 @@ async fn read_redis(urls: &[String]) -> Result<Reading, Refused> {
 
 #[derive(Deserialize)]
 struct Found {
+    #[serde(rename = "_scroll_id")]
+    scroll: Option<String>,
     hits: Hits,
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    count: usize,
 }
 
 #[derive(Deserialize)]
@@ -314,19 +375,18 @@ struct Hits {
 }
 
 #[derive(Deserialize)]
-struct Hit {
+pub(super) struct Hit {
     #[serde(rename = "_id")]
-    id: String,
+    pub(super) id: String,
     /// As it was sent, every digit of it.
     #[serde(rename = "_source")]
-    source: Box<RawValue>,
+    pub(super) source: Box<RawValue>,
 }
 
 /// Not in one go: a search server has no such thing. For a sink at rest.
 async fn read_search(search: &Search) -> Result<Reading, Refused> {
     let http = harness::http();
-    let mut reading =
-        Reading { watermarks: BTreeMap::new(), pictures: BTreeMap::new(), number: None };
+    let mut reading = Reading::default();
     for table in TABLES {
         let index = format!("{}/{}", search.url, search.index(table.name));
         http.post(format!("{index}/_refresh")).send().await?.error_for_status()?;
@@ -338,4 +398,41 @@ async fn read_search(search: &Search) -> Result<Reading, Refused> {
         }
     }
     Ok(reading)
+}
+
+/// Documents of an index, and how many there are in all.
+pub(super) struct Documents {
+    pub(super) documents: Vec<Hit>,
+    pub(super) count: usize,
+}
+
+/// All of them, or those that were committed from a time on, by the server's milliseconds.
+pub(super) async fn search_all(
+    search: &Search,
+    index: &str,
+    from: Option<&str>,
+) -> Result<Documents, Refused> {
+    let http = harness::http();
+    let post = async |path: &str, body: Value| {
+        let answer = http.post(format!("{}/{path}", search.url)).json(&body).send().await?;
+        Ok::<_, Refused>(answer.error_for_status()?.text().await?)
+    };
+    post(&format!("{index}/_refresh"), json!({})).await?;
+    let count: Counted = serde_json::from_str(&post(&format!("{index}/_count"), json!({})).await?)?;
+    let query = match from {
+        Some(from) => json!({ "range": { "committed_at": { "gte": from } } }),
+        None => json!({ "match_all": {} }),
+    };
+    let first = json!({ "size": 5_000, "sort": ["_doc"], "query": query });
+    let mut page = post(&format!("{index}/_search?scroll=1m"), first).await?;
+    let mut documents = Vec::new();
+    loop {
+        let found: Found = serde_json::from_str(&page)?;
+        if found.hits.hits.is_empty() {
+            return Ok(Documents { documents, count: count.count });
+        }
+        documents.extend(found.hits.hits);
+        let next = json!({ "scroll": "1m", "scroll_id": found.scroll });
+        page = post("_search/scroll", next).await?;
+    }
 }

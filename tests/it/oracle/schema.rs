@@ -6,7 +6,10 @@
 //! then to the commit, so the numbers are in the order of the commits, while all that a transaction
 //! did before runs beside the others. So the sum of the log up to a number is the state at that
 //! commit, exactly. What is a query is asked by `oracle.seal()`, which logs how its answer differs from
-//! the last one: it holds the number's row, so it sees what this commit leaves.
+//! the last one: it holds the number's row, so it sees what this commit leaves. What occurs is asked there, too
+//! (`occurrence.rs`).
+
+use super::occurrence::{self, EVENTS};
 
 /// One projection: a table, and what each sink is to make of it.
 pub(super) struct Table {
@@ -24,6 +27,8 @@ pub(super) struct Table {
     pub(super) leaves: &'static [&'static str],
     /// `sql` is a query in parentheses.
     pub(super) is_query: bool,
+    /// In Postgres.
+    pub(super) has_history: bool,
 }
 
 /// A template each; names of columns in braces.
@@ -49,6 +54,7 @@ impl Table {
             score: None,
             leaves: &[],
             is_query: false,
+            has_history: false,
         }
     }
 }
@@ -77,8 +83,9 @@ impl Table {
 pub(super) const SEQUENCE: &str = "sequence";
 
 pub(super) const TABLES: &[Table] = &[
-    Table::new(SEQUENCE, &["id"], &[Target::Hash("sequence:{id}")]),
+    Table { has_history: true, ..Table::new(SEQUENCE, &["id"], &[Target::Hash("sequence:{id}")]) },
     Table {
+        has_history: true,
         score: Some(("touched", "extract(epoch FROM ($1).touched)")),
         ..Table::new(
             "accounts",
@@ -91,6 +98,7 @@ pub(super) const TABLES: &[Table] = &[
         )
     },
     Table {
+        has_history: true,
         score: Some(("quantity", "($1).quantity")),
         ..Table::new(
             "pairs",
@@ -127,6 +135,7 @@ pub(super) const TABLES: &[Table] = &[
         ..Table::new("selects", &["Code"], &[Target::Json("select:{Code}")])
     },
     Table {
+        has_history: true,
         score: Some(("rank", "($1).rank")),
         ..Table::new(
             "aliased",
@@ -166,6 +175,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table::new("kinds", &["id"], &[Target::Hash("kind:{id}"), Target::Json("kind-json:{id}")]),
     Table {
+        has_history: true,
         score: Some(("children", "($1).children")),
         ..Table::query(
             "families",
@@ -209,7 +219,9 @@ pub(super) fn ddl(database: &str) -> String {
          SET TimeZone = 'UTC';
          {APPLICATION}
          {TRACKING}
+         {}
          {}",
+        occurrence::tracking(),
         seal()
     );
     for table in TABLES.iter().filter(|table| !table.is_query) {
@@ -367,9 +379,11 @@ fn seal() -> String {
            {}
            INSERT INTO oracle.commits
            VALUES (number, pg_current_xact_id(), pg_current_wal_insert_lsn());
+           {}
            RETURN number;
          END $$;",
-        answered.collect::<String>()
+        answered.collect::<String>(),
+        occurrence::sealing()
     )
 }
 
@@ -402,7 +416,12 @@ pub(super) fn config(
         if table.key_named {
             toml += &format!("key = {:?}\n", table.key);
         }
-        toml += &format!("to.reporting = {{ table = \"{name}\" }}\n");
+        toml += &match table.has_history {
+            true => {
+                format!("to.reporting = {{ table = \"{name}\", history = \"{name}_history\" }}\n")
+            }
+            false => format!("to.reporting = {{ table = \"{name}\" }}\n"),
+        };
         let targets = table.redis.iter().map(|target| match target {
             Target::Hash(key) => format!("{{ hash = {key:?} }}"),
             Target::Json(key) => format!("{{ json = {key:?} }}"),
@@ -416,6 +435,9 @@ pub(super) fn config(
         if let Some(search) = search {
             toml += &format!("to.search = {{ index = {:?} }}\n", search.index(name));
         }
+    }
+    for event in EVENTS {
+        toml += &event.config(search.map(|search| search.index(event.name)).as_deref());
     }
     toml
 }
