@@ -3,7 +3,7 @@
 //! While a table is loading its routes belong to the replay: the stream describes relations for the
 //! changes that it brings now, the backlog for those that it brought then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::backlog::{self, Record};
 use super::doubt::{Answer, Doubts, Old, RowKey};
@@ -36,6 +36,8 @@ pub(super) struct Load {
     pub(super) pending: Vec<u8>,
     /// The transaction that is replayed.
     xid: u32,
+    /// Relations as the backlog describes them, until the first change of them that counts.
+    described: HashMap<u32, Relation>,
     doubts: Doubts,
 }
 
@@ -76,6 +78,7 @@ impl Load {
             backlog_end: init.backlog_end,
             pending: Vec::new(),
             xid: 0,
+            described: HashMap::new(),
             doubts: Doubts::default(),
         }
     }
@@ -323,9 +326,11 @@ impl Machine {
                 let described = Relation::from(described);
                 if let Some(route) = self.routes.get_mut(&described.oid)
                     && self.tables[route.table].stage == Stage::Loading
+                    && let Some(load) = &mut self.load
                 {
                     route.forget();
-                    self.describe(described.oid, &described);
+                    // Of a time before the consistent point it is of no concern what the table was like.
+                    load.described.insert(described.oid, described);
                 }
                 return Ok(());
             }
@@ -348,6 +353,10 @@ impl Machine {
         let relation = relation_of(&change);
         if !self.is_loading(relation) {
             return Ok(());
+        }
+        let described = self.load.as_mut().and_then(|load| load.described.remove(&relation));
+        if let Some(described) = described {
+            self.describe(relation, &described);
         }
         let outcome = self.apply(relation, record.commit_lsn, &change);
         self.refuse(relation, outcome)

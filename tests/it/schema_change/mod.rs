@@ -1,5 +1,6 @@
 //! DDL while the daemon runs.
 
+mod identity;
 mod queries;
 
 use serde_json::Value;
