@@ -114,6 +114,10 @@ pub(super) struct LeafShape {
     pub file: u32,
     /// Of each column, which transaction has altered it last.
     pub touched: Vec<(i16, u32)>,
+    /// The numbers of the columns that are kept: under its name another one may stand, of the same type.
+    /// States of older versions have none.
+    #[serde(default)]
+    pub kept: Vec<i16>,
     /// Its membership in the publication: changes between two of them were not sent.
     #[serde(default)]
     pub membership: u32,
@@ -127,6 +131,7 @@ impl TableShape {
         let same = |before: &LeafShape, now: &LeafShape| {
             let place = |leaf: &LeafShape| (leaf.oid, leaf.number, leaf.membership);
             place(before) == place(now)
+                && (before.kept.is_empty() || before.kept == now.kept)
                 && (before.file == now.file || before.touched == now.touched)
         };
         self.oid == now.oid
@@ -166,19 +171,22 @@ pub(super) fn reshaped(
     let Some(mut fact) = read::<TableFact>(store, &table(name))? else { return Ok(None) };
     for leaf in &mut fact.shape.leaves {
         if let Some(now) = now.leaf(leaf.oid) {
-            *leaf = leaf_shape(now, leaf.number);
+            // What is kept are the columns of before, whatever has become of their names.
+            let kept = std::mem::take(&mut leaf.kept);
+            *leaf = leaf_shape(now, leaf.number, kept);
         }
     }
     let live = write(&TableFact { live: true, ..fact.clone() });
     Ok(Some((live, write(&TableFact { live: false, ..fact }))))
 }
 
-pub(super) fn leaf_shape(leaf: &Leaf, number: u16) -> LeafShape {
+pub(super) fn leaf_shape(leaf: &Leaf, number: u16, kept: Vec<i16>) -> LeafShape {
     LeafShape {
         oid: leaf.oid,
         number,
         file: leaf.filenode,
         touched: leaf.columns.iter().map(|column| (column.number, column.touched)).collect(),
+        kept,
         membership: leaf.membership,
     }
 }

@@ -28,7 +28,7 @@ use crate::pipeline::{
     rebuild_fact, told_fact,
 };
 use crate::sink::{Origin, SinkProjection, Term};
-use crate::source::catalog::{Catalog, Scope, Table, TableColumn};
+use crate::source::catalog::{Catalog, Leaf, Scope, Table, TableColumn};
 use crate::source::replication::ReplicationConnection;
 use crate::source::{APPLICATION_NAME, check as source_check, publication, slot};
 use crate::sql::plan::Plan;
@@ -313,8 +313,12 @@ fn used_tables<'a>(
         let Some(table) = catalog.table(&name) else { continue };
         let missing = || StartError::Table(name.to_string());
         let layout = layout(table, uses).ok_or_else(missing)?;
+        let numbers = |leaf: &Leaf| {
+            let of_leaf = |column: &Column| leaf.column(&column.name).map(|found| found.number);
+            layout.columns.iter().filter_map(of_leaf).collect()
+        };
         let leaves = table.leaves.iter().zip(0..);
-        let leaves = leaves.map(|(leaf, number)| facts::leaf_shape(leaf, number));
+        let leaves = leaves.map(|(leaf, number)| facts::leaf_shape(leaf, number, numbers(leaf)));
         let enums: BTreeSet<u32> =
             kept(table, uses).flat_map(|column| column.enums.iter().copied()).collect();
         let labels = enums.iter().filter_map(|oid| catalog.enums.get(oid));

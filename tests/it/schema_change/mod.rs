@@ -2,6 +2,7 @@
 
 mod identity;
 mod queries;
+mod while_stopped;
 
 use serde_json::Value;
 
