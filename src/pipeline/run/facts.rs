@@ -25,7 +25,7 @@ use crate::engine::{Batch, RowsOf};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Inside, Position};
 use crate::pipeline::Checkpoint;
-use crate::source::catalog::{Leaf, Table, TableName};
+use crate::source::catalog::{Leaf, Membership, Table, TableName};
 use crate::source::load::LoadPlan;
 use crate::state::Store;
 
@@ -120,7 +120,7 @@ pub(super) struct LeafShape {
     pub kept: Vec<i16>,
     /// Its membership in the publication: changes between two of them were not sent.
     #[serde(default)]
-    pub membership: u32,
+    pub membership: Membership,
 }
 
 impl TableShape {
@@ -129,8 +129,9 @@ impl TableShape {
     /// was altered as well: `ALTER COLUMN … TYPE … USING` leaves no other trace.
     pub(super) fn holds_rows_of(&self, now: &TableShape) -> bool {
         let same = |before: &LeafShape, now: &LeafShape| {
-            let place = |leaf: &LeafShape| (leaf.oid, leaf.number, leaf.membership);
+            let place = |leaf: &LeafShape| (leaf.oid, leaf.number);
             place(before) == place(now)
+                && now.membership.continues(&before.membership)
                 && (before.kept.is_empty() || before.kept == now.kept)
                 && (before.file == now.file || before.touched == now.touched)
         };
@@ -187,7 +188,7 @@ pub(super) fn leaf_shape(leaf: &Leaf, number: u16, kept: Vec<i16>) -> LeafShape 
         file: leaf.filenode,
         touched: leaf.columns.iter().map(|column| (column.number, column.touched)).collect(),
         kept,
-        membership: leaf.membership,
+        membership: leaf.membership.clone(),
     }
 }
 

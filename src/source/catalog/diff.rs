@@ -289,8 +289,7 @@ fn diff_publication(old: &Catalog, new: &Catalog, changes: &mut Vec<CatalogChang
         for leaf in &table.leaves {
             let known = old.table(&table.name).and_then(|table| table.leaf(leaf.oid));
             // Taken out and put in again: what changed in between was not sent.
-            let again = known
-                .is_some_and(|known| known.membership != 0 && known.membership != leaf.membership);
+            let again = known.is_some_and(|known| !leaf.membership.continues(&known.membership));
             let was_member = before.members.contains(&leaf.oid);
             if was_member && (again || !now.members.contains(&leaf.oid)) {
                 changes.push(CatalogChange::LeafUnpublished {

@@ -5,11 +5,13 @@
 
 mod diff;
 mod identity;
+mod membership;
 mod parse;
 mod query;
 
 pub use diff::{CatalogChange, ExistingRows, diff};
 pub use identity::{Identity, IndexFault, Unusable};
+pub use membership::Membership;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -306,9 +308,8 @@ pub struct Leaf {
     pub can_use_schema: bool,
     /// Its owner is a role that we are a member of.
     pub owned: bool,
-    /// Oid of its row in pg_publication_rel: another one after it was taken out of the publication and put
-    /// in again. 0 where it has none.
-    pub membership: u32,
+    /// By which ways the publication has it.
+    pub membership: Membership,
 }
 
 impl Leaf {

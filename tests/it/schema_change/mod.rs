@@ -1,6 +1,7 @@
 //! DDL while the daemon runs.
 
 mod identity;
+mod membership;
 mod queries;
 mod while_stopped;
 
