@@ -76,6 +76,9 @@ pub(super) struct SourceFact {
     pub timeline: u32,
     /// Another one after positions have lost their meaning; see `sink::History`.
     pub epoch: u64,
+    /// 0: an older version has not told.
+    #[serde(default)]
+    pub publication_oid: u32,
 }
 
 /// How a table was kept.

@@ -31,6 +31,7 @@ use crate::sink::{Origin, SinkProjection, Term};
 use crate::source::catalog::{Catalog, Leaf, Scope, Table, TableColumn};
 use crate::source::replication::ReplicationConnection;
 use crate::source::{APPLICATION_NAME, check as source_check, publication, slot};
+use crate::sql::event::Of;
 use crate::sql::plan::Plan;
 use crate::state::{self, Store};
 use crate::value::Column;
@@ -149,6 +150,7 @@ pub(super) async fn prepare(
     let used = used_tables(config, &catalog, &uses)?;
     forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
+    let goes_on = kept.any_live() || has_messages_since(&bound, &catalog, store)?;
     let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
     let mut loaded = Vec::new();
     let load = match plan_load::unfinished(&kept, store, &used)? {
@@ -158,7 +160,7 @@ pub(super) async fn prepare(
             let mut load = plan_load::announce(store, &mut kept, &used)?;
             loaded.extend(load.tables.iter().map(|table| table_names[table.machine].clone()));
             // It waits for every open transaction of the source, and those who follow do not wait with it.
-            let init = if stored.is_some() && kept.any_live() {
+            let init = if stored.is_some() && goes_on {
                 None
             } else {
                 let slot = &scope.slot;
@@ -172,8 +174,8 @@ pub(super) async fn prepare(
     };
     let load_from = load.as_ref().and_then(|(_, init)| init.as_ref()).map(|init| init.from);
     let position = match (load_from, stored) {
-        // Before the load's consistent point there is nothing to follow, unless other tables do.
-        (Some(from), Some(stored)) if !kept.any_live() => {
+        // Before the load's consistent point there is nothing to follow, unless others do.
+        (Some(from), Some(stored)) if !goes_on => {
             let at_load = Position { lsn: from, inside: None };
             Some(stored.position()).filter(|at| at.lsn >= from).unwrap_or(at_load)
         }
@@ -189,6 +191,7 @@ pub(super) async fn prepare(
         database: catalog.server.database.clone(),
         timeline: identity.system.timeline,
         epoch,
+        publication_oid: catalog.publication.as_ref().map_or(0, |publication| publication.oid),
     };
     let owner = check::owner(config, &catalog);
     let origin = Origin { owner, history: identity.history(epoch), term: Term::default() };
@@ -204,6 +207,7 @@ pub(super) async fn prepare(
     let since = Since {
         loaded: &loaded,
         is_state_new: stored.is_none(),
+        passes_over: stored.is_some_and(|stored| stored.position().lsn < position.lsn),
         is_slot_known,
         other_history,
         load_to_come: load.as_ref().is_some_and(|(_, init)| init.is_none()),
@@ -248,6 +252,20 @@ pub(super) async fn prepare(
         apart,
         details: look::details(config, Some(&catalog), &bound),
     })
+}
+
+/// Whether messages are followed, which are of no table, and can be read from where the state stands: the
+/// stream cannot be decoded by a publication from before it was made.
+fn has_messages_since(
+    bound: &[Bound<'_>],
+    catalog: &Catalog,
+    store: &Store,
+) -> Result<bool, StartError> {
+    let is_message = |bound: &Bound<'_>| matches!(&bound.rows, bind::Rows::Event(event) if event.of == Of::Message);
+    let source: Option<SourceFact> = facts::read(store, facts::SOURCE)?;
+    let known = source.map_or(0, |source| source.publication_oid);
+    let is_same = catalog.publication.as_ref().is_some_and(|now| now.oid == known);
+    Ok(is_same && bound.iter().any(is_message))
 }
 
 /// Who the source is, and where its WAL comes from.
