@@ -122,6 +122,8 @@ pub(super) async fn prepare(
     let session = pg::connect(params, APPLICATION_NAME).await?;
     let scope = source_check::scope(config);
     let mut whole = Catalog::read(&session, &scope).await?;
+    let identity = identify(params).await?;
+    let believed = standing::believe(config, store, &whole, &identity)?;
     // Publishing a table that has no identity would make the application's own changes fail.
     let mut usable = apart::divide(config, params, &whole, seen).map_err(StartError::Faults)?;
     distrust_unpublished(&usable.catalog, store)?;
@@ -139,9 +141,8 @@ pub(super) async fn prepare(
         tracing::error!(projection, why, "the projection stays as it is");
     }
     distrust_apart(&apart, store)?;
-    let identity = identify(params).await?;
     let Standing { stored, slot: slot_at, epoch, other_history, is_slot_known } =
-        standing::keep_or_forget(config, params, store, &catalog, &identity, waits, cancel).await?;
+        standing::keep_or_forget(config, params, believed, &catalog, waits, cancel).await?;
     // Both have followed the source from where this state stands.
     let epoch = match leaders_epoch {
         Some(leaders) if stored.is_some() && !other_history => leaders,
