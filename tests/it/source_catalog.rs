@@ -326,6 +326,11 @@ async fn what_the_wal_does_not_tell_is_found() {
         [CatalogChange::IdentityChanged { table: name("plain"), identity: Identity::Full }]
     );
 
+    let others = || CatalogChange::ChildrenChanged { table: name("plain") };
+    let sql = "CREATE TABLE heir () INHERITS (plain)";
+    assert_eq!(changes(&mut last, sql).await, [others()]);
+    assert_eq!(changes(&mut last, "DROP TABLE heir").await, [others()]);
+
     let part = |catalog: &Catalog, at: usize| catalog.table(&name("parts")).unwrap().leaves[at].oid;
     let (parts_1, parts_2) = (part(&last, 0), part(&last, 1));
     let attached = changes(

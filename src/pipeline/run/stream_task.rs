@@ -293,6 +293,13 @@ impl Wanted<'_> {
             CatalogChange::ColumnRetyped { table, column, from, to } => {
                 self.lost(table, column, || format!("column {column} was {from} and is {to}"))
             }
+            CatalogChange::ChildrenChanged { table } => {
+                match catalog.table(table).and_then(Table::shared_rows) {
+                    Some(why) => Action::Quarantine(why),
+                    // Who stood apart because of them is followed again by itself.
+                    None => Action::Nothing,
+                }
+            }
             CatalogChange::ColumnAdded { table, column, .. } => {
                 let Some((uses, table)) = self.now.as_ref().zip(catalog.table(table)) else {
                     return Action::Restart;
@@ -350,6 +357,7 @@ fn table_of(change: &CatalogChange) -> Option<&TableName> {
         | CatalogChange::ColumnRenamed { table, .. }
         | CatalogChange::ColumnRetyped { table, .. }
         | CatalogChange::ColumnGenerated { table, .. }
+        | CatalogChange::ChildrenChanged { table }
         | CatalogChange::IdentityChanged { table, .. }
         | CatalogChange::LeafUnpublished { table, .. } => Some(table),
         CatalogChange::EnumLabelRenamed { .. }

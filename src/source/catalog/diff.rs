@@ -71,6 +71,10 @@ pub enum CatalogChange {
         to: String,
         columns: Vec<(TableName, String)>,
     },
+    /// Others inherit from it now, or do no more: what is read of it by name has their rows, too.
+    ChildrenChanged {
+        table: TableName,
+    },
     /// The replica identity: rows are named by other columns from now on.
     IdentityChanged {
         table: TableName,
@@ -138,6 +142,9 @@ impl fmt::Display for CatalogChange {
             C::EnumLabelRenamed { enum_type, from, to, .. } => {
                 write!(f, "label {from} of type {enum_type} is called {to} now")
             }
+            C::ChildrenChanged { table } => {
+                write!(f, "other tables inherit from table {table} than before")
+            }
             C::IdentityChanged { table, .. } => {
                 write!(f, "table {table} has another replica identity")
             }
@@ -195,6 +202,9 @@ fn diff_table(old: &Table, new: &Table, changes: &mut Vec<CatalogChange>) {
         }
     }
     diff_columns(old, new, rewritten, changes);
+    if old.children != new.children {
+        changes.push(CatalogChange::ChildrenChanged { table: table() });
+    }
     if old.identity() != new.identity() {
         changes.push(CatalogChange::IdentityChanged { table: table(), identity: new.identity() });
     }

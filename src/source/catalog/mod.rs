@@ -227,11 +227,20 @@ impl Table {
         self.columns.iter().filter(|column| column.generated.is_none())
     }
 
-    /// Columns and identity are the same.
+    /// Why its rows cannot be followed, where other tables inherit from it.
+    pub fn shared_rows(&self) -> Option<String> {
+        let children = quote::list(&self.children, ToString::to_string);
+        let what =
+            || format!("{} is an inheritance parent: its rows are also in {children}", self.name);
+        (!self.children.is_empty()).then(what)
+    }
+
+    /// Columns and identity are the same, and whose rows it has.
     pub fn has_shape_of(&self, other: &Table) -> bool {
         let shape = |column: &TableColumn| (column.column.clone(), column.generated.clone());
         self.oid == other.oid
             && self.identity() == other.identity()
+            && self.children == other.children
             && self.columns.iter().map(shape).eq(other.columns.iter().map(shape))
     }
 

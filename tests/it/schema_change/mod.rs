@@ -1,6 +1,7 @@
 //! DDL while the daemon runs.
 
 mod identity;
+mod inheritance;
 mod membership;
 mod queries;
 mod while_stopped;
