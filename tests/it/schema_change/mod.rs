@@ -4,6 +4,7 @@ mod identity;
 mod inheritance;
 mod membership;
 mod queries;
+mod rebuilt;
 mod while_stopped;
 
 use serde_json::Value;
