@@ -293,6 +293,7 @@ impl Wanted<'_> {
             CatalogChange::ColumnRetyped { table, column, from, to } => {
                 self.lost(table, column, || format!("column {column} was {from} and is {to}"))
             }
+            CatalogChange::ColumnTypeAltered { table, column, .. } => self.altered(table, column),
             CatalogChange::ChildrenChanged { table } => {
                 match catalog.table(table).and_then(Table::shared_rows) {
                     Some(why) => Action::Quarantine(why),
@@ -329,6 +330,18 @@ impl Wanted<'_> {
         }
     }
 
+    /// A column has other values.
+    fn altered(&self, name: &TableName, column: &str) -> Action<'static> {
+        let Some(table) = self.before.table(name) else { return Action::Restart };
+        let is_generated = table.column(column).is_some_and(|column| column.generated.is_some());
+        match self.uses.keep(table, column) {
+            // A generated one is part of the plans of those who look at it, not of the rows.
+            _ if is_generated => Action::Restart,
+            true => Action::Reload,
+            false => Action::Nothing,
+        }
+    }
+
     /// A column is no more what it was. Who does not look at it goes on without it.
     fn lost<'c>(&self, name: &TableName, column: &str, why: impl Fn() -> String) -> Action<'c> {
         let Some(table) = self.before.table(name) else { return Action::Restart };
@@ -356,6 +369,7 @@ fn table_of(change: &CatalogChange) -> Option<&TableName> {
         | CatalogChange::ColumnDropped { table, .. }
         | CatalogChange::ColumnRenamed { table, .. }
         | CatalogChange::ColumnRetyped { table, .. }
+        | CatalogChange::ColumnTypeAltered { table, .. }
         | CatalogChange::ColumnGenerated { table, .. }
         | CatalogChange::ChildrenChanged { table }
         | CatalogChange::IdentityChanged { table, .. }

@@ -52,12 +52,18 @@ pub enum CatalogChange {
         from: String,
         to: String,
     },
-    /// Its type, or an attribute of its row type. Values may print differently.
+    /// It has another type.
     ColumnRetyped {
         table: TableName,
         column: String,
         from: String,
         to: String,
+    },
+    /// Its type is the same one and has other attributes: values print differently.
+    ColumnTypeAltered {
+        table: TableName,
+        column: String,
+        sql_type: String,
     },
     /// Another expression, or none any more, or one now.
     ColumnGenerated {
@@ -130,8 +136,8 @@ impl fmt::Display for CatalogChange {
             C::ColumnRenamed { table, from, to } => {
                 write!(f, "column {from} of table {table} is called {to} now")
             }
-            C::ColumnRetyped { table, column, from, to } if from == to => {
-                write!(f, "the type {to} of column {column} of table {table} was altered")
+            C::ColumnTypeAltered { table, column, sql_type } => {
+                write!(f, "the type {sql_type} of column {column} of table {table} was altered")
             }
             C::ColumnRetyped { table, column, from, to } => {
                 write!(f, "column {column} of table {table} was {from} and is {to}")
@@ -233,13 +239,19 @@ fn diff_columns(old: &Table, new: &Table, rewritten: bool, changes: &mut Vec<Cat
                 to: now.column.name.clone(),
             });
         }
-        let shape = |c: &crate::value::Column| (c.ty.clone(), c.type_oid, c.typmod);
-        if shape(&before.column) != shape(&now.column) {
+        let declared = |c: &crate::value::Column| (c.type_oid, c.typmod);
+        if declared(&before.column) != declared(&now.column) {
             changes.push(CatalogChange::ColumnRetyped {
                 table: table(),
                 column: now.column.name.clone(),
                 from: before.column.sql_type.clone(),
                 to: now.column.sql_type.clone(),
+            });
+        } else if before.column.ty != now.column.ty {
+            changes.push(CatalogChange::ColumnTypeAltered {
+                table: table(),
+                column: now.column.name.clone(),
+                sql_type: now.column.sql_type.clone(),
             });
         }
         if before.generated != now.generated {

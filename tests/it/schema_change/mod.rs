@@ -1,5 +1,6 @@
 //! DDL while the daemon runs.
 
+mod composites;
 mod identity;
 mod inheritance;
 mod membership;
