@@ -9,7 +9,7 @@ use super::backlog::{self, Record};
 use super::doubt::{Answer, Doubts, Old, RowKey};
 use super::machine::{Fault, LoadInit, Machine, Projection, expect_load, relation_of};
 use super::table::Stage;
-use crate::engine::{Batch, Entry, LoadedChunk, Moment, TableId};
+use crate::engine::{Batch, Entry, LoadedChunk, Moment, RowError, TableId};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, decode};
 use crate::value::{self, Column, ValueError};
@@ -205,7 +205,16 @@ impl Machine {
         let rows_of = self.rows_of[self.engine.table_arrangement(id)];
         let lsn = rows_lsn(load.from);
         let counts = load.chunks_left.contains_key(&chunk);
+        let is_keyless = self.keyless.has(table);
+        if is_keyless && !counts {
+            return Ok(());
+        }
         for entry in &entries {
+            if is_keyless && self.engine.get(id, entry.key()).is_some() {
+                self.keyless.refused(table, &RowError::Equal);
+                self.quarantine(table, RowError::Equal.to_string());
+                return Ok(());
+            }
             self.engine.load(id, entry.clone())?;
         }
         if counts {
@@ -344,7 +353,7 @@ impl Machine {
         if let Change::Truncate { relations, .. } = &change {
             let mut counted = Vec::new();
             for relation in relations.iter() {
-                if self.is_loading(relation) {
+                if self.is_loading(relation) && !self.is_seen(relation, record.xid) {
                     self.truncate(relation, record.commit_lsn, &mut counted)?;
                 }
             }
@@ -358,8 +367,17 @@ impl Machine {
         if let Some(described) = described {
             self.describe(relation, &described);
         }
-        let outcome = self.apply(relation, record.commit_lsn, &change);
+        let outcome = match self.is_seen(relation, record.xid) {
+            true => self.pass_over(relation, record.commit_lsn, &change),
+            false => self.apply(relation, record.commit_lsn, &change),
+        };
         self.refuse(relation, outcome)
+    }
+
+    /// The rows of a table without a key hold all that this transaction has changed.
+    fn is_seen(&self, relation: u32, xid: u32) -> bool {
+        let route = self.routes.get(&relation);
+        route.is_some_and(|route| self.keyless.has_seen(route.table, route.leaf, xid))
     }
 
     fn is_loading(&self, relation: u32) -> bool {

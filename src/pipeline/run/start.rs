@@ -95,6 +95,8 @@ pub(super) struct Started {
     pub sinks: Vec<Vec<SinkProjection>>,
     pub origin: Origin,
     pub table_names: Vec<String>,
+    /// Positions of the tables whose rows have no key.
+    pub keyless: Vec<usize>,
     /// By the catalog alone.
     pub divided: Apart,
     pub uses: Uses,
@@ -154,7 +156,7 @@ pub(super) async fn prepare(
     let goes_on = kept.any_live() || has_messages_since(&bound, &catalog, store)?;
     let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
     let mut loaded = Vec::new();
-    let load = match plan_load::unfinished(&kept, store, &used)? {
+    let load = match plan_load::unfinished(&mut kept, store, &used)? {
         Some((load, init)) => Some((load, Some(init))),
         None if kept.to_load(&used).is_empty() => None,
         None => {
@@ -225,8 +227,10 @@ pub(super) async fn prepare(
     seen.follow(bound.iter().map(|bound| bound.projection.name.as_str()), &uses, &catalog);
     let tables = tables(&used, &kept, position, store)?;
     let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), init));
+    let keyless = (0..used.len()).filter(|&at| used[at].table.is_keyless()).collect();
     Ok(Started {
         table_names,
+        keyless,
         init: MachineInit {
             tables,
             projections,

@@ -1,6 +1,7 @@
 //! DDL while the daemon runs.
 
 mod composites;
+mod equal_rows;
 mod identity;
 mod inheritance;
 mod membership;
