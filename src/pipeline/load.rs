@@ -3,13 +3,13 @@
 //! While a table is loading its routes belong to the replay: the stream describes relations for the
 //! changes that it brings now, the backlog for those that it brought then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::backlog::{self, Record};
 use super::doubt::{Answer, Doubts, Old, RowKey};
 use super::machine::{Fault, LoadInit, Machine, Projection, expect_load, relation_of};
 use super::table::Stage;
-use crate::engine::{Batch, Entry, LoadedChunk, Moment, TableId};
+use crate::engine::{Batch, Entry, LoadedChunk, Moment, RowError, TableId};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, decode};
 use crate::value::{self, Column, ValueError};
@@ -38,6 +38,8 @@ pub(super) struct Load {
     pub(super) pending: Vec<u8>,
     /// The transaction that is replayed.
     xid: u32,
+    /// Relations as the backlog describes them, until the first change of them that counts.
+    described: HashMap<u32, Relation>,
     doubts: Doubts,
 }
 
@@ -79,6 +81,7 @@ impl Load {
             backlog_end: init.backlog_end,
             pending: Vec::new(),
             xid: 0,
+            described: HashMap::new(),
             doubts: Doubts::default(),
         }
     }
@@ -211,7 +214,16 @@ impl Machine {
         let rows_of = self.rows_of[self.engine.table_arrangement(id)];
         let lsn = rows_lsn(load.from);
         let counts = load.chunks_left.contains_key(&chunk);
+        let is_keyless = self.keyless.has(table);
+        if is_keyless && !counts {
+            return Ok(());
+        }
         for entry in &entries {
+            if is_keyless && self.engine.get(id, entry.key()).is_some() {
+                self.keyless.refused(table, &RowError::Equal);
+                self.quarantine(table, RowError::Equal.to_string());
+                return Ok(());
+            }
             self.engine.load(id, entry.clone())?;
         }
         if counts {
@@ -335,9 +347,11 @@ impl Machine {
                 let described = Relation::from(described);
                 if let Some(route) = self.routes.get_mut(&described.oid)
                     && self.tables[route.table].stage == Stage::Loading
+                    && let Some(load) = &mut self.load
                 {
                     route.forget();
-                    self.describe(described.oid, &described);
+                    // Of a time before the consistent point it is of no concern what the table was like.
+                    load.described.insert(described.oid, described);
                 }
                 return Ok(());
             }
@@ -351,7 +365,7 @@ impl Machine {
         if let Change::Truncate { relations, .. } = &change {
             let mut counted = Vec::new();
             for relation in relations.iter() {
-                if self.is_loading(relation) {
+                if self.is_loading(relation) && !self.is_seen(relation, record.xid) {
                     self.truncate(relation, record.commit_lsn, &mut counted)?;
                 }
             }
@@ -361,8 +375,21 @@ impl Machine {
         if !self.is_loading(relation) {
             return Ok(());
         }
-        let outcome = self.apply(relation, record.commit_lsn, &change);
+        let described = self.load.as_mut().and_then(|load| load.described.remove(&relation));
+        if let Some(described) = described {
+            self.describe(relation, &described);
+        }
+        let outcome = match self.is_seen(relation, record.xid) {
+            true => self.pass_over(relation, record.commit_lsn, &change),
+            false => self.apply(relation, record.commit_lsn, &change),
+        };
         self.refuse(relation, outcome)
+    }
+
+    /// The rows of a table without a key hold all that this transaction has changed.
+    fn is_seen(&self, relation: u32, xid: u32) -> bool {
+        let route = self.routes.get(&relation);
+        route.is_some_and(|route| self.keyless.has_seen(route.table, route.leaf, xid))
     }
 
     fn is_loading(&self, relation: u32) -> bool {

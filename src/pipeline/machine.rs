@@ -16,6 +16,7 @@ use super::deliver::News;
 use super::doubt::RowKey;
 use super::events::{EventLog, Known};
 use super::history::{History, HistoryInit};
+use super::keyless::Keyless;
 use super::layouts::Layout;
 use super::letters::Letters;
 use super::load::Load;
@@ -207,6 +208,7 @@ pub struct Counts {
 pub struct Machine {
     pub(super) engine: Engine,
     pub(super) tables: Vec<Table>,
+    pub(super) keyless: Keyless,
     pub(super) counts: Vec<Counts>,
     /// By table: changes that no event takes, of those that have events.
     pub(super) unmatched: Vec<Counts>,
@@ -401,6 +403,7 @@ impl Machine {
             counts: vec![Counts::default(); tables.len()],
             unmatched: vec![Counts::default(); tables.len()],
             tables,
+            keyless: Keyless::default(),
             routes,
             transactions: Transactions::new(position),
             position,
@@ -543,7 +546,7 @@ impl Machine {
                 match self.tables[route.table].stage {
                     Stage::Live => self.truncate(relation, lsn, &mut counted)?,
                     Stage::Loading => waits = true,
-                    Stage::Quarantined(_) => {}
+                    Stage::Quarantined(_) => self.keyless.may_differ(route.table),
                 }
             }
             if waits {
@@ -565,7 +568,12 @@ impl Machine {
                 self.defer(lsn, body);
                 Ok(())
             }
-            Stage::Quarantined(_) => Ok(()),
+            Stage::Quarantined(_) => {
+                if !matches!(change, Change::Insert { .. }) {
+                    self.keyless.may_differ(route.table);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -616,6 +624,7 @@ impl Machine {
     ) -> Result<(), Fault> {
         if let (Err(error), Some(route)) = (outcome, self.routes.get(&relation)) {
             let table = route.table;
+            self.keyless.refused(table, &error);
             self.quarantine(table, error.to_string());
         }
         Ok(())
@@ -660,10 +669,9 @@ impl Machine {
         let counts = &mut self.counts[at];
         let buffer = &mut self.buffer;
         let layout = self.engine.layout(id);
-        let is_loading = self.tables[at].stage == Stage::Loading;
-        // A load may meet its own rows.
-        let is_whole_row =
-            layout.identity.len() == layout.columns.len() && self.tables[at].stage == Stage::Live;
+        // A load may meet its own rows, and newer ones, but for one that is exact.
+        let is_loading = self.tables[at].stage == Stage::Loading && !self.keyless.has(at);
+        let is_whole_row = layout.identity.len() == layout.columns.len() && !is_loading;
         // What events see of it: both versions, and how well they are known.
         let (old, new, known) = match change {
             Change::Insert { new, .. } => {

@@ -146,6 +146,7 @@ async fn pipelines(
     let mut backoff = Backoff::default();
     let mut seen = Seen::default();
     loop {
+        shared.take_wanted_anew().iter().for_each(|of| seen.forget(of));
         let stop = cancel.child_token();
         let (ended, mut next) = {
             let build = Build {

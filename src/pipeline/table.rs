@@ -63,7 +63,7 @@ impl Route {
     }
 
     /// Finds the layout's columns in the relation by name and type; says what has become of one that
-    /// is not there.
+    /// is not there, or does not name rows any more.
     pub(super) fn describe(
         &mut self,
         relation: &Relation,
@@ -83,6 +83,13 @@ impl Route {
                 ));
             }
             at.push(place);
+        }
+        // Of an old row the stream brings what the source's replica identity has, and NULLs for the rest:
+        // without all of ours no row would be found by it.
+        let names_rows = |&of: &usize| relation.columns.get(at[of]).is_some_and(|found| found.key);
+        if let Some(of) = layout.identity.iter().find(|of| !names_rows(of)) {
+            let name = &layout.columns[*of].name;
+            return Err(format!("column {name} is no longer part of the replica identity"));
         }
         let same = at.iter().enumerate().all(|(column, &place)| column == place);
         self.columns = Some(if same { Columns::Same } else { Columns::At(at) });

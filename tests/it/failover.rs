@@ -308,3 +308,56 @@ async fn a_state_that_is_lost_together_with_the_last_changes() {
     write(&world, &mut daemon, 1).await;
     assert!(watermark(&world).await < before);
 }
+
+/// Such a commit is in the WAL, and read from there, while the server itself does not count it as ended.
+#[tokio::test]
+async fn a_commit_that_waits_for_a_standby_is_no_return_to_the_past() {
+    let settings = &[("synchronous_standby_names", "nobody"), ("synchronous_commit", "local")];
+    let options = PostgresOptions { settings, ..PostgresOptions::default() };
+    let mut world = World::with(&options, ITEMS).await;
+    // Commits of the sink's server wait for nobody.
+    let reporting = Postgres::start(&PostgresOptions::default()).await;
+    reporting.create_database(&world.sink).await;
+    world.move_reporting(&reporting).await;
+    let mut daemon = start(&world).await;
+    let stuck = world.postgres.client(&world.source).await;
+    let pid = one(&stuck, "SELECT pg_backend_pid()::text").await;
+    let committed = async move {
+        // The subtransaction is a transaction with a number of its own.
+        let sql = "SET synchronous_commit = on; BEGIN; UPDATE items SET v = 'stuck' WHERE id < 50;
+                   SAVEPOINT s; DELETE FROM items WHERE id = 60; COMMIT";
+        stuck.batch_execute(sql).await.unwrap();
+    };
+    crate::harness::beside(committed);
+    wait::until("the commit to wait", async || {
+        let sql = format!(
+            "SELECT coalesce(wait_event, 'nothing') FROM pg_stat_activity WHERE pid = {pid}"
+        );
+        let event = one(&world.client, &sql).await;
+        if event == "SyncRep" { Ok(()) } else { Err(event) }
+    })
+    .await;
+    wait::until("the commit to be applied", async || {
+        let rows = world.cached("items").await;
+        let v = rows["1"]["v"].clone();
+        if v == "stuck" { Ok(()) } else { Err(v) }
+    })
+    .await;
+    let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active";
+    world.execute(end).await;
+    wait::until("the stream to begin again", async || {
+        let log = daemon.log();
+        if log.matches(" streaming ").count() > 1 { Ok(()) } else { Err(log) }
+    })
+    .await;
+    daemon.kill9();
+    daemon.restart();
+    until_logged(&daemon, " streaming ").await;
+    let log = daemon.log();
+    assert!(!log.contains("restored to the past"), "{log}");
+    assert!(!log.contains("everything is loaded anew"), "{log}");
+    world.execute("ALTER SYSTEM SET synchronous_standby_names = ''").await;
+    world.execute("SELECT pg_reload_conf()").await;
+    write(&world, &mut daemon, 1).await;
+    assert_eq!(daemon.log().matches("a load begins").count(), 1, "{}", daemon.log());
+}

@@ -162,3 +162,54 @@ async fn a_second_daemon_on_the_same_slot_delivers_nothing_before_it_has_it() {
     world.same(&mut second, "items", "items", &["id"]).await;
     assert!(second.log().contains("by somebody else"), "what the first one has read is lost to it");
 }
+
+/// What was made again under the same name has not seen what was written before.
+#[tokio::test]
+async fn a_slot_or_publication_that_was_made_again_stops_who_wants_to_be_asked() {
+    let make_slot = "SELECT pg_create_logical_replication_slot('readside', 'pgoutput')";
+    let make_publication = "CREATE PUBLICATION readside FOR TABLE ONLY items";
+    for (lost, made_again) in [
+        ("SELECT pg_drop_replication_slot('readside')", Some(make_slot)),
+        ("DROP PUBLICATION readside", None),
+        ("DROP PUBLICATION readside", Some(make_publication)),
+    ] {
+        for stopped in [true, false] {
+            let world = World::new(ITEMS).await;
+            let mut daemon = start(&world, "on_slot_loss = \"stop\"").await;
+            let before = world.rows(&world.reporting, "items", &["id"]).await;
+            match stopped {
+                true => drop(daemon.terminate().await),
+                false => world.source_net.cut(),
+            }
+            wait::until("it to be gone", async || {
+                let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+                           WHERE active";
+                world.client.batch_execute(end).await.map_err(|error| format!("{error:?}"))?;
+                world.client.batch_execute(lost).await.map_err(|error| format!("{error:?}"))
+            })
+            .await;
+            write_unheard(&world).await;
+            if let Some(sql) = made_again {
+                world.execute(sql).await;
+            }
+            let there = "SELECT concat_ws(' ', (SELECT string_agg(concat_ws(' ', slot_name, confirmed_flush_lsn), ' ')
+                         FROM pg_replication_slots), (SELECT string_agg(oid::text, ' ') FROM pg_publication))";
+            let found = one(&world.client, there).await;
+            match stopped {
+                true => daemon.restart(),
+                false => world.source_net.heal(),
+            }
+            assert!(!daemon.ended().await.success(), "{lost} {}", daemon.log());
+            let log = daemon.log();
+            assert!(log.contains("source.on_slot_loss is \"stop\""), "{log}");
+            assert_eq!(one(&world.client, there).await, found, "nothing was touched");
+            daemon.restart();
+            assert!(!daemon.ended().await.success(), "it needs a decision");
+            assert_eq!(world.rows(&world.reporting, "items", &["id"]).await, before);
+            daemon.set_config(&world.config(&world.projection("items", "items", &["id"])));
+            daemon.restart();
+            world.soon_same("items", "items", &["id"]).await;
+            world.same(&mut daemon, "items", "items", &["id"]).await;
+        }
+    }
+}

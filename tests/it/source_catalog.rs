@@ -283,7 +283,12 @@ async fn what_the_wal_does_not_tell_is_found() {
     let sql = "ALTER TABLE plain ALTER COLUMN n TYPE bigint";
     assert_eq!(changes(&mut last, sql).await, [rewritten(true), retyped("n", "integer", "bigint")]);
     let sql = "ALTER TYPE pair RENAME ATTRIBUTE b TO c";
-    assert_eq!(changes(&mut last, sql).await, [retyped("p", "public.pair", "public.pair")]);
+    let altered = CatalogChange::ColumnTypeAltered {
+        table: name("plain"),
+        column: "p".into(),
+        sql_type: "public.pair".into(),
+    };
+    assert_eq!(changes(&mut last, sql).await, [altered]);
     assert_eq!(
         changes(&mut last, "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'").await,
         [CatalogChange::EnumLabelRenamed {
@@ -325,6 +330,11 @@ async fn what_the_wal_does_not_tell_is_found() {
         changes(&mut last, "ALTER TABLE plain REPLICA IDENTITY FULL").await,
         [CatalogChange::IdentityChanged { table: name("plain"), identity: Identity::Full }]
     );
+
+    let others = || CatalogChange::ChildrenChanged { table: name("plain") };
+    let sql = "CREATE TABLE heir () INHERITS (plain)";
+    assert_eq!(changes(&mut last, sql).await, [others()]);
+    assert_eq!(changes(&mut last, "DROP TABLE heir").await, [others()]);
 
     let part = |catalog: &Catalog, at: usize| catalog.table(&name("parts")).unwrap().leaves[at].oid;
     let (parts_1, parts_2) = (part(&last, 0), part(&last, 1));

@@ -96,6 +96,7 @@ fn load_table(table: &readside::source::catalog::Table) -> LoadTable {
     let identity = table.row_key().unwrap().iter().map(position).collect();
     let leaves = table.leaves.iter().zip(0..);
     LoadTable {
+        keyless: false,
         name: table.name.clone(),
         layout: TableLayout { columns, identity },
         leaves: leaves

@@ -15,13 +15,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use super::facts;
 use super::questions::{Question, Try};
 use super::report::Report;
-use crate::engine::{Entry, Notice};
+use crate::engine::{Entry, Leaf, Notice};
 use crate::failpoint;
 use crate::lsn::{Durable, Lsn};
 use crate::memory::{self, Spilling};
 use crate::output::{PageFrom, Standing, Work};
 use crate::pgoutput::Position;
-use crate::pipeline::{Checkpoint, Fault, Machine, News, Refused, Replayed};
+use crate::pipeline::{Checkpoint, Fault, Machine, News, Refused, Replayed, Seen};
 use crate::sink::{Outcome, Refusal};
 use crate::source::stream::HeldGulp;
 use crate::state::{self, Store};
@@ -83,6 +83,8 @@ pub(super) enum Command {
         entries: Vec<Entry>,
         /// With the chunk's last rows: its bound.
         ended: Option<Lsn>,
+        /// With the last rows of a leaf of a table without a key.
+        seen: Option<(Leaf, Seen)>,
         facts: Facts,
         /// Answered when there is room for more.
         room: oneshot::Sender<()>,
@@ -356,8 +358,11 @@ impl EngineThread {
                 self.tell_tries(sink, &work, &refused);
                 self.machine.done(sink, &work, refused);
             }
-            Command::Loaded { table, chunk, entries, ended, facts, room } => {
+            Command::Loaded { table, chunk, entries, ended, seen, facts, room } => {
                 self.load_room.push(room);
+                if let Some((leaf, seen)) = seen {
+                    self.machine.seen(table, leaf, seen);
+                }
                 let total =
                     self.report.loaded(&self.machine, table, entries.len(), ended.is_some());
                 let mut facts = facts;

@@ -188,6 +188,8 @@ pub(super) struct Since<'a> {
     pub(super) loaded: &'a [String],
     /// The state says nothing: it is new, or was lost, or does not belong to the slot.
     pub(super) is_state_new: bool,
+    /// The stream goes on from a later position than the state's.
+    pub(super) passes_over: bool,
     /// The slot was there before.
     pub(super) is_slot_known: bool,
     /// The consistent point of the load that reads them is not known yet.
@@ -258,7 +260,7 @@ pub(super) fn inits(
         };
         let is_unknown = match table {
             Some(table) => since.loaded.contains(&table_names[table]),
-            None => since.is_state_new,
+            None => since.is_state_new || since.passes_over,
         };
         let had_begun = known || (since.is_state_new && since.is_slot_known);
         let lacks_some = is_unknown && had_begun;

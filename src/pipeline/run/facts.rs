@@ -25,7 +25,7 @@ use crate::engine::{Batch, RowsOf};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Inside, Position};
 use crate::pipeline::Checkpoint;
-use crate::source::catalog::{Leaf, Table, TableName};
+use crate::source::catalog::{Leaf, Membership, Table, TableName};
 use crate::source::load::LoadPlan;
 use crate::state::Store;
 
@@ -76,6 +76,9 @@ pub(super) struct SourceFact {
     pub timeline: u32,
     /// Another one after positions have lost their meaning; see `sink::History`.
     pub epoch: u64,
+    /// 0: an older version has not told.
+    #[serde(default)]
+    pub publication_oid: u32,
 }
 
 /// How a table was kept.
@@ -114,9 +117,13 @@ pub(super) struct LeafShape {
     pub file: u32,
     /// Of each column, which transaction has altered it last.
     pub touched: Vec<(i16, u32)>,
+    /// The numbers of the columns that are kept: under its name another one may stand, of the same type.
+    /// States of older versions have none.
+    #[serde(default)]
+    pub kept: Vec<i16>,
     /// Its membership in the publication: changes between two of them were not sent.
     #[serde(default)]
-    pub membership: u32,
+    pub membership: Membership,
 }
 
 impl TableShape {
@@ -125,8 +132,10 @@ impl TableShape {
     /// was altered as well: `ALTER COLUMN … TYPE … USING` leaves no other trace.
     pub(super) fn holds_rows_of(&self, now: &TableShape) -> bool {
         let same = |before: &LeafShape, now: &LeafShape| {
-            let place = |leaf: &LeafShape| (leaf.oid, leaf.number, leaf.membership);
+            let place = |leaf: &LeafShape| (leaf.oid, leaf.number);
             place(before) == place(now)
+                && now.membership.continues(&before.membership)
+                && (before.kept.is_empty() || before.kept == now.kept)
                 && (before.file == now.file || before.touched == now.touched)
         };
         self.oid == now.oid
@@ -166,20 +175,23 @@ pub(super) fn reshaped(
     let Some(mut fact) = read::<TableFact>(store, &table(name))? else { return Ok(None) };
     for leaf in &mut fact.shape.leaves {
         if let Some(now) = now.leaf(leaf.oid) {
-            *leaf = leaf_shape(now, leaf.number);
+            // What is kept are the columns of before, whatever has become of their names.
+            let kept = std::mem::take(&mut leaf.kept);
+            *leaf = leaf_shape(now, leaf.number, kept);
         }
     }
     let live = write(&TableFact { live: true, ..fact.clone() });
     Ok(Some((live, write(&TableFact { live: false, ..fact }))))
 }
 
-pub(super) fn leaf_shape(leaf: &Leaf, number: u16) -> LeafShape {
+pub(super) fn leaf_shape(leaf: &Leaf, number: u16, kept: Vec<i16>) -> LeafShape {
     LeafShape {
         oid: leaf.oid,
         number,
         file: leaf.filenode,
         touched: leaf.columns.iter().map(|column| (column.number, column.touched)).collect(),
-        membership: leaf.membership,
+        kept,
+        membership: leaf.membership.clone(),
     }
 }
 

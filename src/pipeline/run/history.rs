@@ -7,6 +7,7 @@
 use super::facts::{SourceFact, Stored};
 use crate::lsn::Lsn;
 use crate::pg;
+use crate::pg::wire::Row;
 use crate::sink::History;
 use crate::source::replication::{ReplicationConnection, System, TimelineSwitch};
 
@@ -15,7 +16,7 @@ pub(super) struct Identity {
     pub system: System,
     /// The ancestors of its timeline.
     switches: Vec<TimelineSwitch>,
-    /// The first transaction that has not begun, in 32 bits.
+    /// The first transaction that may not have begun, in 32 bits.
     next_xid: u32,
 }
 
@@ -38,18 +39,39 @@ impl Known {
 pub(super) async fn identify(
     connection: &mut ReplicationConnection,
 ) -> Result<Identity, pg::Error> {
-    // The transaction first: it can only be behind what is flushed then.
+    // The newest that runs comes first: one that is over by then has ended for the snapshot, whose own end is
+    // the newest transaction that is over. A commit that waits for a synchronous standby is in the WAL, and
+    // runs on for as long as that takes.
+    const NEWEST: &str = "SELECT transactionid FROM pg_catalog.pg_locks
+        WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted
+        ORDER BY pg_catalog.age(transactionid) LIMIT 1";
     const NEXT: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())";
-    let rows = connection.query(NEXT).await?;
-    let next = rows.first().and_then(|row| row.first()?.as_ref()?.parse::<u64>().ok());
-    let next = next.ok_or_else(|| {
+    let newest = number(&connection.query(NEWEST).await?);
+    // Both before the system: they can only be behind what is flushed then.
+    let next = number(&connection.query(NEXT).await?).ok_or_else(|| {
         let what = "no transaction where one was asked for";
         pg::Error::new(pg::Kind::Protocol, connection.at(), what)
     })?;
     let system = connection.identify_system().await?;
     let switches = connection.timeline_history(system.timeline).await?;
+    Ok(Identity { system, switches, next_xid: not_begun(next, newest) })
+}
+
+fn number(rows: &[Row]) -> Option<u32> {
+    let number = rows.first()?.first()?.as_ref()?.parse::<u64>().ok()?;
     // Streams name transactions by 32 bits of them.
-    Ok(Identity { system, switches, next_xid: (next & u64::from(u32::MAX)) as u32 })
+    Some((number & u64::from(u32::MAX)) as u32)
+}
+
+/// The first transaction after all that are over and `newest`, which runs.
+fn not_begun(next: u32, newest: Option<u32>) -> u32 {
+    newest.filter(|newest| is_ahead(*newest, next)).map_or(next, |newest| newest.wrapping_add(1))
+}
+
+/// Whether a transaction is `next` or comes after it. Numbers wrap around: half of them are before, half
+/// after.
+fn is_ahead(xid: u32, next: u32) -> bool {
+    xid.wrapping_sub(next) < 1 << 31
 }
 
 impl Identity {
@@ -77,9 +99,7 @@ impl Identity {
                 ));
             }
         }
-        // Numbers wrap around: half of them are before, half after.
-        let is_ahead = xid != 0 && xid.wrapping_sub(self.next_xid) < 1 << 31;
-        is_ahead.then(|| {
+        (xid != 0 && is_ahead(xid, self.next_xid)).then(|| {
             format!("it has not begun transaction {xid} yet, which was applied: it was restored to the past")
         })
     }
@@ -133,6 +153,22 @@ mod tests {
         assert!(!refuted(&identity(3, 300, 5), 3, 10, u32::MAX - 5), "wrapped around");
         assert!(refuted(&identity(3, 300, u32::MAX - 5), 3, 10, 5));
         assert_eq!(now.history(9).left, [(1, Lsn(100)), (2, Lsn(200))]);
+    }
+
+    #[test]
+    fn what_runs_has_begun() {
+        for (next, newest, expected) in [
+            (50, None, 50),
+            (50, Some(40), 50),
+            (50, Some(49), 50),
+            (50, Some(50), 51),
+            (50, Some(60), 61),
+            (u32::MAX, Some(u32::MAX), 0),
+            (u32::MAX - 5, Some(7), 8),
+            (7, Some(u32::MAX - 5), 7),
+        ] {
+            assert_eq!(not_begun(next, newest), expected, "{next} {newest:?}");
+        }
     }
 
     #[test]

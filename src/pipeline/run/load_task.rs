@@ -11,14 +11,15 @@ use super::engine_thread::{Command, Commands, Wanted};
 use super::facts::{self, LoadFact};
 use super::plan_load::{self, BegunLoad, LoadedTable, StartedLoad};
 use super::shared::Shared;
+use crate::engine::Leaf;
 use crate::lsn::Lsn;
 use crate::pg::{self, Params};
-use crate::pipeline::rows_lsn;
+use crate::pipeline::{Seen, rows_lsn};
 use crate::sink::Backoff;
 use crate::sink::delivery::chain;
 use crate::source::APPLICATION_NAME;
 use crate::source::load::{
-    self, Error, FetchError, Fetched, LoadEvent, LoadJob, LoadPlan, LoadTable,
+    self, Error, FetchError, Fetched, LoadEvent, LoadJob, LoadPlan, LoadTable, Window,
 };
 use crate::source::slot;
 
@@ -194,6 +195,13 @@ async fn fetch(
     }
 }
 
+/// What the snapshot of a leaf's only chunk has seen.
+fn seen(id: u32, plan: &LoadPlan, table: &LoadTable, snapshot: Window) -> Option<(Leaf, Seen)> {
+    let chunk = plan.chunks.iter().find(|chunk| chunk.id == id).filter(|_| table.keyless)?;
+    let leaf = table.leaves.iter().find(|leaf| leaf.oid == chunk.leaf_oid)?;
+    Some((leaf.number, Seen::by(move |xid| snapshot.has_ended_short(xid))))
+}
+
 fn commands_of(
     event: LoadEvent,
     plan: &mut LoadPlan,
@@ -209,14 +217,16 @@ fn commands_of(
             chunk,
             entries,
             ended: None,
+            seen: None,
             facts: Vec::new(),
             room,
         },
-        LoadEvent::Loaded { chunk, table, bound, .. } => Command::Loaded {
+        LoadEvent::Loaded { chunk, table, bound, snapshot, .. } => Command::Loaded {
             table: tables[table].machine,
             chunk,
             entries: Vec::new(),
             ended: Some(bound),
+            seen: seen(chunk, plan, &tables[table].of_source, snapshot),
             facts: vec![(facts::chunk(chunk), Some(bound.0.to_be_bytes().to_vec()))],
             room,
         },

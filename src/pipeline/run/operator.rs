@@ -192,6 +192,9 @@ impl Operator for ByHand {
 
     fn rebuild(&self, projection: String, sink: Option<String>) -> Asked<Rebuild> {
         let this = self.clone();
-        Box::pin(async move { this.leading().await?.rebuild(&projection, sink.as_deref()).await })
+        Box::pin(async move {
+            let running = this.leading().await?;
+            running.rebuild(&projection, sink.as_deref(), &this.shared).await
+        })
     }
 }

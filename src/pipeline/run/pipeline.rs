@@ -186,10 +186,11 @@ impl Pipeline {
         let (fallen, fallen_seen) = watch::channel(Vec::new());
         let report =
             Report::new(&self.shared, &started.table_names, &init, apart, fallen, &self.store)?;
-        let machine = {
+        let mut machine = {
             let _spilling = Spilling::begin();
             Machine::new(init)?
         };
+        machine.keyless(started.keyless);
         if load.is_some() {
             self.shared.load_to_come();
         }

@@ -33,9 +33,10 @@ pub(super) struct LoadedTable {
     pub of_source: LoadTable,
 }
 
-/// The load that a restart interrupted, if it still loads what has to be loaded.
+/// The load that a restart interrupted, if it still loads what has to be loaded. Tables without a key are read again:
+/// what of their rows and of the changes since is in the store is not known exactly enough.
 pub(super) fn unfinished(
-    kept: &Kept,
+    kept: &mut Kept,
     store: &Store,
     used: &[Used<'_>],
 ) -> Result<Option<(StartedLoad, LoadInit)>, StartError> {
@@ -47,13 +48,17 @@ pub(super) fn unfinished(
     else {
         return Ok(None);
     };
+    let tables = loaded_tables(used, &to_load);
+    if !tables.iter().enumerate().all(|at| is_whole(at, &fact.plan)) {
+        return Ok(None);
+    }
+    forget_keyless(store, kept, &fact.plan, &tables, used)?;
     let mut done = BTreeSet::new();
     let mut bound = Lsn::ZERO;
     for (id, bytes) in store.facts("chunk/")? {
         done.extend(id.parse::<u32>().ok());
         bound = bound.max(Lsn(facts::number(Some(&bytes))));
     }
-    let tables = loaded_tables(used, &to_load);
     let mut chunks_left = chunks_of(&fact.plan, &tables);
     chunks_left.retain(|chunk, _| !done.contains(chunk));
     tracing::info!(chunks_done = done.len(), chunks_left = chunks_left.len(), "the load goes on");
@@ -63,10 +68,44 @@ pub(super) fn unfinished(
     Ok(Some((StartedLoad { tables, begun: Some(begun) }, init)))
 }
 
+/// Older versions have planned tables without a key in pieces.
+fn is_whole((number, table): (usize, &LoadedTable), plan: &LoadPlan) -> bool {
+    let chunks = plan.chunks.iter().filter(|chunk| chunk.table == number).count();
+    !table.of_source.keyless || chunks <= table.of_source.leaves.len()
+}
+
+fn forget_keyless(
+    store: &Store,
+    kept: &mut Kept,
+    plan: &LoadPlan,
+    tables: &[LoadedTable],
+    used: &[Used<'_>],
+) -> Result<(), StartError> {
+    let mut batch = Batch::default();
+    for (number, table) in tables.iter().enumerate() {
+        let at = table.machine;
+        if !table.of_source.keyless {
+            continue;
+        }
+        let rows_of = kept.new_rows_of();
+        let Some(fact) = &mut kept.facts[at] else { continue };
+        batch.dropped.push(std::mem::replace(&mut fact.rows_of, rows_of));
+        facts::set(&mut batch, facts::table(&used[at].name), fact);
+        let chunks = plan.chunks.iter().filter(|chunk| chunk.table == number);
+        chunks.for_each(|chunk| batch.remove_fact(facts::chunk(chunk.id)));
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
+    Ok(store.write(&batch)?)
+}
+
 fn loaded_tables(used: &[Used<'_>], to_load: &[usize]) -> Vec<LoadedTable> {
     let table = |&at: &usize| LoadedTable {
         machine: at,
         of_source: LoadTable {
+            keyless: used[at].table.is_keyless(),
             name: used[at].table.name.clone(),
             layout: used[at].layout.clone(),
             leaves: (used[at].table.leaves.iter().zip(0..))

@@ -19,7 +19,7 @@ use crate::lsn::Lsn;
 use crate::memory;
 use crate::metrics::TableMetrics;
 use crate::output::Work;
-use crate::pipeline::{Counts, Machine, MachineInit, Stage};
+use crate::pipeline::{Counts, Machine, MachineInit, Stage, Table};
 use crate::sink::Outcome;
 use crate::state::{self, Store};
 
@@ -218,7 +218,10 @@ impl Report {
             source.lag_bytes = lag;
         }
         let fallen = machine.tables().iter().enumerate();
-        let fallen = fallen.filter(|(_, table)| matches!(table.stage, Stage::Quarantined(_)));
+        let is_fallen = |&(at, table): &(usize, &Table)| {
+            matches!(table.stage, Stage::Quarantined(_)) && !machine.has_equal_rows(at)
+        };
+        let fallen = fallen.filter(is_fallen);
         self.fallen.send_replace(fallen.map(|(at, _)| at).collect());
         let projections = self.projections(machine);
         let tables = self.tables(machine);

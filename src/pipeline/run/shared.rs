@@ -61,6 +61,8 @@ pub(super) struct Shared {
     slot_wal: watch::Sender<SlotWal>,
     wal_end: AtomicU64,
     dropping_slot: watch::Sender<bool>,
+    /// Projections that somebody wants as the schema is now, whatever they were.
+    wanted_anew: Mutex<BTreeSet<String>>,
     /// The log says that the slot does not fail over.
     is_slot_told: AtomicBool,
 }
@@ -103,6 +105,7 @@ impl Shared {
             slot_wal: watch::channel(SlotWal::default()).0,
             wal_end: AtomicU64::new(0),
             dropping_slot: watch::channel(false).0,
+            wanted_anew: Mutex::new(BTreeSet::new()),
             is_slot_told: AtomicBool::new(false),
         };
         this.publish(this.document(config, Vec::new(), Vec::new(), StateStatus::default()));
@@ -124,6 +127,15 @@ impl Shared {
                  everything is loaded anew"
             );
         }
+    }
+
+    /// The next pipeline takes the projection as it finds it.
+    pub(super) fn want_anew(&self, projection: &str) {
+        lock(&self.wanted_anew).insert(projection.to_owned());
+    }
+
+    pub(super) fn take_wanted_anew(&self) -> BTreeSet<String> {
+        std::mem::take(&mut lock(&self.wanted_anew))
     }
 
     /// Shows what another configuration has from now on; between two pipelines.

@@ -27,25 +27,80 @@ pub(super) struct Standing {
     pub is_slot_known: bool,
 }
 
-/// Makes sure that slot and state belong together. Afterwards the slot exists.
-pub(super) async fn keep_or_forget(
+/// What of the state is true of the source.
+pub(super) struct Believed {
+    stored: Option<Stored>,
+    /// In which positions are compared.
+    epoch: u64,
+    other_history: bool,
+}
+
+/// Before anything is touched: what the state is worth, and whether to stop because the slot is lost.
+pub(super) fn believe(
     config: &Config,
-    params: &Params,
     store: &Store,
     catalog: &Catalog,
     identity: &Identity,
-    waits: slot::Waits<'_>,
-    cancel: &CancellationToken,
-) -> Result<Standing, StartError> {
+) -> Result<Believed, StartError> {
     let name = &config.source.slot;
     let (mut stored, epoch) = believed(config, store, identity)?;
     let source: Option<SourceFact> = facts::read(store, facts::SOURCE)?;
     let other_history = source.as_ref().is_some_and(|source| source.epoch != epoch);
-    if source
-        .is_some_and(|source| source.slot != *name || source.database != catalog.server.database)
-    {
-        stored = forget(stored, "the state belongs to another slot or database");
+    let is_ours =
+        |source: &SourceFact| source.slot == *name && source.database == catalog.server.database;
+    match (&source, stored) {
+        (Some(source), _) if !is_ours(source) => {
+            stored = forget(stored, "the state belongs to another slot or database");
+        }
+        (Some(source), Some(known)) if config.source.on_slot_loss == OnSlotLoss::Stop => {
+            if let Some(why) = lost(config, source, known.position().lsn, catalog) {
+                return Err(StartError::SlotLost { slot: name.clone(), why });
+            }
+        }
+        _ => {}
     }
+    Ok(Believed { stored, epoch, other_history })
+}
+
+/// Why the slot will not bring what comes after `ours`, as far as the source shows; to follow the slot's
+/// name. Under the same name there may be another slot by now, or another publication.
+fn lost(config: &Config, source: &SourceFact, ours: Lsn, catalog: &Catalog) -> Option<String> {
+    match slot::state(catalog) {
+        slot::State::Missing => return Some("is gone".to_owned()),
+        slot::State::Lost(why) => return Some(format!("is lost: {why}")),
+        slot::State::Usable(confirmed) if confirmed > ours => {
+            return Some(format!(
+                "is lost: it has been acknowledged up to {confirmed}, beyond {ours}: it was made \
+                 again, or somebody else has read it"
+            ));
+        }
+        slot::State::Usable(_) | slot::State::Foreign(_) => {}
+    }
+    let publication = &config.source.publication;
+    // Another name is another one on purpose.
+    if source.publication != *publication {
+        return None;
+    }
+    match &catalog.publication {
+        None => Some(format!("is lost: publication {publication} is gone")),
+        Some(now) if ![0, now.oid].contains(&source.publication_oid) => {
+            Some(format!("is lost: publication {publication} was made again"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Makes sure that slot and state belong together. Afterwards the slot exists.
+pub(super) async fn keep_or_forget(
+    config: &Config,
+    params: &Params,
+    believed: Believed,
+    catalog: &Catalog,
+    waits: slot::Waits<'_>,
+    cancel: &CancellationToken,
+) -> Result<Standing, StartError> {
+    let name = &config.source.slot;
+    let Believed { mut stored, epoch, other_history } = believed;
     let lost = match slot::state(catalog) {
         slot::State::Usable(confirmed) => {
             let ours = stored.map(|stored| stored.position().lsn);

@@ -28,9 +28,10 @@ use crate::pipeline::{
     rebuild_fact, told_fact,
 };
 use crate::sink::{Origin, SinkProjection, Term};
-use crate::source::catalog::{Catalog, Scope, Table, TableColumn};
+use crate::source::catalog::{Catalog, Leaf, Scope, Table, TableColumn};
 use crate::source::replication::ReplicationConnection;
 use crate::source::{APPLICATION_NAME, check as source_check, publication, slot};
+use crate::sql::event::Of;
 use crate::sql::plan::Plan;
 use crate::state::{self, Store};
 use crate::value::Column;
@@ -94,6 +95,8 @@ pub(super) struct Started {
     pub sinks: Vec<Vec<SinkProjection>>,
     pub origin: Origin,
     pub table_names: Vec<String>,
+    /// Positions of the tables whose rows have no key.
+    pub keyless: Vec<usize>,
     /// By the catalog alone.
     pub divided: Apart,
     pub uses: Uses,
@@ -121,6 +124,8 @@ pub(super) async fn prepare(
     let session = pg::connect(params, APPLICATION_NAME).await?;
     let scope = source_check::scope(config);
     let mut whole = Catalog::read(&session, &scope).await?;
+    let identity = identify(params).await?;
+    let believed = standing::believe(config, store, &whole, &identity)?;
     // Publishing a table that has no identity would make the application's own changes fail.
     let mut usable = apart::divide(config, params, &whole, seen).map_err(StartError::Faults)?;
     distrust_unpublished(&usable.catalog, store)?;
@@ -138,9 +143,8 @@ pub(super) async fn prepare(
         tracing::error!(projection, why, "the projection stays as it is");
     }
     distrust_apart(&apart, store)?;
-    let identity = identify(params).await?;
     let Standing { stored, slot: slot_at, epoch, other_history, is_slot_known } =
-        standing::keep_or_forget(config, params, store, &catalog, &identity, waits, cancel).await?;
+        standing::keep_or_forget(config, params, believed, &catalog, waits, cancel).await?;
     // Both have followed the source from where this state stands.
     let epoch = match leaders_epoch {
         Some(leaders) if stored.is_some() && !other_history => leaders,
@@ -149,16 +153,17 @@ pub(super) async fn prepare(
     let used = used_tables(config, &catalog, &uses)?;
     forget_unused(config, &bound, store)?;
     let mut kept = Kept::read(store, &used, stored.is_some())?;
+    let goes_on = kept.any_live() || has_messages_since(&bound, &catalog, store)?;
     let table_names: Vec<String> = used.iter().map(|used| used.name.clone()).collect();
     let mut loaded = Vec::new();
-    let load = match plan_load::unfinished(&kept, store, &used)? {
+    let load = match plan_load::unfinished(&mut kept, store, &used)? {
         Some((load, init)) => Some((load, Some(init))),
         None if kept.to_load(&used).is_empty() => None,
         None => {
             let mut load = plan_load::announce(store, &mut kept, &used)?;
             loaded.extend(load.tables.iter().map(|table| table_names[table.machine].clone()));
             // It waits for every open transaction of the source, and those who follow do not wait with it.
-            let init = if stored.is_some() && kept.any_live() {
+            let init = if stored.is_some() && goes_on {
                 None
             } else {
                 let slot = &scope.slot;
@@ -172,8 +177,8 @@ pub(super) async fn prepare(
     };
     let load_from = load.as_ref().and_then(|(_, init)| init.as_ref()).map(|init| init.from);
     let position = match (load_from, stored) {
-        // Before the load's consistent point there is nothing to follow, unless other tables do.
-        (Some(from), Some(stored)) if !kept.any_live() => {
+        // Before the load's consistent point there is nothing to follow, unless others do.
+        (Some(from), Some(stored)) if !goes_on => {
             let at_load = Position { lsn: from, inside: None };
             Some(stored.position()).filter(|at| at.lsn >= from).unwrap_or(at_load)
         }
@@ -189,6 +194,7 @@ pub(super) async fn prepare(
         database: catalog.server.database.clone(),
         timeline: identity.system.timeline,
         epoch,
+        publication_oid: catalog.publication.as_ref().map_or(0, |publication| publication.oid),
     };
     let owner = check::owner(config, &catalog);
     let origin = Origin { owner, history: identity.history(epoch), term: Term::default() };
@@ -204,6 +210,7 @@ pub(super) async fn prepare(
     let since = Since {
         loaded: &loaded,
         is_state_new: stored.is_none(),
+        passes_over: stored.is_some_and(|stored| stored.position().lsn < position.lsn),
         is_slot_known,
         other_history,
         load_to_come: load.as_ref().is_some_and(|(_, init)| init.is_none()),
@@ -220,8 +227,10 @@ pub(super) async fn prepare(
     seen.follow(bound.iter().map(|bound| bound.projection.name.as_str()), &uses, &catalog);
     let tables = tables(&used, &kept, position, store)?;
     let (load, load_init) = load.map_or((None, None), |(load, init)| (Some(load), init));
+    let keyless = (0..used.len()).filter(|&at| used[at].table.is_keyless()).collect();
     Ok(Started {
         table_names,
+        keyless,
         init: MachineInit {
             tables,
             projections,
@@ -248,6 +257,20 @@ pub(super) async fn prepare(
         apart,
         details: look::details(config, Some(&catalog), &bound),
     })
+}
+
+/// Whether messages are followed, which are of no table, and can be read from where the state stands: the
+/// stream cannot be decoded by a publication from before it was made.
+fn has_messages_since(
+    bound: &[Bound<'_>],
+    catalog: &Catalog,
+    store: &Store,
+) -> Result<bool, StartError> {
+    let is_message = |bound: &Bound<'_>| matches!(&bound.rows, bind::Rows::Event(event) if event.of == Of::Message);
+    let source: Option<SourceFact> = facts::read(store, facts::SOURCE)?;
+    let known = source.map_or(0, |source| source.publication_oid);
+    let is_same = catalog.publication.as_ref().is_some_and(|now| now.oid == known);
+    Ok(is_same && bound.iter().any(is_message))
 }
 
 /// Who the source is, and where its WAL comes from.
@@ -313,8 +336,12 @@ fn used_tables<'a>(
         let Some(table) = catalog.table(&name) else { continue };
         let missing = || StartError::Table(name.to_string());
         let layout = layout(table, uses).ok_or_else(missing)?;
+        let numbers = |leaf: &Leaf| {
+            let of_leaf = |column: &Column| leaf.column(&column.name).map(|found| found.number);
+            layout.columns.iter().filter_map(of_leaf).collect()
+        };
         let leaves = table.leaves.iter().zip(0..);
-        let leaves = leaves.map(|(leaf, number)| facts::leaf_shape(leaf, number));
+        let leaves = leaves.map(|(leaf, number)| facts::leaf_shape(leaf, number, numbers(leaf)));
         let enums: BTreeSet<u32> =
             kept(table, uses).flat_map(|column| column.enums.iter().copied()).collect();
         let labels = enums.iter().filter_map(|oid| catalog.enums.get(oid));

@@ -293,6 +293,14 @@ impl Wanted<'_> {
             CatalogChange::ColumnRetyped { table, column, from, to } => {
                 self.lost(table, column, || format!("column {column} was {from} and is {to}"))
             }
+            CatalogChange::ColumnTypeAltered { table, column, .. } => self.altered(table, column),
+            CatalogChange::ChildrenChanged { table } => {
+                match catalog.table(table).and_then(Table::shared_rows) {
+                    Some(why) => Action::Quarantine(why),
+                    // Who stood apart because of them is followed again by itself.
+                    None => Action::Nothing,
+                }
+            }
             CatalogChange::ColumnAdded { table, column, .. } => {
                 let Some((uses, table)) = self.now.as_ref().zip(catalog.table(table)) else {
                     return Action::Restart;
@@ -319,6 +327,18 @@ impl Wanted<'_> {
             | CatalogChange::PublicationGone
             | CatalogChange::PublicationAltered
             | CatalogChange::PublicationNarrowed => Action::Restart,
+        }
+    }
+
+    /// A column has other values.
+    fn altered(&self, name: &TableName, column: &str) -> Action<'static> {
+        let Some(table) = self.before.table(name) else { return Action::Restart };
+        let is_generated = table.column(column).is_some_and(|column| column.generated.is_some());
+        match self.uses.keep(table, column) {
+            // A generated one is part of the plans of those who look at it, not of the rows.
+            _ if is_generated => Action::Restart,
+            true => Action::Reload,
+            false => Action::Nothing,
         }
     }
 
@@ -349,7 +369,9 @@ fn table_of(change: &CatalogChange) -> Option<&TableName> {
         | CatalogChange::ColumnDropped { table, .. }
         | CatalogChange::ColumnRenamed { table, .. }
         | CatalogChange::ColumnRetyped { table, .. }
+        | CatalogChange::ColumnTypeAltered { table, .. }
         | CatalogChange::ColumnGenerated { table, .. }
+        | CatalogChange::ChildrenChanged { table }
         | CatalogChange::IdentityChanged { table, .. }
         | CatalogChange::LeafUnpublished { table, .. } => Some(table),
         CatalogChange::EnumLabelRenamed { .. }

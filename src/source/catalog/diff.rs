@@ -52,12 +52,18 @@ pub enum CatalogChange {
         from: String,
         to: String,
     },
-    /// Its type, or an attribute of its row type. Values may print differently.
+    /// It has another type.
     ColumnRetyped {
         table: TableName,
         column: String,
         from: String,
         to: String,
+    },
+    /// Its type is the same one and has other attributes: values print differently.
+    ColumnTypeAltered {
+        table: TableName,
+        column: String,
+        sql_type: String,
     },
     /// Another expression, or none any more, or one now.
     ColumnGenerated {
@@ -70,6 +76,10 @@ pub enum CatalogChange {
         from: String,
         to: String,
         columns: Vec<(TableName, String)>,
+    },
+    /// Others inherit from it now, or do no more: what is read of it by name has their rows, too.
+    ChildrenChanged {
+        table: TableName,
     },
     /// The replica identity: rows are named by other columns from now on.
     IdentityChanged {
@@ -126,8 +136,8 @@ impl fmt::Display for CatalogChange {
             C::ColumnRenamed { table, from, to } => {
                 write!(f, "column {from} of table {table} is called {to} now")
             }
-            C::ColumnRetyped { table, column, from, to } if from == to => {
-                write!(f, "the type {to} of column {column} of table {table} was altered")
+            C::ColumnTypeAltered { table, column, sql_type } => {
+                write!(f, "the type {sql_type} of column {column} of table {table} was altered")
             }
             C::ColumnRetyped { table, column, from, to } => {
                 write!(f, "column {column} of table {table} was {from} and is {to}")
@@ -137,6 +147,9 @@ impl fmt::Display for CatalogChange {
             }
             C::EnumLabelRenamed { enum_type, from, to, .. } => {
                 write!(f, "label {from} of type {enum_type} is called {to} now")
+            }
+            C::ChildrenChanged { table } => {
+                write!(f, "other tables inherit from table {table} than before")
             }
             C::IdentityChanged { table, .. } => {
                 write!(f, "table {table} has another replica identity")
@@ -195,6 +208,9 @@ fn diff_table(old: &Table, new: &Table, changes: &mut Vec<CatalogChange>) {
         }
     }
     diff_columns(old, new, rewritten, changes);
+    if old.children != new.children {
+        changes.push(CatalogChange::ChildrenChanged { table: table() });
+    }
     if old.identity() != new.identity() {
         changes.push(CatalogChange::IdentityChanged { table: table(), identity: new.identity() });
     }
@@ -223,13 +239,19 @@ fn diff_columns(old: &Table, new: &Table, rewritten: bool, changes: &mut Vec<Cat
                 to: now.column.name.clone(),
             });
         }
-        let shape = |c: &crate::value::Column| (c.ty.clone(), c.type_oid, c.typmod);
-        if shape(&before.column) != shape(&now.column) {
+        let declared = |c: &crate::value::Column| (c.type_oid, c.typmod);
+        if declared(&before.column) != declared(&now.column) {
             changes.push(CatalogChange::ColumnRetyped {
                 table: table(),
                 column: now.column.name.clone(),
                 from: before.column.sql_type.clone(),
                 to: now.column.sql_type.clone(),
+            });
+        } else if before.column.ty != now.column.ty {
+            changes.push(CatalogChange::ColumnTypeAltered {
+                table: table(),
+                column: now.column.name.clone(),
+                sql_type: now.column.sql_type.clone(),
             });
         }
         if before.generated != now.generated {
@@ -289,8 +311,7 @@ fn diff_publication(old: &Catalog, new: &Catalog, changes: &mut Vec<CatalogChang
         for leaf in &table.leaves {
             let known = old.table(&table.name).and_then(|table| table.leaf(leaf.oid));
             // Taken out and put in again: what changed in between was not sent.
-            let again = known
-                .is_some_and(|known| known.membership != 0 && known.membership != leaf.membership);
+            let again = known.is_some_and(|known| !leaf.membership.continues(&known.membership));
             let was_member = before.members.contains(&leaf.oid);
             if was_member && (again || !now.members.contains(&leaf.oid)) {
                 changes.push(CatalogChange::LeafUnpublished {

@@ -98,11 +98,17 @@ impl Table {
         match self.identity() {
             Identity::Columns(columns) => Some(columns),
             Identity::Full => Some(match &self.primary_key {
-                Some(key) if self.is_key_immediate() && self.are_stored(key) => key.clone(),
+                Some(key) if !self.is_keyless() => key.clone(),
                 _ => self.stored().map(|column| column.column.name.clone()).collect(),
             }),
             Identity::Unusable(_) => None,
         }
+    }
+
+    /// Nothing but all of its columns tells a row from the others: equal ones may be there.
+    pub fn is_keyless(&self) -> bool {
+        let has_key = |key: &Vec<String>| self.is_key_immediate() && self.are_stored(key);
+        self.identity() == Identity::Full && !self.primary_key.as_ref().is_some_and(has_key)
     }
 
     /// None of these columns is generated: the stream has them.

@@ -5,11 +5,13 @@
 
 mod diff;
 mod identity;
+mod membership;
 mod parse;
 mod query;
 
 pub use diff::{CatalogChange, ExistingRows, diff};
 pub use identity::{Identity, IndexFault, Unusable};
+pub use membership::Membership;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -225,11 +227,20 @@ impl Table {
         self.columns.iter().filter(|column| column.generated.is_none())
     }
 
-    /// Columns and identity are the same.
+    /// Why its rows cannot be followed, where other tables inherit from it.
+    pub fn shared_rows(&self) -> Option<String> {
+        let children = quote::list(&self.children, ToString::to_string);
+        let what =
+            || format!("{} is an inheritance parent: its rows are also in {children}", self.name);
+        (!self.children.is_empty()).then(what)
+    }
+
+    /// Columns and identity are the same, and whose rows it has.
     pub fn has_shape_of(&self, other: &Table) -> bool {
         let shape = |column: &TableColumn| (column.column.clone(), column.generated.clone());
         self.oid == other.oid
             && self.identity() == other.identity()
+            && self.children == other.children
             && self.columns.iter().map(shape).eq(other.columns.iter().map(shape))
     }
 
@@ -306,9 +317,8 @@ pub struct Leaf {
     pub can_use_schema: bool,
     /// Its owner is a role that we are a member of.
     pub owned: bool,
-    /// Oid of its row in pg_publication_rel: another one after it was taken out of the publication and put
-    /// in again. 0 where it has none.
-    pub membership: u32,
+    /// By which ways the publication has it.
+    pub membership: Membership,
 }
 
 impl Leaf {

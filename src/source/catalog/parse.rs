@@ -7,8 +7,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::identity;
 use super::{
-    ActiveSlot, Catalog, Enum, Generated, Kind, Leaf, LeafColumn, NamedType, Publication,
-    PublicationMark, Role, Server, Slot, SlotWal, Table, TableColumn, TableName, UniqueIndex,
+    ActiveSlot, Catalog, Enum, Generated, Kind, Leaf, LeafColumn, Membership, NamedType,
+    Publication, PublicationMark, Role, Server, Slot, SlotWal, Table, TableColumn, TableName,
+    UniqueIndex,
 };
 use crate::lsn::Lsn;
 use crate::source::publication;
@@ -285,7 +286,7 @@ struct RawLeaf {
     can_select: bool,
     can_use_schema: bool,
     owned: bool,
-    membership: u32,
+    membership: Option<BTreeSet<String>>,
     columns: Option<Vec<LeafColumn>>,
     unique_indexes: Option<Vec<UniqueIndex>>,
 }
@@ -302,7 +303,7 @@ impl RawLeaf {
             rows_estimate: self.rows_estimate,
             columns: self.columns.unwrap_or_default(),
             unique_indexes,
-            membership: self.membership,
+            membership: Membership(self.membership.unwrap_or_default()),
             row_security: self.row_security,
             can_select: self.can_select,
             can_use_schema: self.can_use_schema,

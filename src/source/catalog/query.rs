@@ -9,6 +9,8 @@ use crate::source::quote::literal;
 
 /// The first version with row filters and column lists.
 const ROW_FILTERS: u32 = 150_000;
+/// The first version that publishes schemas.
+const SCHEMAS: u32 = 150_000;
 /// The first version that tells of a conflict with recovery.
 const CONFLICTING: u32 = 160_000;
 /// The first version that says why a slot is invalid.
@@ -32,6 +34,7 @@ pub(super) fn catalog(version: u32, scope: &Scope) -> String {
     } else {
         ("false", "false")
     };
+    let schemas = if version >= SCHEMAS { BY_SCHEMA } else { "" };
     let invalid = if version >= INVALIDATION_REASON {
         "s.invalidation_reason"
     } else if version >= CONFLICTING {
@@ -42,12 +45,23 @@ pub(super) fn catalog(version: u32, scope: &Scope) -> String {
     TEMPLATE
         .replace("{wanted}", &wanted)
         .replace("{database_identity}", pg::DATABASE_IDENTITY)
+        .replace("{schemas}", schemas)
         .replace("{filters}", filters)
         .replace("{lists}", lists)
         .replace("{invalid}", invalid)
         .replace("{publication}", &literal(&scope.publication))
         .replace("{slot}", &literal(&scope.slot))
 }
+
+// A table that has been in another schema meanwhile has another row that says where it is.
+const BY_SCHEMA: &str = "
+              UNION ALL
+              SELECT concat_ws(' ', 'schema', m.oid, d.xmin, u.links)
+              FROM up u
+              JOIN pg_class c ON c.oid = u.oid
+              JOIN pg_publication_namespace m ON m.pnnspid = c.relnamespace AND m.pnpubid = p.oid
+              LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                AND d.objsubid = 0 AND d.refclassid = 'pg_namespace'::regclass";
 
 // Oids are cast: JSON would have them as strings. `tree` is each wanted table with all below it.
 const TEMPLATE: &str = r#"
@@ -221,9 +235,24 @@ SELECT json_build_object(
           coalesce(has_table_privilege(l.oid, 'SELECT'), false) AS can_select,
           coalesce(has_schema_privilege(l.relnamespace, 'USAGE'), false) AS can_use_schema,
           pg_has_role(l.relowner, 'USAGE') AS owned,
-          coalesce((SELECT m.oid::int8
-            FROM pg_publication_rel m JOIN pg_publication p ON p.oid = m.prpubid
-            WHERE p.pubname = {publication} AND m.prrelid = l.oid), 0) AS membership,
+          -- Attached anew a partition has another link.
+          (WITH RECURSIVE up (oid, links) AS (
+              SELECT l.oid, NULL::text
+              UNION ALL
+              SELECT i.inhparent, concat_ws(' ', u.links, i.xmin)
+              FROM up u
+              JOIN pg_class c ON c.oid = u.oid AND c.relispartition
+              JOIN pg_inherits i ON i.inhrelid = u.oid)
+            SELECT json_agg(DISTINCT way.text)
+            FROM pg_publication p
+            CROSS JOIN LATERAL (
+              SELECT concat_ws(' ', 'relation', m.oid, u.links)
+              FROM up u JOIN pg_publication_rel m ON m.prrelid = u.oid AND m.prpubid = p.oid
+              {schemas}
+              UNION ALL
+              SELECT concat_ws(' ', 'all', p.oid) WHERE p.puballtables
+            ) AS way (text)
+            WHERE p.pubname = {publication}) AS membership,
           (SELECT json_agg(c) FROM (SELECT
               a.attname AS name,
               a.attnum AS number,

@@ -84,13 +84,10 @@ fn refused(table: &Table) -> Option<(String, String)> {
     if let Some(refused) = refused_kind(name, table.kind) {
         return Some(refused);
     }
-    if !table.children.is_empty() {
-        let children = quote::list(&table.children, ToString::to_string);
-        return Some((
-            format!("{name} is an inheritance parent: its rows are also in {children}"),
-            "name those tables each by a projection of its own, or make it a partitioned table"
-                .into(),
-        ));
+    if let Some(what) = table.shared_rows() {
+        let hint =
+            "name those tables each by a projection of its own, or make it a partitioned table";
+        return Some((what, hint.into()));
     }
     table
         .leaves

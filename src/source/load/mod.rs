@@ -62,6 +62,8 @@ pub struct LoadTable {
     pub name: TableName,
     pub layout: TableLayout,
     pub leaves: Vec<LoadLeaf>,
+    /// Equal rows could not be told apart: each leaf is read by one snapshot, and but once.
+    pub keyless: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +86,8 @@ pub enum LoadEvent {
     /// Some rows of a chunk. One that was cut short comes again from its beginning.
     Rows { chunk: u32, table: usize, entries: Vec<Entry> },
     /// All rows of the chunk have been sent. They are what a transaction saw that had seen nothing
-    /// beyond `bound`.
-    Loaded { chunk: u32, table: usize, rows: u64, bound: Lsn },
+    /// beyond `bound`; `snapshot` says what it saw as ended.
+    Loaded { chunk: u32, table: usize, rows: u64, bound: Lsn, snapshot: Window },
     /// The leaf's rows have moved: these chunks do not count any more, loaded or not, and others take
     /// their place. Rows of theirs that were sent, or are still to come, do no harm; `Loaded` is not said
     /// of them any more.

@@ -86,9 +86,13 @@ pub(super) fn chunks(
     table: usize,
     leaf_oid: u32,
     size: &LeafSize,
+    cut: Cut,
     next_id: &mut u32,
 ) -> Vec<Chunk> {
-    let step = size.pages_per_chunk();
+    let step = match cut {
+        Cut::Chunks => size.pages_per_chunk(),
+        Cut::Whole => OPEN_END,
+    };
     let mut chunks = Vec::new();
     let mut start = 0_u32;
     loop {
@@ -106,6 +110,19 @@ pub(super) fn chunks(
     }
 }
 
+/// Whether a leaf may be read in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    Chunks,
+    Whole,
+}
+
+impl Cut {
+    pub(super) fn of(table: &LoadTable) -> Self {
+        if table.keyless { Cut::Whole } else { Cut::Chunks }
+    }
+}
+
 impl LoadPlan {
     /// Plans the tables' leaves as they are. A leaf that is gone has no chunks: the catalog's watcher
     /// tells of it.
@@ -116,7 +133,7 @@ impl LoadPlan {
             let mut rows = 0_u64;
             for (leaf, size) in table.leaves.iter().zip(sizes) {
                 let Some(size) = size else { continue };
-                plan.chunks.extend(chunks(at, leaf.oid, &size, &mut plan.next_id));
+                plan.chunks.extend(chunks(at, leaf.oid, &size, Cut::of(table), &mut plan.next_id));
                 rows = rows.saturating_add(match size.rows {
                     Some(rows) => rows,
                     None if size.pages == 0 => 0,
@@ -171,9 +188,13 @@ mod tests {
 
     /// Where each chunk begins and ends.
     fn plan(pages: u32, bytes: u64) -> Vec<(u32, u32)> {
+        cut(pages, bytes, Cut::Chunks)
+    }
+
+    fn cut(pages: u32, bytes: u64, cut: Cut) -> Vec<(u32, u32)> {
         let mut next_id = 7;
         let size = LeafSize { filenode: 5, pages, bytes, rows: None };
-        let chunks = chunks(0, 1, &size, &mut next_id);
+        let chunks = chunks(0, 1, &size, cut, &mut next_id);
         assert_eq!(next_id as usize, 7 + chunks.len());
         chunks.into_iter().map(|chunk| (chunk.pages.start, chunk.pages.end)).collect()
     }
@@ -185,6 +206,7 @@ mod tests {
         assert_eq!(plan(1, PAGE), [(0, OPEN_END)]);
         assert_eq!(plan(2048, 2048 * PAGE), [(0, OPEN_END)]);
         assert_eq!(plan(2049, 2049 * PAGE), [(0, 2048), (2048, OPEN_END)]);
+        assert_eq!(cut(u32::MAX - 1, u64::from(u32::MAX) * PAGE, Cut::Whole), [(0, OPEN_END)]);
         // Much TOAST: fewer pages.
         assert_eq!(plan(2, 64 << 20), [(0, 1), (1, OPEN_END)]);
         let huge = plan(u32::MAX - 1, u64::from(u32::MAX) * PAGE);

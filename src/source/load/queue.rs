@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use tokio::sync::{Mutex, Notify, mpsc};
 
-use super::plan::{self, LeafSize};
+use super::plan::{self, Cut, LeafSize};
 use super::{Chunk, LoadEvent, LoadPlan, TableError};
 
 #[derive(Debug)]
@@ -77,6 +77,7 @@ impl Queue {
         &self,
         chunk: &Chunk,
         size: &LeafSize,
+        cut: Cut,
         out: &mpsc::Sender<LoadEvent>,
     ) -> Result<(), super::Error> {
         let mut inner = self.inner.lock().await;
@@ -85,7 +86,7 @@ impl Queue {
         if current.0 == size.filenode || inner.failed.contains(&chunk.table) {
             return Ok(());
         }
-        let chunks = plan::chunks(chunk.table, chunk.leaf_oid, size, &mut inner.next_id);
+        let chunks = plan::chunks(chunk.table, chunk.leaf_oid, size, cut, &mut inner.next_id);
         let ids = chunks.iter().map(|chunk| chunk.id).collect();
         let (_, dropped) = std::mem::replace(current, (size.filenode, ids));
         inner.pending.retain(|pending| pending.leaf_oid != chunk.leaf_oid);

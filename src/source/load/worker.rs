@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::copy_text::{CopyText, CopyTextError};
-use super::plan::LeafSize;
+use super::plan::{Cut, LeafSize};
 use super::queue::Queue;
 use super::throttle::Throttle;
 use super::{Chunk, LoadEvent, LoadJob, LoadLeaf, LoadTable, TableError, Window};
@@ -60,7 +60,8 @@ impl From<super::Error> for Stop {
 
 /// Works until no chunk is left.
 pub(super) async fn work(shared: std::sync::Arc<Shared>) -> Result<(), super::Error> {
-    let mut worker = Worker { shared: &shared, wire: None, buffer: RowBuffer::default() };
+    let mut worker =
+        Worker { shared: &shared, wire: None, buffer: RowBuffer::default(), has_sent: false };
     while let Some(chunk) = shared.queue.take().await {
         worker.chunk(&chunk).await?;
         shared.queue.end().await;
@@ -72,12 +73,15 @@ struct Worker<'a> {
     shared: &'a Shared,
     wire: Option<Wire>,
     buffer: RowBuffer,
+    /// Some rows of the chunk have gone.
+    has_sent: bool,
 }
 
 impl Worker<'_> {
     /// Reads the chunk, as often as the connection breaks.
     async fn chunk(&mut self, chunk: &Chunk) -> Result<(), super::Error> {
         let mut backoff = Backoff::default();
+        self.has_sent = false;
         let Some(table) = self.shared.job.tables.get(chunk.table) else { return Ok(()) };
         let Some(leaf) = table.leaves.iter().find(|leaf| leaf.oid == chunk.leaf_oid) else {
             return Ok(());
@@ -90,7 +94,13 @@ impl Worker<'_> {
             // Whatever it was, the transaction is over and the connection's state unknown.
             let connected = self.wire.take().is_some();
             let error = match stop {
-                Stop::Pg(error) if is_transient(&error) => error,
+                Stop::Pg(error) if is_transient(&error) => {
+                    // Another snapshot would show other rows beside those that have gone already.
+                    if table.keyless && self.has_sent {
+                        return Err(error.into());
+                    }
+                    error
+                }
                 Stop::Pg(source) if connected => {
                     TableError::Statement { leaf: leaf.name.clone(), source }
                         .told(self.shared, chunk)
@@ -118,18 +128,24 @@ impl Worker<'_> {
             Some(wire) => wire,
             None => self.wire.insert(connect(&self.shared.job).await?),
         };
-        let Begun { bound, filenode } = begin(wire, &self.shared.job.window, leaf).await?;
+        let Begun { bound, filenode, snapshot } =
+            begin(wire, &self.shared.job.window, leaf).await?;
         if filenode != chunk.filenode {
             let size = measure(wire, leaf).await?;
             wire.query("COMMIT").await?;
             tracing::info!(table = %leaf.name, "its rows have moved to another file; reading it again");
-            return Ok(self.shared.queue.replan(chunk, &size, &self.shared.out).await?);
+            return Ok(self
+                .shared
+                .queue
+                .replan(chunk, &size, Cut::of(table), &self.shared.out)
+                .await?);
         }
         let rows = self.copy(chunk, table, leaf).await?;
         if let Some(wire) = &mut self.wire {
             wire.query("COMMIT").await?;
         }
-        let loaded = LoadEvent::Loaded { chunk: chunk.id, table: chunk.table, rows, bound };
+        let loaded =
+            LoadEvent::Loaded { chunk: chunk.id, table: chunk.table, rows, bound, snapshot };
         Ok(self.shared.queue.loaded(chunk, loaded, &self.shared.out).await?)
     }
 
@@ -140,7 +156,7 @@ impl Worker<'_> {
         table: &LoadTable,
         leaf: &LoadLeaf,
     ) -> Result<u64, Stop> {
-        let Self { shared, wire: Some(wire), buffer } = self else { return Ok(0) };
+        let Self { shared, wire: Some(wire), buffer, has_sent } = self else { return Ok(0) };
         start_copy(wire, chunk, table, leaf).await?;
         let mut text = CopyText::new(table.layout.columns.len());
         let rows_max = shared.throttle.rows_at_once(EVENT_ROWS_MAX);
@@ -172,6 +188,7 @@ impl Worker<'_> {
                 let next = Vec::with_capacity(if last { 0 } else { entries.len() });
                 let entries = std::mem::replace(&mut entries, next);
                 bytes = 0;
+                *has_sent = true;
                 send(shared, LoadEvent::Rows { chunk: chunk.id, table: chunk.table, entries })
                     .await?;
             }
@@ -239,6 +256,7 @@ struct Begun {
     /// The snapshot shows nothing beyond it.
     bound: Lsn,
     filenode: u32,
+    snapshot: Window,
 }
 
 /// Begins a transaction whose snapshot the window covers, however long that takes.
@@ -270,7 +288,7 @@ async fn begin(wire: &mut Wire, window: &Window, leaf: &LoadLeaf) -> Result<Begu
         }
         let snapshot = Window::parse(snapshot).map_err(super::Error::from)?;
         if window.covers(&snapshot) {
-            return Ok(Begun { bound, filenode });
+            return Ok(Begun { bound, filenode, snapshot });
         }
         wire.query("ROLLBACK").await?;
         if !told && start.elapsed() >= SNAPSHOT_PATIENCE {

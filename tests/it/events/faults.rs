@@ -255,3 +255,57 @@ async fn what_a_sink_lacks_outlives_a_change_of_the_data() {
     assert_eq!(sent, [as_now(1, Value::Null), as_now(2, json!(20)), as_now(3, json!(30))]);
     assert!(!daemon.log().contains("occurrences may be missing"), "{}", daemon.log());
 }
+
+/// They are of no table: what is loaded anew says nothing of them.
+#[tokio::test]
+async fn messages_outlive_a_reload_of_all_tables() {
+    let world = World::new("CREATE TABLE items (id int PRIMARY KEY, n int)").await;
+    let (event, items) = (world.name("said"), world.name("items"));
+    let message = format!(
+        "[event.{event}]\nmessage = 'said'\ndata = 'content'\nto.reporting = {{ table = 'said' }}\n"
+    );
+    let table =
+        format!("[projection.{items}]\ntable = 'items'\nto.reporting = {{ table = 'items' }}\n");
+    let say = async |what: &str| {
+        let sql = format!("SELECT pg_logical_emit_message(true, 'said', '{what}')");
+        world.execute(&sql).await;
+    };
+    let mut daemon = Daemon::start(&world.config(&message));
+    daemon.wait_ready().await;
+    say("first").await;
+    daemon.wait_for(&event, "reporting", &world.lsn().await).await;
+    // The first table of all, and one that is no more what it was.
+    for (round, change) in ["", "ALTER TABLE items ALTER n TYPE int USING n + 1"].iter().enumerate()
+    {
+        daemon.terminate().await;
+        daemon.set_config(&world.config(&format!("{message}{table}")));
+        say(&format!("while stopped {round}")).await;
+        world.execute(change).await;
+        world.execute(&format!("INSERT INTO items VALUES ({round}, 1)")).await;
+        say(&format!("then {round}")).await;
+        daemon.restart();
+        say(&format!("later {round}")).await;
+        daemon.wait_for(&event, "reporting", &world.lsn().await).await;
+        daemon.wait_for(&items, "reporting", &world.lsn().await).await;
+    }
+    let told = "SELECT string_agg(coalesce(content, type), ', ' ORDER BY lsn, ordinal) FROM said";
+    assert_eq!(
+        one(&world.reporting, told).await,
+        "first, while stopped 0, then 0, later 0, while stopped 1, then 1, later 1"
+    );
+    let rows = "SELECT string_agg(id || ':' || n, ' ' ORDER BY id) FROM items";
+    assert_eq!(one(&world.reporting, rows).await, one(&world.client, rows).await);
+
+    // Another publication cannot be read from before it was made: what was said there is missing, and that is told.
+    daemon.terminate().await;
+    say("unheard").await;
+    world.execute("CREATE PUBLICATION another FOR TABLE items").await;
+    let config = world.config_with("publication = 'another'", &format!("{message}{table}"));
+    daemon.set_config(&config);
+    daemon.restart();
+    until_logged(&daemon, "occurrences may be missing").await;
+    daemon.wait_ready().await;
+    say("heard").await;
+    daemon.wait_for(&event, "reporting", &world.lsn().await).await;
+    assert!(one(&world.reporting, told).await.ends_with("later 1, readside.gap, heard"));
+}

@@ -1,6 +1,13 @@
 //! DDL while the daemon runs.
 
+mod composites;
+mod equal_rows;
+mod identity;
+mod inheritance;
+mod membership;
 mod queries;
+mod rebuilt;
+mod while_stopped;
 
 use serde_json::Value;
 

@@ -9,6 +9,7 @@ use crate::http::{Rebuild, RebuildSink, Refusal, Why};
 use crate::pipeline::NotFollowed;
 use crate::pipeline::run::PipelineError;
 use crate::pipeline::run::questions::Question;
+use crate::pipeline::run::shared::Shared;
 
 /// How long the next pipeline may take to be built.
 const NEXT_PATIENCE: Duration = Duration::from_secs(30);
@@ -18,6 +19,7 @@ impl Running {
         &self,
         projection: &str,
         sink: Option<&str>,
+        shared: &Shared,
     ) -> Result<Rebuild, Refusal> {
         self.has_rows(projection)?;
         let configured = self.config.projections.iter().find(|known| known.name == projection);
@@ -56,6 +58,8 @@ impl Running {
         self.ask(|reply| Question::Durable { reply }).await?;
         tracing::info!(projection, reloads, "a rebuild was asked for");
         if reloads {
+            // Otherwise a column that has become another one would keep it apart.
+            shared.want_anew(projection);
             let mut begun = self.begun.clone();
             begun.mark_unchanged();
             let why = format!("a rebuild of {projection} was asked for");
