@@ -10,7 +10,7 @@ pub mod replication;
 pub mod slot;
 mod standby_names;
 pub mod stream;
-mod transient;
+pub(crate) mod transient;
 pub mod watch;
 
 /// How our connections call themselves, where the source's URL says nothing else. It is also the name

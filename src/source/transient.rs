@@ -6,7 +6,7 @@ use crate::pg::{Error, Kind};
 
 /// Whether trying again later can help. What a human must change first is not transient, but for
 /// authentication: passwords are changed on the two sides at different moments.
-pub(super) fn is_transient(error: &Error) -> bool {
+pub(crate) fn is_transient(error: &Error) -> bool {
     match error.kind() {
         Kind::Unreachable
         | Kind::Closed

@@ -90,7 +90,17 @@ async fn check_source(config: &Config) -> SourceChecked<'_> {
     };
     let mut found: Vec<Diagnostic> = found.into_iter().map(|unbound| unbound.fault).collect();
     if let Some(catalog) = &checked.catalog {
-        found.extend(queries::checked(config, &params, catalog, &mut bound).await);
+        match queries::checked(&params, catalog, &mut bound).await {
+            Ok(faults) => found.extend(faults),
+            Err(error) => {
+                let fault = queries::unanswered(config, &error);
+                if source::transient::is_transient(&error) {
+                    let faults = vec![fault];
+                    return SourceChecked { faults, catalog: None, bound: Vec::new(), away: true };
+                }
+                found.push(fault);
+            }
+        }
     }
     for fault in found {
         // A view has no key either: what it is has been told.

@@ -29,7 +29,8 @@ pub(crate) async fn explain(config: &Config, name: &str) -> Result<Explained, Ve
     let Some(catalog) = source.catalog else { return Err(source.faults) };
     let Binding { mut bound, unbound, uses } = bind::bind(config, &catalog);
     let mut faults: Vec<Diagnostic> = unbound.into_iter().map(|unbound| unbound.fault).collect();
-    faults.extend(queries::checked(config, &params, &catalog, &mut bound).await);
+    let asked = queries::checked(&params, &catalog, &mut bound).await;
+    faults.extend(asked.unwrap_or_else(|error| vec![queries::unanswered(config, &error)]));
     match bound.iter().find(|bound| bound.projection.name == name) {
         Some(one) => Ok(Explained {
             plan: in_words(config, &catalog, one),

@@ -19,28 +19,24 @@ const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL search_path = public
 
 /// Asks about all queries that could be planned; takes over the types that PostgreSQL names.
 pub(super) async fn checked(
-    config: &Config,
     params: &Params,
     catalog: &Catalog,
     bound: &mut Vec<Bound<'_>>,
-) -> Vec<Diagnostic> {
+) -> Result<Vec<Diagnostic>, pg::Error> {
     if bound.iter().all(|bound| matches!(bound.rows, Rows::Table(_))) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let asked = async {
-        let session = pg::connect(params, APPLICATION_NAME).await?;
-        let refused = ask(&session, catalog, bound).await?;
-        session.close().await;
-        Ok::<_, pg::Error>(refused.into_iter().map(|unbound| unbound.fault).collect())
-    };
-    match asked.await {
-        Ok(faults) => faults,
-        Err(error) => {
-            let fault =
-                Diagnostic::new(format!("the source cannot be asked about queries: {error}"));
-            vec![fault.at(&config.source.place.entry("url")).hint("look into the server's log")]
-        }
-    }
+    let session = pg::connect(params, APPLICATION_NAME).await?;
+    let refused = ask(&session, catalog, bound).await?;
+    session.close().await;
+    Ok(refused.into_iter().map(|unbound| unbound.fault).collect())
+}
+
+/// It could not answer.
+pub(super) fn unanswered(config: &Config, error: &pg::Error) -> Diagnostic {
+    Diagnostic::new(format!("the source cannot be asked about queries: {error}"))
+        .at(&config.source.place.entry("url"))
+        .hint("look into the server's log")
 }
 
 /// The same over a session that is there. What PostgreSQL refuses is taken out of `bound`.

@@ -70,6 +70,9 @@ pub async fn check(config: &Config, params: &Params) -> Checked {
     if faults.is_empty()
         && let Err(error) = identify(params, application_name).await
     {
+        if is_transient(&error) {
+            return alone(connection::replication_fault(&error, &url), true);
+        }
         faults.push(connection::replication_fault(&error, &url));
     }
     let wanted = wanted(config);
@@ -79,6 +82,9 @@ pub async fn check(config: &Config, params: &Params) -> Checked {
         Ok(names) => {
             let found = table::faults(&catalog, &wanted, &names);
             faults.extend(found.into_iter().map(|(_, fault)| fault));
+        }
+        Err(error) if is_transient(&error) => {
+            return alone(connection::unreadable(&error, &url), true);
         }
         Err(error) => faults.push(connection::unreadable(&error, &url)),
     }
