@@ -178,6 +178,7 @@ async fn session<S: Sink, U: Upstream>(
     blocked: &Blocked,
     backoff: &mut Backoff,
 ) -> Ended {
+    sink.leave_alone(&blocked.0.iter().map(Option::is_some).collect::<Vec<_>>());
     let watermarks = match sink.open().await {
         Ok(watermarks) => watermarks,
         Err(error) => return Ended::Failed(error),

@@ -6,9 +6,9 @@
 //!   `SinkError::Retryable` has had an unknown effect and is repeated after `open`; so each call is
 //!   idempotent.
 //! * `open` connects, checks or creates what the sink needs for itself (the watermark's table, key
-//!   or index), and reads each projection's watermark. Another owner's target is `Fatal`; one that a
+//!   or index), and reads each projection's watermark. Another owner's target is `Blocked`; one that a
 //!   system before the source's has left to it is taken over. A watermark of another history of the
-//!   source says nothing, and holds nothing back.
+//!   source says nothing, and holds nothing back. `open` is called again for the other projections.
 //! * A projection without a usable watermark is *filled*: `begin_fill`, any number of `fill` calls
 //!   whose entries are rows with each key at most once, `end_fill`, any number of `amend` calls with
 //!   what changed meanwhile (rows and tombstones), and then the first `apply` whose
@@ -184,6 +184,8 @@ pub trait Sink: Send {
     /// Connects; one watermark per projection, `None` where the target is absent, new, empty of a
     /// watermark or not the one that its watermark names (table oid, index uuid).
     fn open(&mut self) -> impl Future<Output = Result<Vec<Option<Watermark>>, SinkError>> + Send;
+    /// The projections that `open` has found `Blocked`: it looks past them from now on, at `None`.
+    fn leave_alone(&mut self, blocked: &[bool]);
     /// What the sink itself remembers of its refusals, after `open`.
     fn refusals(&mut self) -> impl Future<Output = Result<Vec<Refusal>, SinkError>> + Send;
     /// Letters that somebody has settled by hand: the sink need not remember their refusals any more.

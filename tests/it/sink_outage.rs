@@ -1,5 +1,6 @@
 //! A sink that is away, or that somebody else has emptied, is its own trouble.
 
+use redis::AsyncCommands as _;
 use reqwest::Method;
 
 use crate::harness::{Daemon, wait};
@@ -164,5 +165,38 @@ async fn sinks_that_restart_are_found_again() {
             .await;
         world.redis.restart().await;
         world.same(&mut daemon, "items", "items", &["id"]).await;
+    }
+}
+
+/// Something that only a human can move is in an event's way in each of the sinks.
+#[tokio::test]
+async fn what_is_in_the_way_of_one_stops_that_one_alone() {
+    let world = World::new(ITEMS).await;
+    let event = world.name("changed");
+    world.reporting.batch_execute("CREATE TABLE item_events (x int)").await.unwrap();
+    let owner = [("owner", "1/somebody"), ("lsn", "0/1"), ("settled", "true")];
+    let key = format!("readside:watermark:{event}");
+    let () = world.redis.client().await.hset_multiple(&key, &owner).await.unwrap();
+    let index = format!("{}/{event}", world.search.url());
+    let made = crate::harness::http().request(Method::PUT, index).send().await.unwrap();
+    assert!(made.status().is_success(), "{made:?}");
+    let events = format!(
+        "[event.{event}]\ntable = 'items'\nwhen = 'new IS NOT NULL'\nto.reporting = {{ table = 'item_events' }}\n\
+         to.cache = {{ stream = '{event}' }}\nto.search = {{ index = '{event}' }}\n"
+    );
+    let items = world.projection("items", "items", &["id"]);
+    let mut daemon = Daemon::start(&world.config(&format!("{items}{events}")));
+    world.same(&mut daemon, "items", "items", &["id"]).await;
+    world.execute("UPDATE items SET v = v || '!' WHERE id < 10").await;
+    world.same(&mut daemon, "items", "items", &["id"]).await;
+    for sink in SINKS {
+        until_metric(&daemon, "readside_sink_up", &[("sink", sink)], |up| up == 1.0).await;
+        wait::until("the event to be a reason", async || {
+            let (status, reasons) = daemon.get("/readyz").await;
+            let told = |line: &str| line.contains(&event) && line.contains(sink);
+            let told = status == 503 && reasons.lines().any(told);
+            if told { Ok(()) } else { Err(format!("{status} {reasons}")) }
+        })
+        .await;
     }
 }

@@ -70,6 +70,8 @@ pub struct ElasticsearchSink {
     confirmed_at: Instant,
     /// What this process has written into the watermarks.
     term: u64,
+    /// By projection: something there is in its way, and it is left alone.
+    blocked: Vec<bool>,
 }
 
 impl ElasticsearchSink {
@@ -80,6 +82,7 @@ impl ElasticsearchSink {
         projections: Vec<SinkProjection>,
     ) -> Result<Self, SinkError> {
         let projections = projections.iter().map(Projection::new).collect::<Result<Vec<_>, _>>()?;
+        let blocked = vec![false; projections.len()];
         Ok(Self {
             name: config.name.clone(),
             client: Client::new(config),
@@ -88,6 +91,7 @@ impl ElasticsearchSink {
             projections,
             confirmed_at: Instant::now(),
             term: 0,
+            blocked,
         })
     }
 
@@ -330,12 +334,26 @@ impl Sink for ElasticsearchSink {
         }
         let mut watermarks = Vec::with_capacity(records.len());
         for (at, record) in records.into_iter().enumerate() {
-            watermarks.push(self.open_projection(at, record).await?);
+            let watermark = match self.blocked[at] {
+                true => {
+                    self.projections[at].live.clear();
+                    None
+                }
+                false => {
+                    let opened = self.open_projection(at, record).await;
+                    opened.map_err(|error| error.of_projection(at))?
+                }
+            };
+            watermarks.push(watermark);
         }
         let live = self.projections.iter().flat_map(|projection| &projection.live);
         lead::take_aliases(&self.client, live, term).await?;
         self.confirmed_at = Instant::now();
         Ok(watermarks)
+    }
+
+    fn leave_alone(&mut self, blocked: &[bool]) {
+        self.blocked = blocked.to_vec();
     }
 
     async fn refusals(&mut self) -> Result<Vec<Refusal>, SinkError> {

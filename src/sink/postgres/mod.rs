@@ -90,6 +90,8 @@ pub struct PostgresSink {
     looker: Option<Connection>,
     /// By projection, where refusals are remembered.
     remembered: Vec<Remembered>,
+    /// By projection: something there is in its way, and it is left alone.
+    blocked: Vec<bool>,
 }
 
 /// What a call on a fill works with.
@@ -107,6 +109,7 @@ impl PostgresSink {
         let fills = projections.iter().map(|_| None).collect();
         let generations = vec![None; projections.len()];
         let remembered = vec![Remembered::default(); projections.len()];
+        let blocked = vec![false; projections.len()];
         Self {
             config: config.clone(),
             origin,
@@ -123,6 +126,7 @@ impl PostgresSink {
             term: 0,
             looker: None,
             remembered,
+            blocked,
         }
     }
 
@@ -162,6 +166,11 @@ impl PostgresSink {
         let mut watermarks = Vec::with_capacity(self.projections.len());
         for (projection, SinkProjection { name, .. }) in self.projections.iter().enumerate() {
             let own = stored.iter().find(|stored| stored.projection == *name);
+            if self.blocked[projection] {
+                self.before.push(None);
+                watermarks.push(None);
+                continue;
+            }
             let (mut usable, mut whole) = (true, true);
             for (position, table) in self.tables_of(projection) {
                 let oid = found[position].as_ref().map(|found| found.oid);
@@ -169,7 +178,8 @@ impl PostgresSink {
                     prepare::holder(&stored, self.origin.owner.name(), name, oid)
                 {
                     let (what, hint) = prepare::conflict(table, &projection, &owner);
-                    return Err(SinkError::Fatal { what, hint });
+                    let projection = table.projection;
+                    return Err(SinkError::Blocked { projection, what, hint });
                 }
                 let named = relation(&found[position]).and_then(|table| own?.names(table));
                 let serves = found[position].as_ref().is_some_and(|found| found.serves(table));
@@ -419,15 +429,16 @@ impl Sink for PostgresSink {
         self.tables = prepare::tables(&connection, &self.projections)
             .await
             .map_err(|e| sink_error("look up the columns' types", e))?;
-        for table in &self.tables {
+        for table in self.tables.iter().filter(|table| !self.blocked[table.projection]) {
             let projection = &self.projections[table.projection];
-            if projection.role == Role::Events {
-                log::ensure(&connection, table, projection, self.origin.owner.name()).await?;
-            }
-            if let Some(history) = &table.history {
-                log::ensure(&connection, &history.table, projection, self.origin.owner.name())
-                    .await?;
-            }
+            let log = match (projection.role, &table.history) {
+                (Role::Events, _) => table,
+                (Role::Rows, Some(history)) => &history.table,
+                (Role::Rows, None) => continue,
+            };
+            log::ensure(&connection, log, projection, self.origin.owner.name())
+                .await
+                .map_err(|error| error.of_projection(table.projection))?;
         }
         if self.tables.iter().any(|table| table.history.is_some()) {
             let made = connection.batch(history::CREATE_GAP).await;
@@ -441,6 +452,10 @@ impl Sink for PostgresSink {
         self.settle_fills(&connection).await?;
         self.steps = Some(connection);
         Ok(watermarks)
+    }
+
+    fn leave_alone(&mut self, blocked: &[bool]) {
+        self.blocked = blocked.to_vec();
     }
 
     async fn refusals(&mut self) -> Result<Vec<Refusal>, SinkError> {

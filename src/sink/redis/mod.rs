@@ -86,6 +86,8 @@ pub struct RedisSink {
     scripts: u64,
     /// What this process has written into the watermarks.
     term: u64,
+    /// By projection: something there is in its way, and it is left alone.
+    blocked: Vec<bool>,
 }
 
 /// What this process knows of a projection's watermark.
@@ -109,6 +111,7 @@ impl RedisSink {
         let server = Server::new(config)?;
         let plans = bind(&projections, Layout::Single)?;
         let standings = plans.iter().map(|_| Standing::unknown()).collect();
+        let blocked = vec![false; projections.len()];
         Ok(Self {
             name: config.name.clone(),
             server,
@@ -125,6 +128,7 @@ impl RedisSink {
             run_id: fastrand::u64(..),
             scripts: 0,
             term: 0,
+            blocked,
         })
     }
 
@@ -202,9 +206,20 @@ impl Sink for RedisSink {
         }
         let mut watermarks = Vec::with_capacity(self.plans.len());
         for projection in 0..self.plans.len() {
-            watermarks.push(self.read_watermark(projection).await?);
+            let watermark = match self.blocked[projection] {
+                true => None,
+                false => {
+                    let read = self.read_watermark(projection).await;
+                    read.map_err(|error| error.of_projection(projection))?
+                }
+            };
+            watermarks.push(watermark);
         }
         Ok(watermarks)
+    }
+
+    fn leave_alone(&mut self, blocked: &[bool]) {
+        self.blocked = blocked.to_vec();
     }
 
     async fn look(&mut self) -> Result<Vec<Option<Watermark>>, SinkError> {
