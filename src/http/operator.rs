@@ -136,8 +136,10 @@ pub enum Retried {
     Refused {
         error: String,
     },
-    /// It goes with the next step; the sink has not answered yet.
-    Waiting,
+    /// It goes with the next step.
+    Waiting {
+        why: &'static str,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

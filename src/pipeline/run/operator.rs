@@ -80,6 +80,10 @@ impl ByHand {
         running.ok().flatten().ok_or_else(between)
     }
 
+    fn is_away(&self, sink: &str) -> bool {
+        self.shared.laid().sinks.iter().any(|known| known.name == sink && known.is_away())
+    }
+
     /// For what changes something: whoever delivers has to know of it.
     async fn leading(&self) -> Result<Running, Refusal> {
         if self.shared.lead.delivers() {
@@ -96,10 +100,18 @@ impl Running {
         &self,
         question: impl FnOnce(oneshot::Sender<T>) -> Question,
     ) -> Result<T, Refusal> {
+        self.asked(question).await?.await.map_err(|_| between())
+    }
+
+    /// The same; the answer may be waited for, or not.
+    async fn asked<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<oneshot::Receiver<T>, Refusal> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Asked(question(reply));
         self.commands.send(command).await.map_err(|_| between())?;
-        answer.await.map_err(|_| between())
+        Ok(answer)
     }
 
     fn sink(&self, name: &str) -> Result<usize, Refusal> {
@@ -162,7 +174,7 @@ impl Operator for ByHand {
 
     fn retry(&self, id: String) -> Asked<Retried> {
         let this = self.clone();
-        Box::pin(async move { this.leading().await?.retry(&id).await })
+        Box::pin(async move { this.leading().await?.retry(&id, |sink| this.is_away(sink)).await })
     }
 
     fn drop_letter(&self, id: String) -> Asked<()> {
