@@ -133,6 +133,13 @@ impl Running {
         }
     }
 
+    /// Whether it has rows at this moment.
+    async fn is_followed(&self, projection: &str) -> Result<(), Refusal> {
+        let (named, keys) = (projection.to_owned(), Vec::new());
+        let rows = self.ask(|reply| Question::Rows { projection: named, keys, reply }).await?;
+        rows.map(drop).map_err(|why| not_followed(projection, &why))
+    }
+
     fn knows(&self, projection: &str) -> Result<(), Refusal> {
         match self.config.projections.iter().any(|known| known.name == projection) {
             true => Ok(()),
