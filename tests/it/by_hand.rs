@@ -418,6 +418,44 @@ async fn a_retry_does_not_wait_for_a_sink_that_is_away() {
     assert_eq!(one(&world.reporting, "SELECT count(*)::text FROM things").await, "2");
 }
 
+/// What is quarantined keeps its letters, and they are counted.
+#[tokio::test]
+async fn letters_of_a_quarantined_projection_are_counted() {
+    let world = World::new("CREATE TABLE things (id text PRIMARY KEY, note text)").await;
+    let name = world.name("things");
+    let config = world.config(&format!(
+        "[projection.{name}]\nquery = 'SELECT id, note FROM things'\n\
+         to.search = {{ index = '{name}' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    world.execute("INSERT INTO things VALUES (repeat('long', 200), 'x')").await;
+    letters(&daemon, &name, "search", 1.0).await;
+    world.execute("ALTER TABLE things RENAME COLUMN note TO other").await;
+    world.execute("INSERT INTO things VALUES ('b', 'b')").await;
+    let standing = async |daemon: &Daemon| {
+        wait::until("the projection to stand apart", async || {
+            let (_, text) = daemon.try_get("/v1/status").await?;
+            let status: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            let of = &status["projections"][0];
+            if of["state"] == "quarantined" { Ok(of.clone()) } else { Err(of.to_string()) }
+        })
+        .await
+    };
+    standing(&daemon).await;
+    // The next pipeline does not have it at all.
+    let said = refused(&daemon.command(&["rebuild", &name]).await, 1);
+    assert!(said.contains("stays as it is"), "{said}");
+    let of = standing(&daemon).await;
+    assert_eq!(of["sinks"][0]["dead_letters"], 1, "{of}");
+    letters(&daemon, &name, "search", 1.0).await;
+    let list = printed(&daemon.command(&["dead-letters", "list"]).await);
+    assert_eq!(list.lines().count(), 1, "{list}");
+    // Nor can it be compared; that it goes there is known all the same.
+    let said = refused(&daemon.command(&["verify", &name, "--sink", "search"]).await, 1);
+    assert!(said.contains("is quarantined") && said.contains("note"), "{said}");
+}
+
 #[tokio::test]
 async fn a_daemon_that_is_away_and_a_token_that_is_another_one() {
     let world = World::new("CREATE TABLE things (id int PRIMARY KEY)").await;
