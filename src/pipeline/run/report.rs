@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use self::applied::Applied;
 use super::apart::Apart;
-use super::laid::Laid;
+use super::laid::{Laid, Lane};
 use super::shared::{Shared, lock};
 use super::start;
 use crate::http::{KeptStatus, StateStatus, Time};
@@ -74,6 +74,11 @@ impl Report {
                 table
             })
             .collect();
+        let with_event = |at: usize| init.events.iter().any(|event| event.table == Some(at));
+        let (of_events, used) = (table_names.iter().enumerate(), table_names.iter());
+        let of_events = of_events.filter(|(at, _)| with_event(*at)).map(|(_, name)| name.as_str());
+        let used = used.chain(apart.tables.keys()).map(String::as_str);
+        shared.metrics.forget_other_tables(&used.collect(), &of_events.collect());
         if init.load.is_none() {
             *lock(&shared.load) = None;
         }

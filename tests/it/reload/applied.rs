@@ -164,5 +164,7 @@ async fn sinks_and_events_come_and_go() {
     assert_eq!(sinks.iter().map(|sink| &sink["name"]).collect::<Vec<_>>(), SINKS);
     assert_eq!(daemon.metrics().await.get("readside_sink_up", &[("sink", "archive")]), None);
     assert_eq!(loaded(&daemon, "orders").await, 3000.0);
+    let unmatched = daemon.metrics().await.series("readside_event_unmatched_total", &[]);
+    assert_eq!(unmatched, [], "no event is left that could take a change");
     assert_eq!(one(&archived, told).await, "1 2 3", "its tables stay as they are");
 }
