@@ -47,6 +47,8 @@ pub(super) struct EventLog {
     older: Vec<Layout>,
     /// Occurrences may be missing before the load that is to come.
     gap_at_load: bool,
+    /// Where it was added to a state that was there.
+    pub(super) added: Lsn,
     /// The checkpoint that makes its beginning durable.
     pub(super) begins_with: u64,
 }
@@ -60,7 +62,7 @@ struct Pending {
 impl EventLog {
     pub(super) fn new(init: EventInit, engine: &mut Engine, projection: usize) -> (Self, RowsOf) {
         let EventInit { maker, table, prefix, rows_of, last, stored_from, .. } = init;
-        let EventInit { gone_to, pending, older, gap_at_load, .. } = init;
+        let EventInit { gone_to, pending, older, gap_at_load, added, .. } = init;
         let pending: VecDeque<Pending> = pending.iter().filter_map(Pending::read).collect();
         let mut lookups: Vec<usize> = maker.lookups().collect();
         lookups.sort_unstable();
@@ -81,6 +83,7 @@ impl EventLog {
             stored_gone: None,
             older,
             gap_at_load,
+            added,
             begins_with: 0,
         };
         (log, rows_of)

@@ -180,6 +180,9 @@ struct EventFact {
     older: Vec<Layout>,
     /// It was not followed for a while.
     missed: bool,
+    /// Where it was added to a state that was there.
+    #[serde(default)]
+    added: u64,
 }
 
 /// What decides where a log goes on.
@@ -223,6 +226,12 @@ pub(super) fn inits(
         let fact: Option<EventFact> = facts::read(store, &facts::event(&name))?;
         let known = fact.is_some();
         let missed = fact.as_ref().is_some_and(|fact| fact.missed);
+        let added = match &fact {
+            Some(fact) if !since.other_history => Lsn(fact.added),
+            Some(_) => Lsn::ZERO,
+            None if since.is_state_new => Lsn::ZERO,
+            None => since.position,
+        };
         let layout = Layout::of(&event.columns);
         let (mut older, mut was) = (Vec::new(), None);
         let (same, other) = match fact {
@@ -250,8 +259,15 @@ pub(super) fn inits(
             older.extend(log.last.as_ref().map(|last| before.ended(last.key())));
             older.drain(..older.len().saturating_sub(LAYOUTS_MAX));
         }
-        let fact =
-            EventFact { rows_of, shape, layout: Some(layout), older: older.clone(), missed: false };
+        let layout = Some(layout);
+        let fact = EventFact {
+            rows_of,
+            shape,
+            layout,
+            older: older.clone(),
+            missed: false,
+            added: added.0,
+        };
         facts::set(batch, facts::event(&name), &fact);
         let (table, prefix) = match (event.of, &definition.of) {
             (Of::Message, EventSource::Message { prefix }) => (None, Some(prefix.clone())),
@@ -289,6 +305,7 @@ pub(super) fn inits(
             pending,
             older,
             gap_at_load,
+            added,
         });
     }
     Ok(inits)
