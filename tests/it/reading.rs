@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, http, wait};
+use crate::harness::{Daemon, PostgresOptions, http, wait};
 use crate::world::{World, until_metric};
 
 /// No sink at all.
@@ -305,4 +305,27 @@ async fn follow_later(daemon: &Daemon, world: &World, page: &mut Page) {
             page.take(event);
         }
     }
+}
+
+/// Whoever stands beyond what is known here makes the source be asked; not each of them.
+#[tokio::test]
+async fn many_who_stand_beyond_the_source_share_its_answer() {
+    let options =
+        PostgresOptions { settings: &[("log_connections", "on")], ..PostgresOptions::default() };
+    let world = World::with(&options, "CREATE TABLE orders (id int PRIMARY KEY)").await;
+    let mut daemon = Daemon::start(&config(&world, "[projection.orders]\ntable = 'orders'\n"));
+    daemon.wait_ready().await;
+    let connections = || world.postgres.log().matches("connection authorized").count();
+    let before = connections();
+    let url = format!("{}/v1/changes/orders?since=FF/0", daemon.url());
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        let asked = http().get(&url);
+        asking.spawn(async move { asked.send().await.unwrap().status() });
+    }
+    while let Some(status) = asking.join_next().await {
+        assert_eq!(status.unwrap(), StatusCode::GONE);
+    }
+    let opened = connections() - before;
+    assert!(opened < 30, "{opened} connections for 60 clients");
 }

@@ -5,6 +5,7 @@ mod changes;
 mod letters;
 mod read;
 mod rebuild;
+mod source_end;
 mod tail;
 mod verify;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(super) use self::changes::Hubs;
+pub(super) use self::source_end::SourceEnd;
 use super::PipelineError;
 use super::engine_thread::{Command, Commands};
 use super::questions::Question;
@@ -44,6 +46,8 @@ pub(super) struct Running {
     pub sinks: Arc<[Vec<SinkProjection>]>,
     /// Ends it.
     pub ended: mpsc::Sender<PipelineError>,
+    /// How far the source has come, by its own word.
+    pub source_end: Arc<SourceEnd>,
     /// Where those who follow its rows meet.
     pub hubs: Arc<Hubs>,
     /// Changes when a pipeline begins.

@@ -207,6 +207,7 @@ impl Pipeline {
             epoch: origin.history.epoch,
             sinks: sinks.clone().into(),
             ended: ended.clone(),
+            source_end: Arc::default(),
             hubs: Arc::new(Hubs::default()),
             begun: self.shared.begun(),
         }));
