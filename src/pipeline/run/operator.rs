@@ -198,6 +198,15 @@ impl Operator for ByHand {
         Box::pin(async move { this.running_soon().await?.read(&projection, key.as_deref()).await })
     }
 
+    fn reads(&self, projection: String, key: Option<String>) -> Asked<()> {
+        let this = self.clone();
+        Box::pin(async move {
+            let running = this.running_soon().await?;
+            running.key(&projection, key.as_deref()).await?;
+            running.is_followed(&projection).await
+        })
+    }
+
     fn changes(&self, projection: String, since: Option<Place>) -> Asked<Box<dyn ChangesFeed>> {
         let this = self.clone();
         Box::pin(async move { this.changes_of(projection, since).await })
