@@ -416,20 +416,21 @@ pub fn gone_fact(event: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::KindPart;
+    use crate::engine::{EventNumber, KindPart};
     use crate::lsn::Lsn;
     use crate::sql::event::{Of, Texts, compile};
     use crate::sql::query::Schema;
 
-    fn maker(place: (usize, usize)) -> EventMaker {
+    fn maker(number: u32) -> EventMaker {
         let texts = Texts { when: Some("content <> ''"), data: "content, length(content) AS n" };
         let event = compile(Of::Message, texts, &Schema::default(), &[]).expect("sound");
-        EventMaker::new(event, vec![KindPart::Text("said:".into()), KindPart::Column(1)], place)
+        let kind = vec![KindPart::Text("said:".into()), KindPart::Column(1)];
+        EventMaker::new(event, kind, EventNumber::new(number))
     }
 
     #[test]
     fn what_waits_comes_back_from_the_store_as_it_was() {
-        let maker = maker((0, 1));
+        let maker = maker(0);
         let moment = Moment { lsn: Lsn(7), committed_at: -5, change: 3 };
         let base = maker.of_message("p", b"text").expect("text");
         let waiting = Pending { moment, base };
@@ -444,7 +445,7 @@ mod tests {
 
     #[test]
     fn keys_grow_with_the_changes_and_differ_between_events() {
-        let makers = [maker((0, 2)), maker((1, 2))];
+        let makers = [0, 1, (1 << 24) - 1].map(maker);
         let mut keys = Vec::new();
         for (lsn, change) in [(7, 1), (7, 2), (7, 300), (8, 1)] {
             let moment = Moment { lsn: Lsn(lsn), committed_at: 0, change };
@@ -455,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_message_is_made_taken_or_refused() {
-        let (maker, engine) = (maker((0, 1)), Engine::default());
+        let (maker, engine) = (maker(0), Engine::default());
         let moment = Moment { lsn: Lsn(7), committed_at: 0, change: 1 };
         let made = |content: &[u8]| {
             let base = maker.of_message("p", content).expect("text");

@@ -218,7 +218,7 @@ pub(super) async fn prepare(
         committed_at,
     };
     let histories = histories::inits(&bound, &since, &mut kept, store, &mut batch)?;
-    let events = events::inits(&bound, &table_names, &since, &mut kept, store, &mut batch)?;
+    let events = events::inits(config, &bound, &table_names, &since, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     for (used, fact) in used.iter().zip(kept.facts.iter().flatten()) {
         facts::set(&mut batch, facts::table(&used.name), fact);
