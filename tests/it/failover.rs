@@ -284,6 +284,10 @@ async fn who_looks_on_at_events_is_told_of_another_history() {
     assert_eq!(again.status(), StatusCode::GONE, "{}", again.text().await.unwrap());
     let tail = daemon.command(&["events", "tail", "--since", &id]).await;
     assert_eq!(tail.status.code(), Some(1), "{tail:?}");
+    // Its log begins anew, and keeps nobody from going on.
+    followed(&world, &mut daemon).await;
+    let lsn = world.lsn().await;
+    daemon.wait_for(&world.name("made"), "reporting", &lsn).await;
 }
 
 #[tokio::test]
