@@ -4,6 +4,9 @@
 //! them, so that counting is an atomic addition and a scrape never waits for the engine or holds it up.
 //! LSNs are numbers here: bytes since `0/0`.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -52,6 +55,8 @@ pub struct Metrics {
     state_bytes: IntGaugeVec,
     reloads: IntCounterVec,
     reload_refused: IntGauge,
+    /// Those that have series.
+    tables: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// One table of the source.
@@ -221,6 +226,7 @@ impl Metrics {
                 "readside_reload_refused",
                 "1 while the configuration in the file is not the one in use, since it was refused.",
             ),
+            tables: Arc::default(),
         }
     }
 
@@ -250,8 +256,31 @@ impl Metrics {
         }
     }
 
+    /// Tables that are not `used` any more have no metrics either, nor what only those `of_events` have.
+    pub fn forget_other_tables(&self, used: &BTreeSet<&str>, of_events: &BTreeSet<&str>) {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in tables.iter().filter(|name| !of_events.contains(name.as_str())) {
+            for op in ["insert", "update", "delete"] {
+                // As with `forget_sink`.
+                let _ = self.unmatched.remove_label_values(&[name, op]);
+            }
+        }
+        tables.retain(|name| {
+            let is_used = used.contains(name.as_str());
+            if !is_used {
+                for op in ["insert", "update", "delete", "truncate"] {
+                    let _ = self.changes.remove_label_values(&[name, op]);
+                }
+                let _ = self.load_rows.remove_label_values(&[name]);
+                let _ = self.load_rows_expected.remove_label_values(&[name]);
+            }
+            is_used
+        });
+    }
+
     /// `name` is schema-qualified.
     pub fn table(&self, name: &str) -> TableMetrics {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         let changes = |op| self.changes.with_label_values(&[name, op]);
         TableMetrics {
             insert: changes("insert"),

@@ -4,7 +4,7 @@ use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::daemon::{Verb, ask, encoded};
+use super::daemon::{Refusal, Verb, ask, encoded};
 use super::{Outcome, print, say};
 use crate::config::HttpConfig;
 
@@ -93,7 +93,7 @@ struct Shown {
 enum Retried {
     Accepted,
     Refused { error: String },
-    Waiting,
+    Waiting { why: String },
 }
 
 pub(super) fn run(command: &Command, http: &HttpConfig) -> anyhow::Result<Outcome> {
@@ -106,35 +106,71 @@ pub(super) fn run(command: &Command, http: &HttpConfig) -> anyhow::Result<Outcom
             print(&if *json { serde_json::to_string(&shown)? } else { lines(&shown) })?;
         }
         Command::Retry(which) => {
-            let ids = ids(http, which)?;
-            let mut left = 0;
-            for id in &ids {
+            let (left, all) = each_of(http, which, |id| {
                 let path = format!("/v1/dead-letters/{}/retry", encoded(id));
-                match ask(http, Verb::Post, &path)? {
-                    Retried::Accepted => print(&format!("{id}  accepted"))?,
+                Ok(match ask(http, Verb::Post, &path)? {
+                    Retried::Accepted => Became::Settled("accepted".to_owned()),
                     Retried::Refused { error } => {
-                        left += 1;
-                        print(&format!("{id}  refused again: {}", one_line(&error)))?;
+                        Became::Left(format!("refused again: {}", one_line(&error)))
                     }
-                    Retried::Waiting => {
-                        left += 1;
-                        print(&format!("{id}  waits: the sink has not answered yet"))?;
-                    }
-                }
-            }
+                    Retried::Waiting { why } => Became::Left(format!("waits: {why}")),
+                })
+            })?;
             if left > 0 {
-                bail!("{left} of {} rows are still refused, or wait for their sink", ids.len());
+                bail!("{left} of {all} rows are still refused, or wait for their sink");
             }
         }
         Command::Drop(which) => {
-            for id in ids(http, which)? {
-                let path = format!("/v1/dead-letters/{}", encoded(&id));
+            let (left, all) = each_of(http, which, |id| {
+                let path = format!("/v1/dead-letters/{}", encoded(id));
                 ask::<serde::de::IgnoredAny>(http, Verb::Delete, &path)?;
-                print(&format!("{id}  dropped"))?;
+                Ok(Became::Settled("dropped".to_owned()))
+            })?;
+            if left > 0 {
+                bail!("{left} of {all} letters could not be dropped");
             }
         }
     }
     Ok(Outcome::Done)
+}
+
+/// What has become of one letter, in words.
+enum Became {
+    Settled(String),
+    Left(String),
+}
+
+/// Does it to the named ones, or to all there are, whatever becomes of the others; how many are left, and of how
+/// many.
+fn each_of(
+    http: &HttpConfig,
+    which: &Which,
+    mut settle: impl FnMut(&str) -> anyhow::Result<Became>,
+) -> anyhow::Result<(usize, usize)> {
+    let ids = ids(http, which)?;
+    let mut left = 0;
+    for id in &ids {
+        let became = match settle(id) {
+            Ok(became) => became,
+            Err(error) => match error.downcast_ref::<Refusal>() {
+                // What is done to one letter may settle others: a halted projection goes on with all its rows.
+                Some(Refusal { status: 404, .. }) if which.all => {
+                    Became::Settled("gone: its row was accepted, or deleted, meanwhile".to_owned())
+                }
+                Some(refusal) if refusal.status != 401 => Became::Left(refusal.to_string()),
+                _ => return Err(error),
+            },
+        };
+        let words = match became {
+            Became::Settled(words) => words,
+            Became::Left(words) => {
+                left += 1;
+                words
+            }
+        };
+        print(&format!("{id}  {words}"))?;
+    }
+    Ok((left, ids.len()))
 }
 
 /// The named ones, or all there are.

@@ -65,7 +65,7 @@ struct Seen {
     id: Option<String>,
     /// The daemon has answered.
     began: bool,
-    /// It was told that the daemon is away.
+    /// It was told that the daemon, or the event, is away.
     told: bool,
 }
 
@@ -108,7 +108,7 @@ fn is_final(error: &anyhow::Error, began: bool) -> bool {
 impl Seen {
     /// One line of server-sent events.
     fn line(&mut self, line: &str, json: bool) -> anyhow::Result<ControlFlow<()>> {
-        (self.began, self.told) = (true, false);
+        self.began = true;
         if let Some(name) = line.strip_prefix("event: ") {
             name.clone_into(&mut self.name);
         } else if let Some(id) = line.strip_prefix("id: ") {
@@ -117,6 +117,7 @@ impl Seen {
             self.id = self.next.take().or_else(|| self.id.take());
         } else if let Some(data) = line.strip_prefix("data: ") {
             let unknown = "the daemon's answer is not the one of this version";
+            self.told &= !matches!(self.name.as_str(), "occurrence" | "gap" | "position");
             match self.name.as_str() {
                 "occurrence" if json => return write_line(data),
                 "occurrence" => {
@@ -132,7 +133,9 @@ impl Seen {
                 "position" => {}
                 _ => {
                     let End { error } = serde_json::from_str(data).context(unknown)?;
-                    say(&format!("the daemon has ended this: {error}; going on"));
+                    if !std::mem::replace(&mut self.told, true) {
+                        say(&format!("the daemon has ended this: {error}; going on"));
+                    }
                 }
             }
         }

@@ -58,8 +58,28 @@ pub struct EventMaker {
     event: Event,
     kind: Vec<KindPart>,
     columns: Vec<Column>,
-    /// Tells the events of one change apart: its place among all events, and how many there are.
-    place: (u64, u64),
+    /// Tells the events of one change apart.
+    number: EventNumber,
+}
+
+/// Bits of an ordinal that say which event it is.
+const NUMBER_BITS: u32 = 24;
+
+/// What tells an event's occurrences from those that other events make of the same change. Whoever makes an
+/// occurrence again has to know its event by the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventNumber(u32);
+
+impl EventNumber {
+    /// Of a number, its lowest bits.
+    pub fn new(number: u32) -> Self {
+        Self(number % (1 << NUMBER_BITS))
+    }
+
+    /// The one behind it; the first one behind the last.
+    pub fn next(self) -> Self {
+        Self::new(self.0 + 1)
+    }
 }
 
 /// A row before or after a change.
@@ -187,10 +207,9 @@ fn stamp(lsn: Lsn, ordinal: i64, row: &mut Vec<u8>) -> usize {
 }
 
 impl EventMaker {
-    /// `place`: its number among all events, from 0, and how many there are.
-    pub fn new(event: Event, kind: Vec<KindPart>, place: (usize, usize)) -> Self {
+    pub fn new(event: Event, kind: Vec<KindPart>, number: EventNumber) -> Self {
         let columns = event_columns(&event.columns);
-        Self { event, kind, columns, place: (place.0 as u64, place.1 as u64) }
+        Self { event, kind, columns, number }
     }
 
     pub fn of(&self) -> Of {
@@ -247,11 +266,12 @@ impl EventMaker {
         key
     }
 
-    /// Grows with the change; no two events have the same.
+    /// Grows with the change; no two events have the same. It is made of nothing that other events have a part
+    /// in: they come and go, while a sink has what was told before.
     fn ordinal(&self, moment: Moment) -> i64 {
-        let (place, events) = self.place;
-        let ordinal = (moment.change - 1) * events + place + 1;
-        i64::try_from(ordinal).expect("a transaction has fewer changes")
+        let change = i64::try_from(moment.change - 1).expect("a transaction has fewer changes");
+        let change = change.checked_mul(1 << NUMBER_BITS).expect("a transaction has fewer changes");
+        change + i64::from(self.number.0) + 1
     }
 
     /// Whether the condition is true, where it needs no look-up; `None` where it does.

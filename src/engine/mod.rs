@@ -36,8 +36,8 @@ pub use arrivals::Arrivals;
 pub use batch::{Batch, LoadedChunk, RowsOf};
 pub use entry::{Entry, Leaf};
 pub use event::{
-    EVENT_COLUMNS, EVENT_KEY, EventMaker, EventPlace, GAP, KindPart, Made, Moment, RAW, Version,
-    event_columns, gap_entry, log_from,
+    EVENT_COLUMNS, EVENT_KEY, EventMaker, EventNumber, EventPlace, GAP, KindPart, Made, Moment,
+    RAW, Version, event_columns, gap_entry, log_from,
 };
 pub use graph::{ArrangementId, Engine, OutputId, TableId, Told};
 pub use history::{pack_version, unpack_version};

@@ -1,8 +1,12 @@
-//! The bearer token (RFC 6750).
+//! The bearer token (RFC 6750). Without one, and reached from this machine alone, names that lead here: a page on
+//! the web may have its own name lead to this machine (DNS rebinding), and is then of the same origin.
+
+use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use ring::hmac;
@@ -13,6 +17,45 @@ use crate::config::Secret;
 
 /// Probes come without a token.
 const OPEN: &[&str] = &["/healthz", "/readyz"];
+/// Probes and scrapes come under any name: they show no rows, and take no orders.
+const OF_ANY_NAME: &[&str] = &["/healthz", "/readyz", "/metrics"];
+
+#[derive(Clone)]
+pub(super) struct Access {
+    pub(super) token: watch::Receiver<Option<Secret>>,
+    pub(super) hosts: Hosts,
+}
+
+/// Under which names it may be asked without a token.
+#[derive(Clone, Debug)]
+pub(super) enum Hosts {
+    Any,
+    /// This machine's own, or the one that is configured.
+    Local {
+        configured: String,
+    },
+}
+
+impl Hosts {
+    /// `is_local`: nobody but this machine can reach it.
+    pub(super) fn new(listen: &str, is_local: bool) -> Self {
+        let configured = listen.rsplit_once(':').map_or(listen, |(host, _)| host).to_owned();
+        if is_local { Hosts::Local { configured } } else { Hosts::Any }
+    }
+
+    /// A browser always says by which name it has come.
+    fn takes(&self, headers: &HeaderMap) -> bool {
+        let (Hosts::Local { configured }, Some(host)) = (self, headers.get(HOST)) else {
+            return true;
+        };
+        let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+        let host = authority.host();
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost")
+            || host.eq_ignore_ascii_case(configured)
+            || ip.is_ok_and(|ip| ip.is_loopback())
+    }
+}
 
 /// The token as something to compare with that takes the same time for every other text.
 struct Token {
@@ -33,12 +76,20 @@ impl Token {
 }
 
 pub(super) async fn require(
-    State(token): State<watch::Receiver<Option<Secret>>>,
+    State(access): State<Access>,
     request: Request,
     next: Next,
 ) -> Response {
-    let token = token.borrow().as_ref().map(Token::new);
-    let Some(token) = token else { return next.run(request).await };
+    let token = access.token.borrow().as_ref().map(Token::new);
+    let Some(token) = token else {
+        let is_open = OF_ANY_NAME.contains(&request.uri().path());
+        if is_open || access.hosts.takes(request.headers()) {
+            return next.run(request).await;
+        }
+        let error = "without http.token_file it answers under this machine's own names alone: localhost, \
+                     127.0.0.1, or the host of http.listen";
+        return answer::error(StatusCode::FORBIDDEN, error);
+    };
     if OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }

@@ -69,6 +69,8 @@ pub struct Shared {
     pub status: watch::Receiver<Arc<Status>>,
     /// Asked for by all but `/healthz` and `/readyz`.
     pub token: watch::Receiver<Option<Secret>>,
+    /// As it is configured: host and port.
+    pub listen: String,
     /// `None` when there is no search sink.
     pub refresh: Option<Refresh>,
     /// `None`: metrics and status are as they were told last.

@@ -50,6 +50,8 @@ pub trait Operator: Send + Sync {
     fn drop_letter(&self, id: String) -> Asked<()>;
     /// One row, by a JSON array of its key's values.
     fn read(&self, projection: String, key: Option<String>) -> Asked<ReadRow>;
+    /// Whether it could be read at this moment, or why not.
+    fn reads(&self, projection: String, key: Option<String>) -> Asked<()>;
     /// Rows as they change, from a position on; without one from now on.
     fn changes(&self, projection: String, since: Option<Place>) -> Asked<Box<dyn ChangesFeed>>;
     /// What happens, of one event or of all, behind the place of an occurrence; without one from now on.
@@ -136,8 +138,10 @@ pub enum Retried {
     Refused {
         error: String,
     },
-    /// It goes with the next step; the sink has not answered yet.
-    Waiting,
+    /// It goes with the next step.
+    Waiting {
+        why: &'static str,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

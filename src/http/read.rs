@@ -18,16 +18,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer;
 use super::operate::refused;
-use super::operator::{ChangesFeed, Fed};
+use super::operator::{ChangesFeed, Fed, Refusal, Why};
 use super::query::Parameters;
 use super::routes::Endpoints;
 use super::wait::{TIMEOUT_DEFAULT, parse_timeout};
 use crate::lsn::{Lsn, Place};
 
+const STOPPING: &str = "Readside is stopping";
 /// The state's position that a row was read at.
 const POSITION_HEADER: &str = "readside-lsn";
 /// A client that takes nothing of what it was given for so long is cut off.
 const SLOW: Duration = Duration::from_secs(10);
+/// A browser comes again after so long.
+const RETRY_MS: u32 = 2_000;
 /// While nothing happens: proxies and clients are to know that the connection lives.
 const ALIVE_PAUSE: Duration = Duration::from_secs(15);
 
@@ -53,11 +56,23 @@ pub(super) async fn read(
     let Some(operator) = end.shared.operator.clone() else { return away() };
     if let Some(lsn) = lsn {
         let Ok(_waiter) = end.waiters.try_acquire() else { return too_many("waiting") };
+        // What cannot be read at any position is not waited for.
+        let reads =
+            || end.cancel.run_until_cancelled(operator.reads(projection.clone(), key.clone()));
+        match reads().await {
+            Some(Err(refusal)) if refusal.why != Why::Away => return refused(refusal),
+            // It may be followed until then.
+            Some(_) => {}
+            None => return stopping(),
+        }
         let board = end.shared.board();
         let there = board.wait_state(&projection, lsn, Instant::now() + timeout);
         match end.cancel.run_until_cancelled(there).await {
             Some(true) => {}
             Some(false) => {
+                if let Some(Err(refusal)) = reads().await {
+                    return refused(refusal);
+                }
                 let error = format!("{lsn} is not reached in time");
                 return answer::error(StatusCode::REQUEST_TIMEOUT, error);
             }
@@ -103,11 +118,7 @@ pub(super) async fn changes(
         return too_many("following");
     };
     let asked = end.cancel.run_until_cancelled(operator.changes(projection, since)).await;
-    match asked {
-        Some(Ok(feed)) => events(feed, place, end.cancel.clone()),
-        Some(Err(refusal)) => refused(refusal),
-        None => stopping(),
-    }
+    fed(asked, since.map(|since| since.to_string()), place, &end)
 }
 
 pub(super) async fn occurrences(
@@ -124,18 +135,31 @@ pub(super) async fn occurrences(
     let Ok(place) = Arc::clone(&end.followers).try_acquire_owned() else {
         return too_many("following");
     };
-    let asked = end.cancel.run_until_cancelled(operator.tail(event, since)).await;
-    match asked {
-        Some(Ok(feed)) => events(feed, place, end.cancel.clone()),
-        Some(Err(refusal)) => refused(refusal),
-        None => stopping(),
-    }
+    let asked = end.cancel.run_until_cancelled(operator.tail(event, since.clone())).await;
+    fed(asked, since, place, &end)
 }
 
 /// A client that has lost its connection asks with the address of its first request.
 fn last_id(headers: &HeaderMap) -> Option<String> {
     let last = headers.get("last-event-id")?.to_str().unwrap_or_default();
     (!last.is_empty()).then(|| last.to_owned())
+}
+
+/// A browser takes every answer but 200 for the end of it: who may come again is told so by an event.
+fn fed(
+    asked: Option<Result<Box<dyn ChangesFeed>, Refusal>>,
+    since: Option<String>,
+    place: OwnedSemaphorePermit,
+    end: &Endpoints,
+) -> Response {
+    let why = match asked {
+        Some(Ok(feed)) => return events(feed, place, end.cancel.clone()),
+        Some(Err(Refusal { why: Why::Away, error })) => error,
+        Some(Err(refusal)) => return refused(refusal),
+        None => STOPPING.to_owned(),
+    };
+    let data = serde_json::json!({ "resume": since, "error": why });
+    event_stream(Body::from(format!("retry: {RETRY_MS}\nevent: away\ndata: {data}\n\n")))
 }
 
 /// What is kept for one client: the chunk that it is taking, and where it stands.
@@ -156,13 +180,17 @@ fn events(
         let chunk = following.next().await?;
         Some((Ok::<Bytes, Infallible>(chunk), following))
     });
+    event_stream(Body::from_stream(Box::pin(chunks)))
+}
+
+fn event_stream(body: Body) -> Response {
     let headers = [
         (CONTENT_TYPE.as_str(), "text/event-stream"),
         (CACHE_CONTROL.as_str(), "no-store"),
         // nginx would keep events back until its buffer is full.
         ("x-accel-buffering", "no"),
     ];
-    (headers, Body::from_stream(Box::pin(chunks))).into_response()
+    (headers, body).into_response()
 }
 
 impl Following {
@@ -197,7 +225,7 @@ fn away() -> Response {
 }
 
 fn stopping() -> Response {
-    answer::error(StatusCode::SERVICE_UNAVAILABLE, "Readside is stopping")
+    answer::error(StatusCode::SERVICE_UNAVAILABLE, STOPPING)
 }
 
 fn too_many(what: &str) -> Response {

@@ -13,15 +13,14 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::auth;
+use super::auth::{self, Access, Hosts};
 use super::page::page;
 use super::projection::projection;
+use super::serve::Limits;
 use super::status::{HaStatus, RoleStatus};
 use super::wait::wait;
 use super::{Shared, answer, operate, read, ready, verify};
 
-/// Each may have a portion of rows on its way.
-const FOLLOWERS_MAX: usize = 1_024;
 const VERIFICATIONS_MAX: usize = 2;
 
 #[derive(Clone)]
@@ -35,13 +34,20 @@ pub(super) struct Endpoints {
     pub(super) cancel: CancellationToken,
 }
 
-pub(super) fn router(shared: Shared, waiters: usize, cancel: CancellationToken) -> Router {
-    let token = shared.token.clone();
+/// `is_local`: nobody but this machine can reach it.
+pub(super) fn router(
+    shared: Shared,
+    limits: &Limits,
+    is_local: bool,
+    cancel: CancellationToken,
+) -> Router {
+    let access =
+        Access { token: shared.token.clone(), hosts: Hosts::new(&shared.listen, is_local) };
     let endpoints = Endpoints {
         shared,
-        waiters: Arc::new(Semaphore::new(waiters)),
+        waiters: Arc::new(Semaphore::new(limits.waiters)),
         verifications: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
-        followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+        followers: Arc::new(Semaphore::new(limits.followers)),
         cancel,
     };
     Router::new()
@@ -68,7 +74,7 @@ pub(super) fn router(shared: Shared, waiters: usize, cancel: CancellationToken) 
             answer::error(StatusCode::METHOD_NOT_ALLOWED, error)
         })
         .with_state(endpoints)
-        .layer(middleware::from_fn_with_state(token, auth::require))
+        .layer(middleware::from_fn_with_state(access, auth::require))
 }
 
 impl Endpoints {

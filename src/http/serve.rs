@@ -21,8 +21,10 @@ use super::{Shared, routes};
 pub(super) struct Limits {
     /// More clients queue in the listener's backlog.
     pub(super) connections: usize,
-    /// Fewer than connections, so that probes and scrapes are answered while all of them wait.
+    /// With the followers fewer than connections, so that probes and scrapes are answered while all of them wait.
     pub(super) waiters: usize,
+    /// Clients that follow changes; each may have a portion of rows on its way.
+    pub(super) followers: usize,
     /// For a request's head, from the moment that the connection could take one: an idle connection
     /// is closed by it too.
     pub(super) head_time: Duration,
@@ -30,9 +32,13 @@ pub(super) struct Limits {
     pub(super) head_bytes: usize,
 }
 
+const WAITERS_MAX: usize = 4096;
+const FOLLOWERS_MAX: usize = 1024;
+
 pub(super) const LIMITS: Limits = Limits {
-    connections: 4096 + 256,
-    waiters: 4096,
+    connections: WAITERS_MAX + FOLLOWERS_MAX + 256,
+    waiters: WAITERS_MAX,
+    followers: FOLLOWERS_MAX,
     head_time: Duration::from_secs(30),
     head_bytes: 16 * 1024,
 };
@@ -58,7 +64,9 @@ pub(super) async fn serve_within(
     shared: Shared,
     cancel: CancellationToken,
 ) {
-    let router = routes::router(shared, limits.waiters, cancel.clone());
+    // Of an address that cannot be told nothing is known to be safe.
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let router = routes::router(shared, limits, is_local, cancel.clone());
     let room = Arc::new(Semaphore::new(limits.connections));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())

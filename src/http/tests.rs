@@ -311,6 +311,7 @@ async fn server(limits: Limits) -> Server {
         board: watch::channel(Arc::clone(&board)).1,
         status,
         token: watch::channel(None).1,
+        listen: "read.example:7433".to_owned(),
         refresh: None,
         tell: None,
         operator: None,
@@ -345,10 +346,12 @@ async fn rest(mut stream: TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 fn wait_request(lsn: u64) -> String {
-    format!("GET /v1/wait?projection=p&lsn=0/{lsn:X}&timeout=1m HTTP/1.1\r\nHost: x\r\n\r\n")
+    format!(
+        "GET /v1/wait?projection=p&lsn=0/{lsn:X}&timeout=1m HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    )
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -364,7 +367,7 @@ async fn slow_heads_and_idle_connections_are_closed() {
     let server = server(Limits { head_time: Duration::from_millis(50), ..LIMITS }).await;
     assert_eq!(server.ask("").await, "");
     assert_eq!(server.ask("GET /healthz HTTP/1.1\r\nHo").await, "");
-    let kept = server.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let kept = server.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(kept.starts_with("HTTP/1.1 200 OK\r\n") && kept.ends_with("\r\n\r\nok"), "{kept}");
 }
 
@@ -381,8 +384,9 @@ async fn long_heads_and_nonsense_are_refused() {
 #[tokio::test]
 async fn quotes_in_a_request_line_are_taken_as_they_are() {
     let server = server(LIMITS).await;
-    let close = "Host: x\r\nConnection: close\r\n\r\n";
-    let first = "GET /v1/wait?projection=\"<7>\"&lsn=0/1 HTTP/1.1\r\nHost: \"\r\n\r\n";
+    let close = "Host: localhost\r\nConnection: close\r\n\r\n";
+    let first =
+        "GET /v1/wait?projection=\"<7>\"&lsn=0/1 HTTP/1.1\r\nHost: localhost\r\nX: \"\r\n\r\n";
     let answer = server.ask(&format!("{first}GET /v1/wait?lsn=\"7\" HTTP/1.1\r\n{close}")).await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(answer.contains(r#"there is no projection \"<7>\""#), "{answer}");
@@ -393,7 +397,7 @@ async fn quotes_in_a_request_line_are_taken_as_they_are() {
 async fn bodies_are_not_read() {
     let server = server(LIMITS).await;
     // The body never comes.
-    let head = "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n";
+    let head = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n";
     let answer = server.ask(head).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let answer = server.ask(&head.replace("GET", "POST")).await;
@@ -445,4 +449,45 @@ async fn stopping_answers_who_waits_and_closes_all() {
     assert_eq!(rest(idle).await, "");
     server.tasks.join_next().await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn who_follows_takes_no_connection_from_probes() {
+    let Limits { connections, waiters, followers, .. } = LIMITS;
+    assert!(connections > waiters + followers, "{connections}");
+}
+
+/// A name that a page on the web has made lead here is not one of ours.
+#[tokio::test]
+async fn without_a_token_other_names_are_refused() {
+    let server = server(LIMITS).await;
+    let ask = async |path: &str, host: &str| {
+        let head = format!("GET {path} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+        server.ask(&head).await.split(' ').nth(1).map(str::to_owned)
+    };
+    let (ok, refused) = (Some("200".to_owned()), Some("403".to_owned()));
+    for host in
+        ["localhost", "LocalHost:7433", "127.0.0.1:7433", "127.1.2.3", "[::1]:1", "read.example"]
+    {
+        assert_eq!(ask("/v1/status", &format!("Host: {host}\r\n")).await, ok, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:7433",
+        "localhost.evil.example",
+        "10.0.0.1",
+        "127.0.0.1.nip.io",
+    ] {
+        let host = format!("Host: {host}\r\n");
+        for path in ["/", "/v1/status", "/v1/dead-letters", "/nowhere"] {
+            assert_eq!(ask(path, &host).await, refused, "{host}");
+        }
+        for path in ["/healthz", "/metrics"] {
+            assert_eq!(ask(path, &host).await, ok, "{host}");
+        }
+        assert_ne!(ask("/readyz", &host).await, refused, "{host}");
+    }
+    // As the oldest clients ask.
+    let answer = server.ask("GET /v1/status HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
 }

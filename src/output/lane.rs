@@ -17,6 +17,20 @@ const LOOK_MAX: usize = 20_000;
 /// the last one.
 const TAKEN_BYTES_MAX: usize = 8 << 20;
 
+/// How much is taken in one go: so many entries, of which the last one may exceed so many bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) entries: usize,
+    pub(super) bytes: usize,
+}
+
+/// A step's.
+impl From<usize> for Room {
+    fn from(entries: usize) -> Self {
+        Self { entries, bytes: TAKEN_BYTES_MAX }
+    }
+}
+
 /// Where a sink says it stands with a projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -191,23 +205,24 @@ impl Scan {
         self.through = stored.is_last && stored.page.is_empty();
     }
 
-    /// Appends up to `room` entries to `out`, of no more than a step's bytes.
+    /// Appends entries to `out` while there is room.
     pub(super) fn take(
         &mut self,
         from: &Arrangement,
         tombstones: bool,
-        room: usize,
+        room: impl Into<Room>,
         out: &mut Vec<Entry>,
     ) {
+        let room = room.into();
         if self.stored.is_some() {
-            return self.take_stored(room, out);
+            return self.take_stored(room.entries, out);
         }
         let mut last: Option<&Entry> = None;
-        let end = out.len() + room;
+        let end = out.len() + room.entries;
         let mut bytes = 0;
         let after = self.after.take();
         for (looked, entry) in from.scan_after(after.as_deref()).enumerate() {
-            if out.len() == end || bytes >= TAKEN_BYTES_MAX || looked == LOOK_MAX {
+            if out.len() == end || bytes >= room.bytes || looked == LOOK_MAX {
                 self.after = last.map(|entry| entry.key().to_vec()).or_else(|| after.clone());
                 return;
             }
@@ -286,25 +301,26 @@ pub(super) enum Through {
     No,
 }
 
-/// Appends to `out` the log's entries from `seq` to before `until` that were current at `until`, at
-/// most `room` and no more than a step's bytes. Returns the next sequence number, and whether that was all; `None` when the log no
+/// Appends to `out` the log's entries from `seq` to before `until` that were current at `until`, while there
+/// is room. Returns the next sequence number, and whether that was all; `None` when the log no
 /// longer holds `seq`.
 pub(super) fn take_log(
     from: &Arrangement,
     seq: u64,
     until: Lsn,
-    room: usize,
+    room: impl Into<Room>,
     out: &mut Vec<Entry>,
 ) -> Option<(u64, Through)> {
+    let room = room.into();
     let mut next = seq;
-    let end = out.len() + room;
+    let end = out.len().saturating_add(room.entries);
     let mut bytes = 0;
     for entry in from.changes_from(seq)? {
         if entry.lsn() >= until {
             return Some((next, Through::Yes));
         }
         if until <= entry.superseded_at() {
-            if out.len() == end || bytes >= TAKEN_BYTES_MAX {
+            if out.len() == end || bytes >= room.bytes {
                 return Some((next, Through::No));
             }
             bytes += entry.bytes();

@@ -4,9 +4,13 @@
 //! arrangement itself; either way it sees each key at most once per reading, in its newest version.
 //! Nothing is kept for it: when the deletions that it would have needed are forgotten it is told so.
 
-use super::lane::{Cursor, Log, Scan, Through, take_log};
+use super::lane::{Cursor, Log, Room, Scan, Through, take_log};
 use crate::engine::{Arrangement, Entry};
 use crate::lsn::{Lsn, Place};
+
+/// There may be a thousand readers, each with what it was given last on its way to a client: with so much a
+/// reading is large enough, however few its rows are.
+const READ_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -43,14 +47,15 @@ impl Reader {
         Self { place, reached: place.at, cursor: None, from_nothing: place.at == Lsn::ZERO }
     }
 
-    /// At most `room` entries of what was committed before `applied`. None, and not whole: trying again
-    /// later will tell.
+    /// At most `room` entries of what was committed before `applied`, fewer where they are large. None, and not
+    /// whole: trying again later will tell.
     pub fn read(
         &mut self,
         from: &Arrangement,
         applied: Lsn,
         room: usize,
     ) -> Result<Reading, TooOld> {
+        let room = Room { entries: room, bytes: READ_BYTES_MAX };
         let mut entries = Vec::new();
         if self.reached.max(self.place.seen) > applied {
             // The engine has gone back to its last durable position.
@@ -238,6 +243,33 @@ mod tests {
                 }
             }
             assert_eq!(rows, rows_of(&arrangement), "seed {seed}");
+        }
+    }
+
+    /// By the scan that a reader begins with, and by the log that it goes on with.
+    #[test]
+    fn large_rows_are_read_few_at_a_time() {
+        let mut arrangement = Arrangement::default();
+        let large = vec![b'x'; 100 << 10];
+        let put = |arrangement: &mut Arrangement, lsn: u64| {
+            (0..20).for_each(|key| drop(arrangement.put(Entry::row(Lsn(lsn), &[key], &large))));
+        };
+        put(&mut arrangement, 10);
+        let mut reader = Reader::since(Place::default());
+        for applied in [Lsn(20), Lsn(40)] {
+            let mut read = 0;
+            loop {
+                let reading =
+                    reader.read(&arrangement, applied, 200).expect("nothing is forgotten");
+                let bytes: usize = reading.entries.iter().map(Entry::bytes).sum();
+                assert!(bytes <= READ_BYTES_MAX + 2 * large.len(), "{bytes}");
+                read += reading.entries.len();
+                if reading.whole {
+                    break;
+                }
+            }
+            assert_eq!(read, 20);
+            put(&mut arrangement, 30);
         }
     }
 }

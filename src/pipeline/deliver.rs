@@ -134,8 +134,16 @@ impl Machine {
     /// The sink was opened, and remembers these refusals. Those that we have not heard of ourselves are
     /// letters: its answer was lost, or given to a leader before us.
     pub fn remembered(&mut self, sink: usize, refused: impl Iterator<Item = Refused>) {
-        let refused: Vec<Refused> = refused.collect();
+        // An event of a name that had been removed, and with it what was known of its letters, begins anew.
+        let is_ours = |refused: &Refused| {
+            let log = self.event_log(self.sinks[sink].projections[refused.lane]);
+            log.is_none_or(|log| log.added <= refused.entry.lsn())
+        };
+        let (refused, of_before): (Vec<Refused>, Vec<Refused>) = refused.partition(is_ours);
         let Sink { feed, letters, .. } = &mut self.sinks[sink];
+        for Refused { lane, entry, .. } in of_before {
+            feed.settled_by_hand(lane, entry.key().to_vec());
+        }
         // Of a history that is not sent again what the sink has accepted meanwhile, only the sink knows.
         let is_still_refused = |lane: usize, key: &[u8], lsn: Lsn| {
             let is_it = |refused: &Refused| refused.lane == lane && refused.entry.key() == key;

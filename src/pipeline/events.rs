@@ -47,6 +47,8 @@ pub(super) struct EventLog {
     older: Vec<Layout>,
     /// Occurrences may be missing before the load that is to come.
     gap_at_load: bool,
+    /// Where it was added to a state that was there.
+    pub(super) added: Lsn,
     /// The checkpoint that makes its beginning durable.
     pub(super) begins_with: u64,
 }
@@ -60,7 +62,7 @@ struct Pending {
 impl EventLog {
     pub(super) fn new(init: EventInit, engine: &mut Engine, projection: usize) -> (Self, RowsOf) {
         let EventInit { maker, table, prefix, rows_of, last, stored_from, .. } = init;
-        let EventInit { gone_to, pending, older, gap_at_load, .. } = init;
+        let EventInit { gone_to, pending, older, gap_at_load, added, .. } = init;
         let pending: VecDeque<Pending> = pending.iter().filter_map(Pending::read).collect();
         let mut lookups: Vec<usize> = maker.lookups().collect();
         lookups.sort_unstable();
@@ -81,6 +83,7 @@ impl EventLog {
             stored_gone: None,
             older,
             gap_at_load,
+            added,
             begins_with: 0,
         };
         (log, rows_of)
@@ -413,20 +416,21 @@ pub fn gone_fact(event: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::KindPart;
+    use crate::engine::{EventNumber, KindPart};
     use crate::lsn::Lsn;
     use crate::sql::event::{Of, Texts, compile};
     use crate::sql::query::Schema;
 
-    fn maker(place: (usize, usize)) -> EventMaker {
+    fn maker(number: u32) -> EventMaker {
         let texts = Texts { when: Some("content <> ''"), data: "content, length(content) AS n" };
         let event = compile(Of::Message, texts, &Schema::default(), &[]).expect("sound");
-        EventMaker::new(event, vec![KindPart::Text("said:".into()), KindPart::Column(1)], place)
+        let kind = vec![KindPart::Text("said:".into()), KindPart::Column(1)];
+        EventMaker::new(event, kind, EventNumber::new(number))
     }
 
     #[test]
     fn what_waits_comes_back_from_the_store_as_it_was() {
-        let maker = maker((0, 1));
+        let maker = maker(0);
         let moment = Moment { lsn: Lsn(7), committed_at: -5, change: 3 };
         let base = maker.of_message("p", b"text").expect("text");
         let waiting = Pending { moment, base };
@@ -441,7 +445,7 @@ mod tests {
 
     #[test]
     fn keys_grow_with_the_changes_and_differ_between_events() {
-        let makers = [maker((0, 2)), maker((1, 2))];
+        let makers = [0, 1, (1 << 24) - 1].map(maker);
         let mut keys = Vec::new();
         for (lsn, change) in [(7, 1), (7, 2), (7, 300), (8, 1)] {
             let moment = Moment { lsn: Lsn(lsn), committed_at: 0, change };
@@ -452,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_message_is_made_taken_or_refused() {
-        let (maker, engine) = (maker((0, 1)), Engine::default());
+        let (maker, engine) = (maker(0), Engine::default());
         let moment = Moment { lsn: Lsn(7), committed_at: 0, change: 1 };
         let made = |content: &[u8]| {
             let base = maker.of_message("p", content).expect("text");

@@ -103,6 +103,8 @@ pub struct EventInit {
     pub older: Vec<Layout>,
     /// Occurrences may be missing up to where the load that is to come begins.
     pub gap_at_load: bool,
+    /// Where it was added to a state that was there: what a sink remembers of before is another one's.
+    pub added: Lsn,
 }
 
 pub struct SinkInit {

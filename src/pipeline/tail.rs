@@ -9,6 +9,9 @@ use super::operate::NotFollowed;
 use crate::engine::{Entry, EventPlace, RowsOf, log_from};
 use crate::value::Column;
 
+/// With so much a reading is large enough, however few its occurrences are.
+const READ_BYTES_MAX: usize = 256 << 10;
+
 /// One reading.
 #[derive(Debug)]
 pub struct Tailed {
@@ -37,7 +40,7 @@ impl Machine {
         EventPlace::at(self.progress.applied)
     }
 
-    /// At most `room` occurrences of this event, or of all, behind a place. `stored` reads the first of a
+    /// At most `room` occurrences of this event, or of all, behind a place, fewer where they are large. `stored` reads the first of a
     /// part's entries, and says whether these were all.
     pub fn tail<E: From<Fault>>(
         &self,
@@ -79,8 +82,15 @@ impl Machine {
         }
         entries.retain(|(_, entry)| entry.key() < until.as_slice());
         entries.sort_by(|a, b| a.1.key().cmp(b.1.key()));
-        let whole = until == end && entries.len() <= room;
-        entries.truncate(room);
+        let mut bytes = 0;
+        let fits = entries.iter().take(room).take_while(|(_, entry)| {
+            let fits = bytes < READ_BYTES_MAX;
+            bytes += entry.bytes();
+            fits
+        });
+        let fitting = fits.count();
+        let whole = until == end && entries.len() == fitting;
+        entries.truncate(fitting);
         let place = match entries.last() {
             // The engine may have gone back behind a reader.
             _ if whole => after.max(self.tail_end()),

@@ -65,6 +65,7 @@ impl Daemon {
             board: watch::channel(Arc::clone(&board)).1,
             status,
             token: watch::channel(options.token.map(Secret::new)).1,
+            listen: "127.0.0.1:0".to_owned(),
             refresh: options.refresh,
             tell: None,
             operator: None,

@@ -361,6 +361,101 @@ async fn a_rebuild_revives_what_was_quarantined() {
     assert_eq!(one(&world.reporting, "SELECT count(*)::text FROM things").await, "2");
 }
 
+/// Two rows of one step have halted it: the first retry sends both.
+#[tokio::test]
+async fn all_letters_of_a_halted_projection_are_tried_again_at_once() {
+    let world = World::new("CREATE TABLE things (id text PRIMARY KEY, note text)").await;
+    let name = world.name("things");
+    let config = world.config(&format!(
+        "[projection.{name}]\ntable = 'things'\non_error = 'halt'\n\
+         to.reporting = {{ table = 'things', indexes = ['(note)'] }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    let long = "SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) AS i";
+    let rows = ["a", "b", "c"].map(|id| format!("('{id}', ({long}))")).join(", ");
+    world.execute(&format!("INSERT INTO things VALUES {rows}")).await;
+    letters(&daemon, &name, "reporting", 3.0).await;
+    // Whoever cannot be found stops nobody else.
+    let unknown = "0123456789abcdef";
+    let list = printed(&daemon.command(&["dead-letters", "list"]).await);
+    let id = list.split(' ').next().expect("an id");
+    let said = refused(&daemon.command(&["dead-letters", "retry", unknown, id]).await, 1);
+    assert!(said.contains(&format!("{unknown}  there is no dead letter")), "{said}");
+    assert!(said.contains(&format!("{id}  refused again")), "{said}");
+
+    world.reporting.batch_execute("DROP INDEX things_note_idx").await.unwrap();
+    let said = printed(&daemon.command(&["dead-letters", "retry", "--all"]).await);
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert!(said.lines().next().expect("a line").ends_with("  accepted"), "{said}");
+    daemon.wait_for(&name, "reporting", &world.lsn().await).await;
+    daemon.wait_ready().await;
+    assert_eq!(one(&world.reporting, "SELECT count(*)::text FROM things").await, "3");
+}
+
+/// A sink that is away answers nobody: that is known without waiting for it.
+#[tokio::test]
+async fn a_retry_does_not_wait_for_a_sink_that_is_away() {
+    let world = World::new("CREATE TABLE things (id text PRIMARY KEY, note text)").await;
+    let name = world.name("things");
+    let config = world.config(&format!(
+        "[projection.{name}]\ntable = 'things'\n\
+         to.reporting = {{ table = 'things', indexes = ['(note)'] }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    let long = "SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) AS i";
+    world.execute(&format!("INSERT INTO things VALUES ('a', ({long})), ('b', ({long}))")).await;
+    letters(&daemon, &name, "reporting", 2.0).await;
+    world.reporting.batch_execute("DROP INDEX things_note_idx").await.unwrap();
+    world.reporting_net.cut();
+    until_metric(&daemon, "readside_sink_up", &[("sink", "reporting")], |up| up == 0.0).await;
+    let said = refused(&daemon.command(&["dead-letters", "retry", "--all"]).await, 1);
+    assert_eq!(said.matches("  waits: the sink is away").count(), 2, "{said}");
+    // It goes with what the sink is sent next.
+    world.reporting_net.heal();
+    letters(&daemon, &name, "reporting", 0.0).await;
+    assert_eq!(one(&world.reporting, "SELECT count(*)::text FROM things").await, "2");
+}
+
+/// What is quarantined keeps its letters, and they are counted.
+#[tokio::test]
+async fn letters_of_a_quarantined_projection_are_counted() {
+    let world = World::new("CREATE TABLE things (id text PRIMARY KEY, note text)").await;
+    let name = world.name("things");
+    let config = world.config(&format!(
+        "[projection.{name}]\nquery = 'SELECT id, note FROM things'\n\
+         to.search = {{ index = '{name}' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    world.execute("INSERT INTO things VALUES (repeat('long', 200), 'x')").await;
+    letters(&daemon, &name, "search", 1.0).await;
+    world.execute("ALTER TABLE things RENAME COLUMN note TO other").await;
+    world.execute("INSERT INTO things VALUES ('b', 'b')").await;
+    let standing = async |daemon: &Daemon| {
+        wait::until("the projection to stand apart", async || {
+            let (_, text) = daemon.try_get("/v1/status").await?;
+            let status: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            let of = &status["projections"][0];
+            if of["state"] == "quarantined" { Ok(of.clone()) } else { Err(of.to_string()) }
+        })
+        .await
+    };
+    standing(&daemon).await;
+    // The next pipeline does not have it at all.
+    let said = refused(&daemon.command(&["rebuild", &name]).await, 1);
+    assert!(said.contains("stays as it is"), "{said}");
+    let of = standing(&daemon).await;
+    assert_eq!(of["sinks"][0]["dead_letters"], 1, "{of}");
+    letters(&daemon, &name, "search", 1.0).await;
+    let list = printed(&daemon.command(&["dead-letters", "list"]).await);
+    assert_eq!(list.lines().count(), 1, "{list}");
+    // Nor can it be compared; that it goes there is known all the same.
+    let said = refused(&daemon.command(&["verify", &name, "--sink", "search"]).await, 1);
+    assert!(said.contains("is quarantined") && said.contains("note"), "{said}");
+}
+
 #[tokio::test]
 async fn a_daemon_that_is_away_and_a_token_that_is_another_one() {
     let world = World::new("CREATE TABLE things (id int PRIMARY KEY)").await;

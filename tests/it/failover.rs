@@ -255,6 +255,41 @@ async fn a_source_that_was_restored_to_the_past() {
     }
 }
 
+/// Occurrences have no place in another history: who looks on is told, and does not wait for what never comes.
+#[tokio::test]
+async fn who_looks_on_at_events_is_told_of_another_history() {
+    let mut world = World::new(ITEMS).await;
+    let items = world.projection("items", "items", &["id"]);
+    let event = format!(
+        "[event.{}]\ntable = 'items'\nwhen = 'old IS NULL'\ndata = 'new.id'\n\
+         to.reporting = {{ table = 'made' }}\n",
+        world.name("made")
+    );
+    let mut daemon = Daemon::start(&world.config(&format!("{items}{event}")));
+    daemon.wait_ready().await;
+    let restored = world.postgres.restored().await;
+    push_position(&world).await;
+    write(&world, &mut daemon, 0).await;
+    let events = format!("{}/v1/events", daemon.url());
+    let mut follower = http().get(&events).send().await.unwrap();
+    let begins = follower.chunk().await.unwrap().expect("where it begins");
+    let begins = String::from_utf8(begins.to_vec()).unwrap();
+    let id = begins.lines().find_map(|line| line.strip_prefix("id: ")).expect(&begins).to_owned();
+    world.move_source(&restored).await;
+    until_logged(&daemon, "it was restored to the past").await;
+    let rest = tokio::time::timeout(wait::BOUND, follower.text()).await;
+    let rest = rest.expect("the answer ends").unwrap();
+    assert!(rest.contains("event: gone"), "{rest}");
+    let again = http().get(format!("{events}?since={id}")).send().await.unwrap();
+    assert_eq!(again.status(), StatusCode::GONE, "{}", again.text().await.unwrap());
+    let tail = daemon.command(&["events", "tail", "--since", &id]).await;
+    assert_eq!(tail.status.code(), Some(1), "{tail:?}");
+    // Its log begins anew, and keeps nobody from going on.
+    followed(&world, &mut daemon).await;
+    let lsn = world.lsn().await;
+    daemon.wait_for(&world.name("made"), "reporting", &lsn).await;
+}
+
 #[tokio::test]
 async fn another_system_is_refused_until_it_is_accepted() {
     let mut world = World::new(ITEMS).await;

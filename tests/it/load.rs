@@ -284,6 +284,18 @@ async fn a_killed_load_goes_on_where_it_was() {
     until_metric(&daemon, "readside_durable_lsn", &[], |lsn| lsn >= end).await;
     daemon.kill9();
     world.execute("UPDATE wide SET n = 1 WHERE id % 10 = 0; DELETE FROM wide WHERE id < 100").await;
+    // What is durable of it counts from the beginning.
+    daemon.restart();
+    let first = wait::until("the load to go on", async || {
+        let (_, text) = daemon.try_get("/v1/status").await?;
+        let status: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let table = status["load"]["tables"][0].clone();
+        if table["chunks_done"].as_u64() > Some(0) { Ok(table) } else { Err(status.to_string()) }
+    })
+    .await;
+    assert!(first["rows"].as_u64() > Some(1000), "{first}");
+    daemon.kill9();
     daemon.set_config(&world.config(&wide));
     daemon.restart();
     let lsn = world.lsn().await;

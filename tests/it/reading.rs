@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, http, wait};
+use crate::harness::{Daemon, PostgresOptions, http, wait};
 use crate::world::{World, until_metric};
 
 /// No sink at all.
@@ -305,4 +305,63 @@ async fn follow_later(daemon: &Daemon, world: &World, page: &mut Page) {
             page.take(event);
         }
     }
+}
+
+/// A browser takes every answer but a 200 for the end, and then asks no more: it is told that the rows are
+/// away, and when to come again.
+#[tokio::test]
+async fn a_page_that_comes_during_the_load_is_told_to_come_again() {
+    let world = World::new(
+        "CREATE TABLE orders (id int PRIMARY KEY, note text);
+         CREATE TABLE pool (id int PRIMARY KEY)",
+    )
+    .await;
+    // The load begins when it has ended.
+    let other = world.postgres.client(&world.source).await;
+    other.batch_execute("BEGIN; INSERT INTO pool VALUES (1)").await.unwrap();
+    let mut daemon = Daemon::start(&config(&world, "[projection.orders]\ntable = 'orders'\n"));
+    wait::until("the load to wait", async || {
+        let (_, text) = daemon.try_get("/v1/status").await?;
+        if text.contains("\"waiting_for\":\"") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    let asked = http().get(format!("{}/v1/changes/orders?since=0/0", daemon.url()));
+    let answer = asked.send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let text = answer.text().await.unwrap();
+    assert!(text.starts_with("retry: 2000\nevent: away\ndata: {"), "{text}");
+    assert!(text.contains("being loaded") || text.contains("being built"), "{text}");
+    // What has to wait for a position is told why there is none to come.
+    let (status, text) = daemon.get("/v1/read/orders?key=[1]&lsn=FF/0&timeout=1ms").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{text}");
+    other.batch_execute("COMMIT").await.unwrap();
+    daemon.wait_ready().await;
+    let (status, text) = daemon.get("/v1/read/orders?key=x&lsn=FF/0&timeout=1ms").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{text}");
+    let (status, text) = daemon.get("/v1/read/orders?key=[1]&lsn=FF/0&timeout=1ms").await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT, "{text}");
+}
+
+/// Whoever stands beyond what is known here makes the source be asked; not each of them.
+#[tokio::test]
+async fn many_who_stand_beyond_the_source_share_its_answer() {
+    let options =
+        PostgresOptions { settings: &[("log_connections", "on")], ..PostgresOptions::default() };
+    let world = World::with(&options, "CREATE TABLE orders (id int PRIMARY KEY)").await;
+    let mut daemon = Daemon::start(&config(&world, "[projection.orders]\ntable = 'orders'\n"));
+    daemon.wait_ready().await;
+    let connections = || world.postgres.log().matches("connection authorized").count();
+    let before = connections();
+    let url = format!("{}/v1/changes/orders?since=FF/0", daemon.url());
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        let asked = http().get(&url);
+        asking.spawn(async move { asked.send().await.unwrap().status() });
+    }
+    while let Some(status) = asking.join_next().await {
+        assert_eq!(status.unwrap(), StatusCode::GONE);
+    }
+    let opened = connections() - before;
+    assert!(opened < 30, "{opened} connections for 60 clients");
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, beside};
-use crate::world::{World, one};
+use crate::world::{World, one, until_metric};
 
 const TABLES: &str = "
     CREATE TABLE orders (id int PRIMARY KEY, customer int NOT NULL, status text, total numeric(10, 2));
@@ -202,4 +202,31 @@ async fn what_is_on_its_way_is_no_difference() {
     assert_eq!(differences(&verified), Vec::<String>::new());
     stop.store(true, Ordering::Relaxed);
     assert_eq!(one(&world.client, "SELECT (count(*) > 60)::text FROM orders").await, "true");
+}
+
+/// A query may end in a semicolon with a comment behind it; a sink where the projection is halted comes to no
+/// position that could be waited for.
+#[tokio::test]
+async fn a_comment_behind_the_query_and_a_halted_sink() {
+    let world = World::new(
+        "CREATE TABLE things (id text PRIMARY KEY, note text); INSERT INTO things VALUES ('a', 'x')",
+    )
+    .await;
+    let name = world.name("things");
+    let config = world.config(&format!(
+        "[projection.{name}]\non_error = 'halt'\n\
+         query = \"\"\"SELECT id, note || ';--' AS note FROM things; -- all; of them\n/* ; */ \"\"\"\n\
+         to.reporting = {{ table = 'things' }}\nto.search = {{ index = '{name}' }}\n"
+    ));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_ready().await;
+    let verified = daemon.command(&["verify", &name]).await;
+    assert_eq!(differences(&verified), Vec::<String>::new());
+    world.execute("INSERT INTO things VALUES (repeat('long', 200), 'y')").await;
+    let labels = [("sink", "search"), ("projection", name.as_str())];
+    until_metric(&daemon, "readside_dead_letters", &labels, |count| count == 1.0).await;
+    let verified = daemon.command(&["verify", &name]).await;
+    let said =
+        String::from_utf8_lossy(&verified.stdout) + String::from_utf8_lossy(&verified.stderr);
+    assert!(said.contains("halted"), "{said}");
 }

@@ -1,5 +1,6 @@
 //! Events from configuration, catalog and store: bound, and made ready for the machine.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,8 @@ use crate::config::{
     template::Part as TemplatePart,
 };
 use crate::engine::{
-    Batch, EVENT_COLUMNS, EVENT_KEY, Entry, EventMaker, KindPart, RowsOf, event_columns, gap_entry,
+    Batch, EVENT_COLUMNS, EVENT_KEY, Entry, EventMaker, EventNumber, KindPart, RowsOf,
+    event_columns, gap_entry,
 };
 use crate::lsn::Lsn;
 use crate::pipeline::{EventInit, Layout, gone_fact, pending_fact, rows_lsn, told_fact};
@@ -180,6 +182,9 @@ struct EventFact {
     older: Vec<Layout>,
     /// It was not followed for a while.
     missed: bool,
+    /// Where it was added to a state that was there.
+    #[serde(default)]
+    added: u64,
 }
 
 /// What decides where a log goes on.
@@ -202,6 +207,7 @@ pub(super) struct Since<'a> {
 
 /// The events' logs; a gap is written into each that goes on where occurrences may be missing.
 pub(super) fn inits(
+    config: &Config,
     bound: &[Bound<'_>],
     table_names: &[String],
     since: &Since<'_>,
@@ -214,8 +220,9 @@ pub(super) fn inits(
         Rows::Table(_) | Rows::Query { .. } => None,
     });
     let events: Vec<_> = events.collect();
+    let numbers = numbers(config);
     let mut inits = Vec::new();
-    for (at, (bound, event)) in events.iter().enumerate() {
+    for (bound, event) in &events {
         let Some(definition) = bound.projection.event() else { continue };
         let name = bound.projection.name.clone();
         let shape =
@@ -223,6 +230,12 @@ pub(super) fn inits(
         let fact: Option<EventFact> = facts::read(store, &facts::event(&name))?;
         let known = fact.is_some();
         let missed = fact.as_ref().is_some_and(|fact| fact.missed);
+        let added = match &fact {
+            Some(fact) if !since.other_history => Lsn(fact.added),
+            Some(_) => Lsn::ZERO,
+            None if since.is_state_new => Lsn::ZERO,
+            None => since.position,
+        };
         let layout = Layout::of(&event.columns);
         let (mut older, mut was) = (Vec::new(), None);
         let (same, other) = match fact {
@@ -250,8 +263,15 @@ pub(super) fn inits(
             older.extend(log.last.as_ref().map(|last| before.ended(last.key())));
             older.drain(..older.len().saturating_sub(LAYOUTS_MAX));
         }
-        let fact =
-            EventFact { rows_of, shape, layout: Some(layout), older: older.clone(), missed: false };
+        let layout = Some(layout);
+        let fact = EventFact {
+            rows_of,
+            shape,
+            layout,
+            older: older.clone(),
+            missed: false,
+            added: added.0,
+        };
         facts::set(batch, facts::event(&name), &fact);
         let (table, prefix) = match (event.of, &definition.of) {
             (Of::Message, EventSource::Message { prefix }) => (None, Some(prefix.clone())),
@@ -274,7 +294,7 @@ pub(super) fn inits(
         if gap_at_load {
             log.forget_pending(rows_of, batch);
         }
-        let maker = EventMaker::new(Event::clone(event), kind(bound, event), (at, events.len()));
+        let maker = EventMaker::new(Event::clone(event), kind(bound, event), numbers[&*name]);
         let gone_to = if other.is_some() { None } else { store.fact(&gone_fact(&name))? };
         let Stored { last, first, pending } = log;
         inits.push(EventInit {
@@ -289,9 +309,32 @@ pub(super) fn inits(
             pending,
             older,
             gap_at_load,
+            added,
         });
     }
     Ok(inits)
+}
+
+/// Each event's number, which its name makes: whatever else is configured, and whoever makes the occurrences again
+/// (another instance of the group, a state that was lost), they have the same ids.
+fn numbers(config: &Config) -> BTreeMap<&str, EventNumber> {
+    let events = config.projections.iter().filter(|projection| projection.event().is_some());
+    numbers_of(events.map(|event| event.name.as_str()).collect())
+}
+
+fn numbers_of(names: BTreeSet<&str>) -> BTreeMap<&str, EventNumber> {
+    let mut taken = BTreeSet::new();
+    let number = |name| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, str::as_bytes(name));
+        let bytes = digest.as_ref().first_chunk::<4>().expect("a digest is longer");
+        let mut number = EventNumber::new(u32::from_be_bytes(*bytes));
+        // Of two names that make the same number, which hardly ever happens, the later one has the next.
+        while !taken.insert(number) {
+            number = number.next();
+        }
+        (name, number)
+    };
+    names.into_iter().map(number).collect()
 }
 
 /// The log of an event goes that means nothing any more; whether it had what not every sink has.
@@ -402,4 +445,19 @@ pub(super) fn forget_unused(
         batch.remove_fact(gone_fact(&name));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_events_number_does_not_depend_on_the_others() {
+        let many: Vec<String> = (0..20_000).map(|at| format!("event{at}")).collect();
+        let alone = numbers_of(BTreeSet::from(["event7"]));
+        let all = numbers_of(many.iter().map(String::as_str).collect());
+        assert_eq!(all["event7"], alone["event7"]);
+        let distinct: BTreeSet<&EventNumber> = all.values().collect();
+        assert_eq!(distinct.len(), many.len(), "where two names make the same number, too");
+    }
 }

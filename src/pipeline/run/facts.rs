@@ -14,8 +14,8 @@
 //! chunk/ID              a chunk of it that is durable: the position its snapshot had seen
 //! loaded/NAME           rows that loads have brought, ever
 //! floor/ROWS-OF         below it deletions may be forgotten
-//! generation/SINK/PROJECTION, told/SINK/PROJECTION, dead/SINK/PROJECTION/KEY,
-//! rebuild/SINK/PROJECTION
+//! generation/SINK/PROJECTION, told/SINK/PROJECTION, rebuild/SINK/PROJECTION,
+//! dead/SINK/PROJECTION/KEY, payload/SINK/PROJECTION/KEY, waived/SINK/PROJECTION/KEY
 //! ```
 
 use serde::de::DeserializeOwned;

@@ -42,6 +42,8 @@ pub(super) struct Lane {
 #[derive(Clone)]
 struct Health {
     up: bool,
+    /// Since it was up.
+    failures: u32,
     error: Option<String>,
     since: Time,
 }
@@ -73,7 +75,7 @@ impl Laid {
                 });
             }
             let health = known.map(|known| lock(&known.health).clone());
-            let unknown = || Health { up: false, error: None, since: Time::now() };
+            let unknown = || Health { up: false, failures: 0, error: None, since: Time::now() };
             sinks.push(Arc::new(SinkShared {
                 name: sink.name.clone(),
                 kind: sink.kind,
@@ -134,7 +136,7 @@ impl SinkShared {
         self.metrics.up.set(1);
         let mut health = lock(&self.health);
         if !health.up {
-            *health = Health { up: true, error: None, since: Time::now() };
+            *health = Health { up: true, failures: 0, error: None, since: Time::now() };
         }
     }
 
@@ -146,6 +148,7 @@ impl SinkShared {
             health.since = Time::now();
         }
         health.up = false;
+        health.failures = health.failures.saturating_add(1);
         health.error = Some(why.to_owned());
     }
 
@@ -155,6 +158,11 @@ impl SinkShared {
             Some(why) => blocked.insert(projection.to_owned(), why),
             None => blocked.remove(projection),
         };
+    }
+
+    /// It was tried again, and cannot be reached. (One that has failed once may just be opened anew.)
+    pub(super) fn is_away(&self) -> bool {
+        lock(&self.health).failures > 1
     }
 
     /// Why a projection stands still in it.

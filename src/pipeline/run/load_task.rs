@@ -48,10 +48,11 @@ pub(super) async fn run(
             }
         }
     };
-    let BegunLoad { mut plan, done, window, from } = begun;
+    let BegunLoad { mut plan, done, rows, window, from } = begun;
     shared.load_begins(
         &plan,
         &done,
+        &rows,
         tables.iter().map(|table| table_names[table.machine].as_str()),
     );
     let job = LoadJob {

@@ -5,6 +5,7 @@ mod changes;
 mod letters;
 mod read;
 mod rebuild;
+mod source_end;
 mod tail;
 mod verify;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(super) use self::changes::Hubs;
+pub(super) use self::source_end::SourceEnd;
 use super::PipelineError;
 use super::engine_thread::{Command, Commands};
 use super::questions::Question;
@@ -44,6 +46,8 @@ pub(super) struct Running {
     pub sinks: Arc<[Vec<SinkProjection>]>,
     /// Ends it.
     pub ended: mpsc::Sender<PipelineError>,
+    /// How far the source has come, by its own word.
+    pub source_end: Arc<SourceEnd>,
     /// Where those who follow its rows meet.
     pub hubs: Arc<Hubs>,
     /// Changes when a pipeline begins.
@@ -80,6 +84,10 @@ impl ByHand {
         running.ok().flatten().ok_or_else(between)
     }
 
+    fn is_away(&self, sink: &str) -> bool {
+        self.shared.laid().sinks.iter().any(|known| known.name == sink && known.is_away())
+    }
+
     /// For what changes something: whoever delivers has to know of it.
     async fn leading(&self) -> Result<Running, Refusal> {
         if self.shared.lead.delivers() {
@@ -96,10 +104,18 @@ impl Running {
         &self,
         question: impl FnOnce(oneshot::Sender<T>) -> Question,
     ) -> Result<T, Refusal> {
+        self.asked(question).await?.await.map_err(|_| between())
+    }
+
+    /// The same; the answer may be waited for, or not.
+    async fn asked<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<oneshot::Receiver<T>, Refusal> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Asked(question(reply));
         self.commands.send(command).await.map_err(|_| between())?;
-        answer.await.map_err(|_| between())
+        Ok(answer)
     }
 
     fn sink(&self, name: &str) -> Result<usize, Refusal> {
@@ -119,6 +135,13 @@ impl Running {
             }
             false => Ok(()),
         }
+    }
+
+    /// Whether it has rows at this moment.
+    async fn is_followed(&self, projection: &str) -> Result<(), Refusal> {
+        let (named, keys) = (projection.to_owned(), Vec::new());
+        let rows = self.ask(|reply| Question::Rows { projection: named, keys, reply }).await?;
+        rows.map(drop).map_err(|why| not_followed(projection, &why))
     }
 
     fn knows(&self, projection: &str) -> Result<(), Refusal> {
@@ -162,7 +185,7 @@ impl Operator for ByHand {
 
     fn retry(&self, id: String) -> Asked<Retried> {
         let this = self.clone();
-        Box::pin(async move { this.leading().await?.retry(&id).await })
+        Box::pin(async move { this.leading().await?.retry(&id, |sink| this.is_away(sink)).await })
     }
 
     fn drop_letter(&self, id: String) -> Asked<()> {
@@ -173,6 +196,15 @@ impl Operator for ByHand {
     fn read(&self, projection: String, key: Option<String>) -> Asked<ReadRow> {
         let this = self.clone();
         Box::pin(async move { this.running_soon().await?.read(&projection, key.as_deref()).await })
+    }
+
+    fn reads(&self, projection: String, key: Option<String>) -> Asked<()> {
+        let this = self.clone();
+        Box::pin(async move {
+            let running = this.running_soon().await?;
+            running.key(&projection, key.as_deref()).await?;
+            running.is_followed(&projection).await
+        })
     }
 
     fn changes(&self, projection: String, since: Option<Place>) -> Asked<Box<dyn ChangesFeed>> {

@@ -171,7 +171,7 @@ impl Pipeline {
     async fn run(&mut self, started: Started, seen: Seen) -> Result<(), PipelineError> {
         let Started {
             init,
-            load,
+            mut load,
             sinks,
             origin,
             scope,
@@ -191,8 +191,12 @@ impl Pipeline {
             Machine::new(init)?
         };
         machine.keyless(started.keyless);
-        if load.is_some() {
+        if let Some(load) = &mut load {
             self.shared.load_to_come();
+            if let Some(begun) = &mut load.begun {
+                let rows = load.tables.iter().map(|table| machine.table_rows(table.machine) as u64);
+                begun.rows = rows.collect();
+            }
         }
         let origin = sink::Origin { term: self.shared.lead.term(), ..origin };
         let (gulp_sender, gulps) = gulp_queue(GULPS);
@@ -207,6 +211,7 @@ impl Pipeline {
             epoch: origin.history.epoch,
             sinks: sinks.clone().into(),
             ended: ended.clone(),
+            source_end: Arc::default(),
             hubs: Arc::new(Hubs::default()),
             begun: self.shared.begun(),
         }));

@@ -23,6 +23,8 @@ pub(super) struct StartedLoad {
 pub(super) struct BegunLoad {
     pub plan: LoadPlan,
     pub done: BTreeSet<u32>,
+    /// By table of the plan: rows of it that the state has already.
+    pub rows: Vec<u64>,
     pub window: Window,
     pub from: Lsn,
 }
@@ -64,7 +66,7 @@ pub(super) fn unfinished(
     tracing::info!(chunks_done = done.len(), chunks_left = chunks_left.len(), "the load goes on");
     let from = Lsn(fact.from);
     let init = LoadInit { from, bound, chunks_left, backlog_end: store.backlog_end()? };
-    let begun = BegunLoad { plan: fact.plan, done, window, from };
+    let begun = BegunLoad { plan: fact.plan, done, rows: Vec::new(), window, from };
     Ok(Some((StartedLoad { tables, begun: Some(begun) }, init)))
 }
 
@@ -161,7 +163,7 @@ pub(super) async fn begin(
     let tables: Vec<String> = tables.iter().map(|table| names[table.machine].clone()).collect();
     tracing::info!(tables = tables.join(", "), chunks = plan.chunks.len(), from = %from, "a load begins");
     let fact = LoadFact { from: from.0, window: window.to_string(), tables, plan: plan.clone() };
-    Ok((BegunLoad { plan, done: BTreeSet::new(), window, from }, fact))
+    Ok((BegunLoad { plan, done: BTreeSet::new(), rows: Vec::new(), window, from }, fact))
 }
 
 /// The same, at once: made durable here.

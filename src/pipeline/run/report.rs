@@ -4,6 +4,7 @@
 mod applied;
 mod status;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 
 use self::applied::Applied;
 use super::apart::Apart;
-use super::laid::Laid;
+use super::laid::{Laid, Lane};
 use super::shared::{Shared, lock};
 use super::start;
 use crate::http::{KeptStatus, StateStatus, Time};
@@ -36,6 +37,8 @@ pub(super) struct Report {
     /// The machine's tables that it does not follow any more.
     fallen: watch::Sender<Vec<usize>>,
     apart: Apart,
+    /// By sink and projection of those: the letters that the store has.
+    letters_apart: HashMap<(String, String), u64>,
     /// The machine's projections, and behind them its events.
     projections: Vec<String>,
     /// Where these begin.
@@ -71,6 +74,11 @@ impl Report {
                 table
             })
             .collect();
+        let with_event = |at: usize| init.events.iter().any(|event| event.table == Some(at));
+        let (of_events, used) = (table_names.iter().enumerate(), table_names.iter());
+        let of_events = of_events.filter(|(at, _)| with_event(*at)).map(|(_, name)| name.as_str());
+        let used = used.chain(apart.tables.keys()).map(String::as_str);
+        shared.metrics.forget_other_tables(&used.collect(), &of_events.collect());
         if init.load.is_none() {
             *lock(&shared.load) = None;
         }
@@ -87,7 +95,9 @@ impl Report {
             sink.projections.iter().map(place).collect()
         });
         let lanes: Vec<Vec<usize>> = lanes.collect();
+        let letters_apart = letters_apart(&laid, &projections, store)?;
         Ok(Self {
+            letters_apart,
             counted: vec![Counts::default(); tables.len()],
             unmatched: vec![Counts::default(); tables.len()],
             table_metrics: tables,
@@ -273,4 +283,22 @@ impl Report {
 
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// What stands apart keeps its letters, which nobody counts as long as it does.
+fn letters_apart(
+    laid: &Laid,
+    followed: &[String],
+    store: &Store,
+) -> Result<HashMap<(String, String), u64>, state::Error> {
+    let mut letters = HashMap::new();
+    for sink in &laid.sinks {
+        for Lane { projection, .. } in &sink.lanes {
+            if !followed.contains(projection) {
+                let found = store.facts(&format!("dead/{}/{projection}/", sink.name))?.len();
+                letters.insert((sink.name.clone(), projection.clone()), found as u64);
+            }
+        }
+    }
+    Ok(letters)
 }

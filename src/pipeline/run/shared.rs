@@ -194,6 +194,7 @@ impl Shared {
             board: self.board.subscribe(),
             status: self.status.subscribe(),
             token: self.token.subscribe(),
+            listen: listen.clone(),
             refresh: Some(self.refresh_hook()),
             tell: Some(self.tell_hook()),
             operator: Some(Arc::new(ByHand::new(Arc::clone(self)))),
@@ -382,6 +383,7 @@ impl Shared {
         &self,
         plan: &LoadPlan,
         done: &BTreeSet<u32>,
+        rows: &[u64],
         tables: impl Iterator<Item = &'a str>,
     ) {
         let tables = tables.enumerate().map(|(at, table)| {
@@ -391,7 +393,7 @@ impl Shared {
             gauge.set(i64::try_from(expected).unwrap_or(i64::MAX));
             TableLoad {
                 table: table.to_owned(),
-                rows: 0,
+                rows: rows.get(at).copied().unwrap_or(0),
                 expected,
                 chunks_done: chunks.clone().filter(|chunk| done.contains(&chunk.id)).count() as u64,
                 chunks: chunks.count() as u64,

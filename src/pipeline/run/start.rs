@@ -218,7 +218,7 @@ pub(super) async fn prepare(
         committed_at,
     };
     let histories = histories::inits(&bound, &since, &mut kept, store, &mut batch)?;
-    let events = events::inits(&bound, &table_names, &since, &mut kept, store, &mut batch)?;
+    let events = events::inits(config, &bound, &table_names, &since, &mut kept, store, &mut batch)?;
     facts::set(&mut batch, facts::ROWS_OF, &kept.next_rows_of);
     for (used, fact) in used.iter().zip(kept.facts.iter().flatten()) {
         facts::set(&mut batch, facts::table(&used.name), fact);
@@ -390,12 +390,51 @@ fn forget_unused(config: &Config, bound: &[Bound<'_>], store: &Store) -> Result<
             batch.remove_fact(facts::output(&name));
         }
     }
+    forget_lanes(config, store, &mut batch)?;
     events::forget_unused(config, bound, store, &mut batch)?;
     histories::forget_unused(bound, store, &mut batch)?;
     for rows_of in &batch.dropped {
         batch.facts.push((format!("floor/{rows_of}"), None));
     }
     if batch.is_empty() { Ok(()) } else { Ok(store.write(&batch)?) }
+}
+
+/// What is remembered of lanes, each under `KIND/SINK/PROJECTION`, or one for each key behind that.
+const OF_LANES: [&str; 6] = ["dead", "generation", "payload", "rebuild", "told", "waived"];
+/// Facts that are looked at in one go.
+const PAGE: usize = 100;
+
+/// What is no longer configured is new when it is added again: its letters, above all, are of what it was.
+/// What stands apart is configured.
+fn forget_lanes(config: &Config, store: &Store, batch: &mut Batch) -> Result<(), state::Error> {
+    let goes_to = |sink: &str, projection: &str| {
+        let mut all = config.projections.iter();
+        let of = all.find(|known| known.name == projection);
+        of.is_some_and(|of| of.targets.iter().any(|(to, _)| to == sink))
+    };
+    for kind in OF_LANES {
+        let prefix = format!("{kind}/");
+        let mut after = String::new();
+        'pages: loop {
+            let page = store.facts_after(&prefix, &after, PAGE)?;
+            for (name, _) in &page {
+                let mut parts = name.splitn(3, '/');
+                let lane = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                if !goes_to(lane.0, lane.1) {
+                    batch.remove_fact(format!("{prefix}{name}"));
+                } else if parts.next().is_some() {
+                    // Keys are written in hexadecimal: behind all of them the next lane is looked at.
+                    after = format!("{}/{}/~", lane.0, lane.1);
+                    continue 'pages;
+                }
+            }
+            match page.last() {
+                Some((name, _)) => after.clone_from(name),
+                None => break,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The layout in words: equal words, equal encoding.

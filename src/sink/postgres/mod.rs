@@ -191,6 +191,15 @@ impl PostgresSink {
                 whole &= named == Some(true);
             }
             let judged = own.map(|own| self.origin.history.judge(own.watermark.clone()));
+            let is_log = self.projections[projection].role == Role::Events;
+            if let (true, Some(own), Some(judged)) = (is_log, own, &judged)
+                && judged.history != own.watermark.history
+                && judged.lsn < own.watermark.lsn
+            {
+                watermark::begin_anew(connection, self.origin.owner.name(), name, &judged.history)
+                    .await
+                    .map_err(|error| sink_error("begin a watermark anew", error))?;
+            }
             // A gap tells where the history stood, also where that means nothing any more.
             self.before.push(own.map(|own| own.watermark.clone()));
             let mut own = judged.filter(|_| usable);

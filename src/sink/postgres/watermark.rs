@@ -139,6 +139,20 @@ pub(super) async fn delete(
     connection.session().execute(sql, &[&owner, &projection, &tables]).await.map(|_| ())
 }
 
+/// The watermark of a log is of another history, whose positions may be further than this one's: it stands before
+/// all that will come. (Of rows a fill takes the watermark's place.)
+pub(super) async fn begin_anew(
+    connection: &Connection,
+    owner: &str,
+    projection: &str,
+    history: &str,
+) -> Result<(), Error> {
+    let sql = "UPDATE readside.watermark SET lsn = '0/0', settled = false, fingerprint = '', history = $3 \
+               WHERE owner = $1 AND projection = $2";
+    let told = connection.session().execute(sql, &[&owner, &projection, &history]).await;
+    told.map(|_| ())
+}
+
 /// What the system before has left to this one: its watermarks name another owner from here on, which
 /// fences it, and the tables of its unfinished fills go.
 pub(super) async fn take_over(

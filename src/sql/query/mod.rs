@@ -74,6 +74,7 @@ pub(super) use condition::conjuncts;
 pub use explain::explain;
 pub(super) use from::parts as object_name;
 pub(super) use naming::shown_name;
+pub use parse::without_end;
 pub use tables::{TableRef, tables};
 
 use sqlparser::ast::Ident;

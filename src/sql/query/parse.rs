@@ -68,6 +68,22 @@ impl Text<'_> {
     }
 }
 
+/// The query without the semicolon that ends it, and what is said behind that.
+pub fn without_end(text: &str) -> &str {
+    // What cannot be read is not for here to say.
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location();
+    let places = Places::new(text);
+    let mut end = text.len();
+    for token in tokens.unwrap_or_default().iter().rev() {
+        match token.token {
+            Token::Whitespace(_) | Token::EOF => {}
+            Token::SemiColon => end = places.of(token).start,
+            _ => break,
+        }
+    }
+    &text[..end]
+}
+
 pub(super) fn parse(text: &str) -> Result<(Query, Text<'_>), Fault> {
     let dialect = PostgreSqlDialect {};
     let places = Places::new(text);
@@ -172,5 +188,25 @@ fn placed(message: &str) -> (String, Option<Location>) {
     match split() {
         Some((what, location)) => (what, Some(location)),
         None => (message.to_owned(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_ends_before_its_semicolon() {
+        for (text, query) in [
+            ("SELECT 1", "SELECT 1"),
+            ("SELECT 1;", "SELECT 1"),
+            ("SELECT 'é;' ; -- all; of it", "SELECT 'é;' "),
+            ("SELECT 1 /* ; */;; \n/* ; */ ", "SELECT 1 /* ; */"),
+            ("SELECT 1 -- ;", "SELECT 1 -- ;"),
+            ("SELECT $$;$$", "SELECT $$;$$"),
+            ("SELECT 'unfinished;", "SELECT 'unfinished;"),
+        ] {
+            assert_eq!(without_end(text), query);
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Projections, sinks and events come, change and go.
 
+use redis::AsyncCommands;
 use reqwest::StatusCode;
 
 use super::{SHOP, generations, loaded, strings};
+use crate::events::stream;
 use crate::harness::{Daemon, wait};
-use crate::world::{SINKS, World, one};
+use crate::world::{SINKS, World, one, until_metric};
 
 #[tokio::test]
 async fn projections_come_change_and_go_and_the_others_go_on() {
@@ -164,5 +166,57 @@ async fn sinks_and_events_come_and_go() {
     assert_eq!(sinks.iter().map(|sink| &sink["name"]).collect::<Vec<_>>(), SINKS);
     assert_eq!(daemon.metrics().await.get("readside_sink_up", &[("sink", "archive")]), None);
     assert_eq!(loaded(&daemon, "orders").await, 3000.0);
+    let unmatched = daemon.metrics().await.series("readside_event_unmatched_total", &[]);
+    assert_eq!(unmatched, [], "no event is left that could take a change");
     assert_eq!(one(&archived, told).await, "1 2 3", "its tables stay as they are");
+}
+
+/// What is removed and added again begins as if it were new: nothing of what a sink refused before, or was
+/// ordered of it, is known any more.
+#[tokio::test]
+async fn what_is_added_again_has_no_letters_of_before() {
+    let world = World::new(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE u (id int PRIMARY KEY, v text)",
+    )
+    .await;
+    let (kept, made) = (world.name("kept"), world.name("made"));
+    let other = format!("[projection.{kept}]\ntable = 't'\nto.reporting = {{ table = 't' }}\n");
+    let event = format!(
+        "[event.{made}]\ntable = 'u'\nwhen = 'old IS NULL'\ndata = 'new.id, new.v'\n\
+         on_error = 'halt'\nto.cache = {{ stream = 'made:{{v}}' }}\n"
+    );
+    let mut daemon = Daemon::start(&world.config(&format!("{other}{event}")));
+    daemon.wait_ready().await;
+    let mut redis = world.redis.client().await;
+    let () = redis.set("made:a", "no stream").await.unwrap();
+    world.execute("INSERT INTO u VALUES (1, 'a')").await;
+    let labels = [("sink", "cache"), ("projection", made.as_str())];
+    until_metric(&daemon, "readside_dead_letters", &labels, |count| count == 1.0).await;
+    let listed = async |daemon: &Daemon| {
+        let list = daemon.command(&["dead-letters", "list"]).await;
+        String::from_utf8(list.stdout).unwrap().lines().count()
+    };
+    // A list is of what is durable.
+    assert_eq!(listed(&daemon).await, 1);
+    assert_eq!(daemon.reload(&world.config(&other)).await["result"], "applied");
+    daemon.wait_ready().await;
+    // Nor does anything count what nobody reads.
+    wait::until("the table to be counted no more", async || {
+        let metrics = daemon.metrics().await;
+        let of = |table| metrics.series("readside_changes_total", &[("table", table)]);
+        assert_ne!(of("public.t"), []);
+        let left = of("public.u");
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+    let () = redis.del("made:a").await.unwrap();
+    assert_eq!(daemon.reload(&world.config(&format!("{other}{event}"))).await["result"], "applied");
+    daemon.wait_ready().await;
+    assert_eq!(listed(&daemon).await, 0);
+    until_metric(&daemon, "readside_dead_letters", &labels, |count| count == 0.0).await;
+    world.execute("INSERT INTO u VALUES (2, 'a')").await;
+    let lsn = world.lsn().await;
+    daemon.wait_for(&made, "cache", &lsn).await;
+    let sent = stream(&world, "made:a").await;
+    assert_eq!(sent.len(), 1, "what happened before it was added again is none of its");
 }

@@ -21,10 +21,7 @@ use super::{ByHand, Running, between, not_followed};
 use crate::http::{ChangesFeed, Fed, Refusal, Why};
 use crate::lsn::{Lsn, Place};
 use crate::output::{Reader, Reading};
-use crate::pg;
 use crate::pipeline::run::questions::{ChangesEnd, Question};
-use crate::sink::delivery::chain;
-use crate::source::APPLICATION_NAME;
 use crate::value::Column;
 
 /// Rows of one reading.
@@ -37,8 +34,6 @@ const MOMENT: Duration = Duration::from_millis(2);
 const ROW_SHARE: Duration = Duration::from_micros(20);
 /// The engine's time for all readings is to its other time as one to this.
 const ENGINE_SHARE: u32 = 20;
-/// Who stands beyond what is known here waits so long for what the source says of it.
-const SOURCE_PATIENCE: Duration = Duration::from_secs(5);
 /// A pipeline that is being built is asked again.
 const BETWEEN_PAUSE: Duration = Duration::from_millis(100);
 
@@ -70,7 +65,7 @@ impl ByHand {
         projection: String,
         since: Option<Place>,
     ) -> Result<Box<dyn ChangesFeed>, Refusal> {
-        let running = self.running()?;
+        let running = self.running_soon().await?;
         running.has_rows(&projection)?;
         let laid = self.shared.laid();
         let changed = laid.followers(&projection).ok_or_else(between)?.subscribe();
@@ -81,7 +76,7 @@ impl ByHand {
         let (place, stands, first) = match since {
             Some(since) => {
                 if since.at > now.applied {
-                    is_of_this_source(&running, since.at).await?;
+                    self.is_of_this_source(&running, since.at, ANOTHER_HISTORY).await?;
                 }
                 let mut reader = Reader::since(since);
                 // Whether the position is too old is told at once, by the answer's status.
@@ -121,24 +116,19 @@ impl ByHand {
             first: first.or_else(|| reset(place)),
         }))
     }
-}
 
-/// Whether the source has ever come so far: after a restore from a backup it may never have.
-async fn is_of_this_source(running: &Running, at: Lsn) -> Result<(), Refusal> {
-    let asked = async {
-        let session = pg::connect(&running.params, APPLICATION_NAME).await?;
-        session.rows(&format!("SELECT pg_current_wal_insert_lsn() < '{at}'")).await
-    };
-    let away = |why: String| {
-        let error = format!("the source is asked whether it has come to {at}, and is away: {why}");
-        Refusal::new(Why::Away, error)
-    };
-    let answer = tokio::time::timeout(SOURCE_PATIENCE, asked).await;
-    let answer = answer.map_err(|_| away("no answer".to_owned()))?;
-    let rows = answer.map_err(|error| away(chain(&error)))?;
-    match rows.first().and_then(|row| row.first()?.as_deref()) {
-        Some("t") => Err(Refusal::new(Why::Gone, ANOTHER_HISTORY)),
-        _ => Ok(()),
+    /// Whether the source has ever come so far: after a restore from a backup it may never have.
+    pub(super) async fn is_of_this_source(
+        &self,
+        running: &Running,
+        at: Lsn,
+        if_not: &str,
+    ) -> Result<(), Refusal> {
+        // What it was seen to have written needs no question.
+        if at <= self.shared.wal_end() || running.has_come_to(at).await? {
+            return Ok(());
+        }
+        Err(Refusal::new(Why::Gone, if_not))
     }
 }
 

@@ -4,11 +4,12 @@
 //! A letter's id is a digest of sink, projection and key: the same as long as the row is refused there,
 //! whatever is restarted or filled anew.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::Running;
+use super::{Running, between};
 use crate::http::{Letter, LetterShown, Letters, LettersAsked, Refusal, Retried, Why};
 use crate::lsn::Lsn;
 use crate::pipeline::run::facts;
@@ -19,11 +20,18 @@ use crate::value::{self, Column};
 
 /// How long a retry waits for the sink's answer.
 const RETRY_PATIENCE: Duration = Duration::from_secs(10);
+/// Meanwhile it is looked so often whether the sink is there.
+const AWAY_PAUSE: Duration = Duration::from_millis(100);
 /// Facts that are looked at in one go.
 const PAGE: usize = 1_000;
 
+/// By projection, what the engine says of it: asked once for a page of letters, and not for each.
+type Shapes = BTreeMap<String, Option<(Vec<Column>, Vec<usize>)>>;
+
 /// A letter as the store or the engine has it.
 struct Found {
+    /// The next one begins behind it.
+    place: From,
     /// `None`: the row itself cannot be computed.
     sink: Option<usize>,
     projection: String,
@@ -76,31 +84,30 @@ impl Running {
                 .ok_or_else(|| Refusal::new(Why::Bad, "after: not the next of a page"))?,
         };
         self.ask(|reply| Question::Durable { reply }).await?;
-        let mut letters = Vec::new();
+        let (mut letters, mut shapes) = (Vec::new(), Shapes::default());
         loop {
-            let (found, next) = self.page(&from, asked.limit - letters.len()).await?;
+            let (found, next) = self.page(&from).await?;
             for found in found {
-                let letter = self.described(&found).await?;
-                let sink = |sink: &String| self.lacks(sink, &letter);
-                let projection = |projection: &String| *projection == letter.projection;
-                if asked.sink.as_ref().is_none_or(sink)
-                    && asked.projection.as_ref().is_none_or(projection)
-                {
-                    letters.push(letter);
+                let is_asked = asked.sink.as_ref().is_none_or(|sink| self.lacks(sink, &found))
+                    && asked.projection.as_ref().is_none_or(|asked| *asked == found.projection);
+                if !is_asked {
+                    continue;
+                }
+                letters.push(self.described(&found, &mut shapes).await?);
+                if letters.len() >= asked.limit {
+                    return Ok(Letters { letters, next: Some(found.place.to_string()) });
                 }
             }
             match next {
                 None => return Ok(Letters { letters, next: None }),
-                Some(next) if letters.len() >= asked.limit => {
-                    return Ok(Letters { letters, next: Some(next.to_string()) });
-                }
                 Some(next) => from = next,
             }
         }
     }
 
-    /// At most so many, and where the next page begins.
-    async fn page(&self, from: &From, limit: usize) -> Result<(Vec<Found>, Option<From>), Refusal> {
+    /// What is found in one look, and where the next one begins.
+    async fn page(&self, from: &From) -> Result<(Vec<Found>, Option<From>), Refusal> {
+        let limit = PAGE;
         match from {
             From::Fact(after) => {
                 let after = after.clone();
@@ -128,6 +135,7 @@ impl Running {
                     _ => From::Withheld(at + 1, None),
                 };
                 let found = withheld.into_iter().map(|Withheld { key, lsn, error }| Found {
+                    place: From::Withheld(*at, Some(key.clone())),
                     sink: None,
                     projection: projection.clone(),
                     key,
@@ -140,12 +148,12 @@ impl Running {
     }
 
     /// A row that cannot be computed is missing in every sink of its projection, as the metrics count it.
-    fn lacks(&self, sink: &str, letter: &Letter) -> bool {
-        let Some(refused_by) = &letter.sink else {
-            let of = self.config.projections.iter().find(|known| known.name == letter.projection);
+    fn lacks(&self, sink: &str, found: &Found) -> bool {
+        let Some(refused_by) = found.sink else {
+            let of = self.config.projections.iter().find(|known| known.name == found.projection);
             return of.is_some_and(|of| of.targets.iter().any(|(to, _)| to == sink));
         };
-        refused_by == sink
+        self.config.sinks[refused_by].name == sink
     }
 
     /// Of sinks and projections that are no longer configured nothing is said.
@@ -155,6 +163,7 @@ impl Running {
         let configured = self.config.projections.iter().find(|known| known.name == projection)?;
         configured.targets.iter().find(|(to, _)| to == sink)?;
         Some(Found {
+            place: From::Fact(name.to_owned()),
             sink: Some(self.sink(sink).ok()?),
             projection: projection.to_owned(),
             key: letter_key(key)?,
@@ -163,11 +172,15 @@ impl Running {
         })
     }
 
-    async fn described(&self, found: &Found) -> Result<Letter, Refusal> {
+    async fn described(&self, found: &Found, shapes: &mut Shapes) -> Result<Letter, Refusal> {
         let projection = found.projection.clone();
-        let shape = self.ask(|reply| Question::Shape { projection, reply }).await?;
+        if !shapes.contains_key(&projection) {
+            let named = projection.clone();
+            let shape = self.ask(|reply| Question::Shape { projection: named, reply }).await?;
+            shapes.insert(projection.clone(), shape);
+        }
         let is_event = self.is_event(&found.projection);
-        let key = match &shape {
+        let key = match &shapes[&projection] {
             // As its id is written everywhere.
             Some((columns, key)) if is_event => {
                 value::key_text(key.iter().map(|&at| &columns[at].ty), &found.key).replace('|', "/")
@@ -194,7 +207,7 @@ impl Running {
         self.ask(|reply| Question::Durable { reply }).await?;
         let mut from = Some(From::Fact(String::new()));
         while let Some(at) = from {
-            let (found, next) = self.page(&at, PAGE).await?;
+            let (found, next) = self.page(&at).await?;
             for found in found {
                 let sink = found.sink.map(|at| self.config.sinks[at].name.as_str());
                 if id(sink, &found.projection, &found.key) == wanted {
@@ -209,7 +222,7 @@ impl Running {
 
     pub(super) async fn letter(&self, wanted: &str) -> Result<LetterShown, Refusal> {
         let found = self.find(wanted).await?;
-        let letter = self.described(&found).await?;
+        let letter = self.described(&found, &mut Shapes::default()).await?;
         if let Some(sink) = found.sink.filter(|_| self.is_event(&found.projection)) {
             let payload = self.occurrence(sink, &found).await?;
             let payload_lsn = payload.as_ref().map(|_| found.lsn);
@@ -256,17 +269,35 @@ impl Running {
         Ok(String::from_utf8(json).ok().and_then(|json| RawValue::from_string(json).ok()))
     }
 
-    pub(super) async fn retry(&self, wanted: &str) -> Result<Retried, Refusal> {
+    /// Of a sink that `is_away` nobody waits for an answer.
+    pub(super) async fn retry(
+        &self,
+        wanted: &str,
+        is_away: impl Fn(&str) -> bool,
+    ) -> Result<Retried, Refusal> {
         let found = self.find(wanted).await?;
         let Some(sink) = found.sink else { return Err(cannot_be_computed("tried again")) };
         let (projection, key) = (found.projection, found.key);
-        let tried = self.ask(|reply| Question::Retry { sink, projection, key, reply });
-        match tokio::time::timeout(RETRY_PATIENCE, tried).await {
-            Ok(Ok(Tried::Accepted)) => Ok(Retried::Accepted),
-            Ok(Ok(Tried::Refused(error))) => Ok(Retried::Refused { error }),
-            Ok(Ok(Tried::NoLetter)) => Err(gone(wanted)),
-            Ok(Err(refusal)) => Err(refusal),
-            Err(_) => Ok(Retried::Waiting),
+        let tried = self.asked(|reply| Question::Retry { sink, projection, key, reply }).await?;
+        let name = &self.config.sinks[sink].name;
+        let away = async {
+            while !is_away(name) {
+                tokio::time::sleep(AWAY_PAUSE).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            tried = tried => match tried.map_err(|_| between())? {
+                Tried::Accepted => Ok(Retried::Accepted),
+                Tried::Refused(error) => Ok(Retried::Refused { error }),
+                Tried::NoLetter => Err(gone(wanted)),
+            },
+            () = away => {
+                Ok(Retried::Waiting { why: "the sink is away, and gets it when it is back" })
+            }
+            () = tokio::time::sleep(RETRY_PATIENCE) => {
+                Ok(Retried::Waiting { why: "the sink has not answered yet" })
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{Running, not_followed};
 use crate::http::{ReadRow, Refusal, Why};
+use crate::pipeline::NotFollowed;
 use crate::pipeline::run::questions::Question;
 use crate::sql::expr::read_value;
 use crate::value::{self, Column};
@@ -14,14 +15,8 @@ impl Running {
         projection: &str,
         key: Option<&str>,
     ) -> Result<ReadRow, Refusal> {
-        self.has_rows(projection)?;
-        let named = projection.to_owned();
-        let shape = self.ask(|reply| Question::Shape { projection: named, reply }).await?;
-        let apart = || Refusal::new(Why::Away, format!("projection {projection} is not followed"));
-        let (columns, key_columns) = shape.ok_or_else(apart)?;
-        let bytes = encoded(key, &columns, &key_columns)
-            .map_err(|error| Refusal::new(Why::Bad, format!("key: {error}")))?;
-        let (projection_of, key) = (projection.to_owned(), bytes);
+        let key = self.key(projection, key).await?;
+        let projection_of = projection.to_owned();
         let row = |reply| Question::Row { projection: projection_of, key, reply };
         let asked = self.ask(row).await?;
         let rows = asked.map_err(|why| not_followed(projection, &why))?;
@@ -33,6 +28,21 @@ impl Running {
         value::write_document(&rows.columns, row.value().unwrap_or_default(), None, &mut document)
             .map_err(|error| Refusal::new(Why::Conflict, format!("the row: {error}")))?;
         Ok(ReadRow { lsn: rows.applied, document })
+    }
+
+    /// What the projection's rows are known by, of what was asked for.
+    pub(super) async fn key(
+        &self,
+        projection: &str,
+        key: Option<&str>,
+    ) -> Result<Vec<u8>, Refusal> {
+        self.has_rows(projection)?;
+        let named = projection.to_owned();
+        let shape = self.ask(|reply| Question::Shape { projection: named, reply }).await?;
+        let apart = || not_followed(projection, &NotFollowed::Apart);
+        let (columns, key_columns) = shape.ok_or_else(apart)?;
+        encoded(key, &columns, &key_columns)
+            .map_err(|error| Refusal::new(Why::Bad, format!("key: {error}")))
     }
 }
 

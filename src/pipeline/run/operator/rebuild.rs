@@ -64,9 +64,10 @@ impl Running {
             begun.mark_unchanged();
             let why = format!("a rebuild of {projection} was asked for");
             self.ended.send(PipelineError::Changed(why)).await.map_err(|_| between())?;
-            // What is shown from now on is the next pipeline's.
-            let next = tokio::time::timeout(NEXT_PATIENCE, begun.changed()).await;
-            next.map_err(|_| between())?.map_err(|_| between())?;
+            // What is shown from now on is the next pipeline's. One that takes longer is none the less ordered.
+            if let Ok(next) = tokio::time::timeout(NEXT_PATIENCE, begun.changed()).await {
+                next.map_err(|_| between())?;
+            }
         }
         Ok(Rebuild { projection: projection.to_owned(), sinks: rebuilt, reloads })
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{ByHand, Running, between, not_followed};
+use super::{ByHand, Running, not_followed};
 use crate::config::Definition;
 use crate::engine::EventPlace;
 use crate::http::{ChangesFeed, Fed, Refusal, Why};
@@ -27,12 +27,29 @@ const ROW_SHARE: Duration = Duration::from_micros(20);
 /// A pipeline that is being built is asked again.
 const BETWEEN_PAUSE: Duration = Duration::from_millis(100);
 
+const ANOTHER_HISTORY: &str = "the source has never come to this place, it is of another history: begin anew, without `since`; what was told of before may never have been";
+
+/// What became of a reading.
+enum Read {
+    Tailed(Tailed),
+    End {
+        event: &'static str,
+        why: String,
+    },
+    /// The pipeline is being built.
+    Between,
+}
+
 struct Tail {
     by_hand: ByHand,
     /// `None`: of all events.
     event: Option<String>,
     place: EventPlace,
+    /// In which places are compared.
+    epoch: u64,
     occurred: watch::Receiver<()>,
+    /// Changes when a pipeline begins.
+    begun: watch::Receiver<()>,
     /// Not before this moment.
     pause_until: Option<Instant>,
     /// All there was has been given.
@@ -48,22 +65,26 @@ impl ByHand {
         since: Option<String>,
     ) -> Result<Box<dyn ChangesFeed>, Refusal> {
         let bad = |error| Refusal::new(Why::Bad, format!("since: {error}"));
-        let since = since.map(|since| since.parse().map_err(bad)).transpose()?;
-        let running = self.running()?;
+        let since: Option<EventPlace> =
+            since.map(|since| since.parse().map_err(bad)).transpose()?;
+        let running = self.running_soon().await?;
         if let Some(event) = &event {
             running.has_occurrences(event)?;
         }
         let occurred = self.shared.occurred().subscribe();
-        let place = match since {
-            Some(place) => place,
-            None => running.ask(|reply| Question::TailEnd { reply }).await?,
-        };
+        let end = running.ask(|reply| Question::TailEnd { reply }).await?;
+        let place = since.unwrap_or(end);
+        if place.lsn > end.lsn {
+            self.is_of_this_source(&running, place.lsn, ANOTHER_HISTORY).await?;
+        }
         let by_hand = self.clone();
         let tail = Tail {
             by_hand,
             event,
             place,
+            epoch: running.epoch,
             occurred,
+            begun: self.shared.begun(),
             pause_until: None,
             has_all: false,
             owes_place: true,
@@ -98,21 +119,23 @@ impl Tail {
     async fn portion(&mut self) -> Fed {
         loop {
             if self.has_all {
-                // An error cannot be: the sender lives as long as the daemon.
-                let _ = self.occurred.changed().await;
+                tokio::select! {
+                    // An error cannot be: the senders live as long as the daemon.
+                    _ = self.occurred.changed() => {}
+                    // It may be of another history.
+                    _ = self.begun.changed() => {}
+                }
                 self.has_all = false;
             }
             if let Some(until) = self.pause_until {
                 tokio::time::sleep_until(until.into()).await;
             }
             self.occurred.mark_unchanged();
+            self.begun.mark_unchanged();
             let tailed = match self.read().await {
-                Ok(Ok(tailed)) => tailed,
-                Ok(Err(why)) => {
-                    let event = self.event.as_deref().unwrap_or_default();
-                    return Fed::End { event: "away", why: not_followed(event, &why).error };
-                }
-                Err(_) => {
+                Read::Tailed(tailed) => tailed,
+                Read::End { event, why } => return Fed::End { event, why },
+                Read::Between => {
                     tokio::time::sleep(BETWEEN_PAUSE).await;
                     continue;
                 }
@@ -132,10 +155,20 @@ impl Tail {
         }
     }
 
-    async fn read(&self) -> Result<Result<Tailed, crate::pipeline::NotFollowed>, Refusal> {
-        let running = self.by_hand.running().map_err(|_| between())?;
+    async fn read(&self) -> Read {
+        let Ok(running) = self.by_hand.running() else { return Read::Between };
+        if running.epoch != self.epoch {
+            return Read::End { event: "gone", why: ANOTHER_HISTORY.to_owned() };
+        }
         let (event, after) = (self.event.clone(), self.place);
-        running.ask(|reply| Question::Tail { event, after, room: ROWS, reply }).await
+        match running.ask(|reply| Question::Tail { event, after, room: ROWS, reply }).await {
+            Ok(Ok(tailed)) => Read::Tailed(tailed),
+            Ok(Err(why)) => {
+                let event = self.event.as_deref().unwrap_or_default();
+                Read::End { event: "away", why: not_followed(event, &why).error }
+            }
+            Err(_) => Read::Between,
+        }
     }
 
     /// ```text

@@ -24,10 +24,10 @@ use self::source::{Answer, Source};
 use super::{ByHand, Running};
 use crate::config::SinkKind;
 use crate::engine::Entry;
-use crate::http::{Refusal, Verification, VerifyAsked, Why};
+use crate::http::{LaneState, Refusal, Verification, VerifyAsked, Why};
 use crate::lsn::Lsn;
-use crate::pipeline::Rows;
 use crate::pipeline::run::questions::Question;
+use crate::pipeline::{NotFollowed, Rows};
 use crate::sink::audit::{Audit, Difference, Kind, Subject};
 use crate::sink::delivery::chain;
 use crate::sink::elasticsearch::ElasticsearchAudit;
@@ -105,6 +105,7 @@ impl ByHand {
             false => self.running_soon().await?,
         };
         running.has_rows(&asked.projection)?;
+        self.can_be_compared(&running, &asked)?;
         let mut sinks = Vec::new();
         for (at, projections) in running.sinks.iter().enumerate() {
             let name = &running.config.sinks[at].name;
@@ -112,21 +113,53 @@ impl ByHand {
             let place = projections.iter().position(|of| of.name == asked.projection);
             sinks.extend(place.filter(|_| is_asked).map(|place| (at, place)));
         }
-        if sinks.is_empty() {
-            let projection = &asked.projection;
-            let error = match &asked.sink {
-                Some(sink) => format!("projection {projection} does not go to a sink {sink}"),
-                None => format!("projection {projection} goes to no sink, or is not followed"),
-            };
-            return Err(Refusal::new(Why::Unknown, error));
-        }
-        let (projection, keys) = (asked.projection.clone(), Vec::new());
-        let rows = running.ask(|reply| Question::Rows { projection, keys, reply }).await?;
-        rows.map_err(|why| super::not_followed(&asked.projection, &why))?;
+        running.is_followed(&asked.projection).await?;
         let (lines, received) = mpsc::channel(LINES);
         let this = self.clone();
         let work = async move { this.verify_all(&running, &asked, &sinks, lines).await };
         Ok(Verification { lines: received, work: Box::pin(work) })
+    }
+
+    /// Whether it goes to a sink that was asked for. A pipeline knows nothing of the lanes of a projection that
+    /// was quarantined when it was built.
+    fn can_be_compared(&self, running: &Running, asked: &VerifyAsked) -> Result<(), Refusal> {
+        let projection = &asked.projection;
+        let configured = running.config.projections.iter().find(|known| known.name == *projection);
+        let mut targets = configured.into_iter().flat_map(|known| &known.targets);
+        let is_asked = |to: &String| asked.sink.as_ref().is_none_or(|sink| sink == to);
+        if !targets.any(|(to, _)| is_asked(to)) {
+            let error = match &asked.sink {
+                Some(sink) => format!("projection {projection} does not go to a sink {sink}"),
+                None => format!("projection {projection} goes to no sink"),
+            };
+            return Err(Refusal::new(Why::Unknown, error));
+        }
+        if running.sinks.iter().flatten().any(|of| of.name == *projection) {
+            return Ok(());
+        }
+        let status = self.shared.status();
+        let shown = status.projections.iter().find(|of| of.name == *projection);
+        let why = match shown.and_then(|of| of.reason.clone()) {
+            Some(why) => NotFollowed::Quarantined(why),
+            None => NotFollowed::Apart,
+        };
+        Err(super::not_followed(projection, &why))
+    }
+
+    /// Why the sink comes to no position that could be waited for.
+    fn halted(&self, projection: &str, sink: &str) -> Option<Failure> {
+        let status = self.shared.status();
+        let of = status.projections.iter().find(|of| of.name == projection)?;
+        let lane = of.sinks.iter().find(|lane| lane.sink == sink)?;
+        if lane.state != LaneState::Halted {
+            return None;
+        }
+        Some(Failure::Other(match &lane.error {
+            Some(error) => format!("the projection stands still there: {error}"),
+            None => format!(
+                "the projection is halted there by a row that is refused: see `readside dead-letters list --sink {sink}`"
+            ),
+        }))
     }
 
     async fn verify_all(
@@ -140,16 +173,18 @@ impl ByHand {
             let config = &running.config.sinks[sink];
             let projections = &running.sinks[sink];
             let of = &projections[place];
-            let done = match config.kind {
-                SinkKind::Postgres => match PostgresAudit::open(config, of).await {
+            let done = match (self.halted(&of.name, &config.name), config.kind) {
+                (Some(halted), _) => Err(halted),
+                (None, SinkKind::Postgres) => match PostgresAudit::open(config, of).await {
                     Ok(audit) => self.verify(running, asked, sink, of, audit, &lines).await,
                     Err(error) => Err(error.into()),
                 },
-                SinkKind::Redis => match RedisAudit::open(config, projections, place).await {
+                (None, SinkKind::Redis) => match RedisAudit::open(config, projections, place).await
+                {
                     Ok(audit) => self.verify(running, asked, sink, of, audit, &lines).await,
                     Err(error) => Err(error.into()),
                 },
-                SinkKind::Elasticsearch => match ElasticsearchAudit::open(config, of) {
+                (None, SinkKind::Elasticsearch) => match ElasticsearchAudit::open(config, of) {
                     Ok(audit) => self.verify(running, asked, sink, of, audit, &lines).await,
                     Err(error) => Err(error.into()),
                 },

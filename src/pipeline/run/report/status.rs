@@ -65,6 +65,9 @@ impl Report {
                 let (lsn, settled) = self.laid.board.delivered(shown.board);
                 let lag_bytes = machine.applied().0.saturating_sub(lsn.0);
                 let lag_seconds = self.begun.elapsed().as_secs_f64();
+                let of = (sink.name.clone(), projection.to_owned());
+                let dead = self.letters_apart.get(&of).copied().unwrap_or(0);
+                shown.metrics.dead_letters.set(number(dead));
                 shown.metrics.lag_bytes.set(number(lag_bytes));
                 shown.metrics.lag_seconds.set(lag_seconds);
                 lanes.push(LaneStatus {
@@ -77,7 +80,7 @@ impl Report {
                     filled_rows: None,
                     lag_bytes,
                     lag_seconds,
-                    dead_letters: 0,
+                    dead_letters: dead,
                 });
             }
         }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use super::model::{POISON, Source};
 use super::*;
-use crate::engine::{EventMaker, EventPlace, GAP, KindPart, event_columns};
+use crate::engine::{EventMaker, EventNumber, EventPlace, GAP, KindPart, event_columns};
 use crate::sql::event::{Event, Of, Texts, compile};
 use crate::sql::expr::Collation;
 use crate::sql::query::{Schema, Table};
@@ -13,6 +13,7 @@ use crate::sql::query::{Schema, Table};
 /// Behind the lanes of the projections.
 pub(super) const EVENTS: [&str; 2] = ["changed", "made"];
 pub(super) const EVENT_ROWS_OF: [RowsOf; 2] = [40, 41];
+const EVENT_NUMBERS: [u32; 2] = [7, 3];
 pub(super) const HISTORY_ROWS_OF: RowsOf = 50;
 
 /// Both are of changes of A; the second one looks into B.
@@ -42,7 +43,7 @@ static COMPILED: LazyLock<[Event; 2]> = LazyLock::new(|| {
 
 pub(super) fn maker(event: usize) -> EventMaker {
     let kind = vec![KindPart::Text(EVENTS[event].to_owned())];
-    EventMaker::new(COMPILED[event].clone(), kind, (event, EVENTS.len()))
+    EventMaker::new(COMPILED[event].clone(), kind, EventNumber::new(EVENT_NUMBERS[event]))
 }
 
 /// The data's columns.
@@ -74,7 +75,7 @@ pub(super) fn occurrence(
         (_, None, new) => format!("{} {}", side(new), looked_up.unwrap_or_default()),
         _ => return None,
     };
-    let ordinal = (changed.ordinal - 1) * EVENTS.len() as u64 + event as u64 + 1;
+    let ordinal = ((changed.ordinal - 1) << 24) + u64::from(EVENT_NUMBERS[event]) + 1;
     Some((EventPlace { lsn: Lsn(changed.commit_lsn), ordinal: ordinal as i64 }, data))
 }
 

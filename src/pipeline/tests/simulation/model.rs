@@ -196,7 +196,7 @@ impl Source {
 
     /// What an event has to say at this place, what is looked up being of the transaction's end.
     pub(super) fn occurrence(&self, event: usize, place: EventPlace) -> String {
-        let ordinal = (place.ordinal as u64 - 1) / EVENTS.len() as u64 + 1;
+        let ordinal = ((place.ordinal as u64 - 1) >> 24) + 1;
         let changed = self.changes.get(&(place.lsn.0, ordinal));
         let changed = changed.unwrap_or_else(|| panic!("{place} never happened"));
         let looked_up = changed.new.as_ref().and_then(|(id, _)| {

@@ -167,6 +167,7 @@ pub(super) fn machine(kept: &Kept, sinks: &[Sink], bytes_max: [usize; 2]) -> Mac
             pending,
             older: Vec::new(),
             gap_at_load: load_to_come && !kept.is_live(0) && kept.facts.contains_key(GAP_FACT),
+            added: Lsn::ZERO,
         }
     });
     let history = sinks.iter().find_map(|sink| sink.history).map(|projection| {

@@ -12,6 +12,7 @@ use crate::sink::SinkProjection;
 use crate::source::APPLICATION_NAME;
 use crate::source::load::{ParseWindowError, Window};
 use crate::source::quote;
+use crate::sql::query;
 use crate::value::{self, Column, Type, ValueError};
 
 /// As the planner of projections sees unqualified names. A cursor's plan is one for all of its rows.
@@ -89,7 +90,7 @@ impl Source {
             Definition::Query { sql, .. } => {
                 let builds_texts = sql.to_ascii_lowercase().contains("string_agg");
                 let leniency = if builds_texts { Leniency::EqualParts } else { Leniency::Equal };
-                (format!("({}\n)", sql.trim_end().trim_end_matches(';')), leniency)
+                (format!("({}\n)", query::without_end(sql)), leniency)
             }
         };
         Ok(Self {
