@@ -243,6 +243,10 @@ impl Daemon {
         self.process = launch(&self.scratch, &all);
     }
 
+    pub(crate) fn has_state(&self) -> bool {
+        fs::read_dir(self.state_dir()).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
     /// As a loss of the state's disk: only while it is not running.
     pub(crate) fn lose_state(&mut self) {
         assert!(self.process.exited().is_some(), "the daemon is still running");

@@ -91,6 +91,9 @@ impl Targets<'_> {
         let config = self.config;
         let Targets { daemon, source, reporting, cache, search, .. } = self;
         let daemon = daemon.get_or_insert_with(|| Daemon::start_noting_syncs(config));
+        if dies(Victim::Source) {
+            has_begun(daemon).await;
+        }
         if dies(Victim::Daemon) {
             daemon.kill9();
         }
@@ -233,6 +236,7 @@ impl Targets<'_> {
             }
             15..17 => self.cache.restart().await,
             17 => {
+                has_begun(daemon).await;
                 self.source.stop_immediate().await;
                 self.source.restart().await;
             }
@@ -255,4 +259,15 @@ impl Targets<'_> {
             _ => {}
         }
     }
+}
+
+/// At its very first start it wants its source to be there.
+async fn has_begun(daemon: &mut Daemon) {
+    wait::until("the daemon to have a state", async || {
+        if let Some(status) = daemon.exited() {
+            panic!("the daemon ended by itself ({status})");
+        }
+        daemon.has_state().then_some(()).ok_or("it has none")
+    })
+    .await;
 }
