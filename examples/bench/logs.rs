@@ -50,8 +50,12 @@ pub(crate) async fn run(servers: &Servers, report: &mut Report) -> Result<()> {
         daemons.push((what, daemon));
     }
     let end = wal(servers, &source).await?;
+    let target = servers.target.client("postgres").await;
     let mut plain = 0.0;
     for (what, mut daemon) in daemons {
+        // What the one before has left to write is not the next one's.
+        source.batch_execute("CHECKPOINT").await?;
+        target.batch_execute("CHECKPOINT").await?;
         let caught_up = catch_up(&mut daemon, &end).await?;
         daemon.terminate().await;
         let drop = format!("SELECT pg_drop_replication_slot('bench_{what}')");

@@ -399,7 +399,14 @@ impl Sink {
             // A look at rows that have not changed: the sink is not asked.
             return;
         }
-        let mut lanes = self.transaction.take().unwrap_or_else(|| self.lanes.clone());
+        let is_seen = step.settled || !self.hides_fills;
+        let begun = self.transaction.take();
+        let in_place = is_seen && begun.is_none();
+        let mut lanes = match begun {
+            Some(begun) => begun,
+            None if in_place => std::mem::take(&mut self.lanes),
+            None => self.lanes.clone(),
+        };
         for part in &step.lanes {
             let lane = &mut lanes[part.lane];
             let was = lane.watermark;
@@ -423,7 +430,10 @@ impl Sink {
                 continue;
             }
             if part.finish_fill {
-                let fill = self.lanes[part.lane].fill.take().expect("a fill was begun");
+                // Fills go beside steps.
+                let beside =
+                    if in_place { &mut lane.fill } else { &mut self.lanes[part.lane].fill };
+                let fill = beside.take().expect("a fill was begun");
                 (lane.rows, lane.refused, lane.fill) = (fill.rows, fill.refused, None);
             }
             let keeps_history = self.history == Some(part.lane);
@@ -468,11 +478,15 @@ impl Sink {
                 );
             }
         }
-        // Fills go beside steps.
-        for (lane, now) in lanes.iter_mut().zip(&self.lanes) {
-            lane.fill.clone_from(&now.fill);
+        if !in_place {
+            for (lane, now) in lanes.iter_mut().zip(&mut self.lanes) {
+                lane.fill = now.fill.take();
+                if !is_seen {
+                    now.fill.clone_from(&lane.fill);
+                }
+            }
         }
-        if step.settled || !self.hides_fills {
+        if is_seen {
             self.lanes = lanes;
             self.look();
         } else {
