@@ -210,7 +210,7 @@ fn retryable(error: &SinkError) -> &str {
 
 fn fatal<T>(result: Result<T, SinkError>) -> String {
     match result {
-        Err(error @ SinkError::Fatal { .. }) => error.to_string(),
+        Err(error @ (SinkError::Fatal { .. } | SinkError::Blocked { .. })) => error.to_string(),
         Err(error) => panic!("not fatal: {error}"),
         Ok(_) => panic!("not refused"),
     }
