@@ -98,24 +98,27 @@ fn minutes() -> Option<u64> {
 
 struct SearchSink {
     place: schema::Search,
-    /// In long runs it is killed, so it is nobody else's.
+    /// In long runs it is killed.
     own: Option<PrivateSearch>,
+    /// In others it is left alone.
+    spared: Option<PrivateSearch>,
 }
 
 impl SearchSink {
     async fn start() -> SearchSink {
-        if minutes().is_some() {
-            return SearchSink::own().await;
+        let mut sink = SearchSink::own().await;
+        if minutes().is_none() {
+            sink.spared = sink.own.take();
         }
-        let url = harness::Search::shared().await.url().into();
-        SearchSink { place: schema::Search { url, prefix: unique("oracle") }, own: None }
+        sink
     }
 
+    /// A server of this trial alone: a watermark there is named by its projection, and those are the same in each trial.
     async fn own() -> SearchSink {
         let prefix = unique("oracle");
         let own = harness::Search::private().await;
         let url = own.search.url().into();
-        SearchSink { place: schema::Search { url, prefix }, own: Some(own) }
+        SearchSink { place: schema::Search { url, prefix }, own: Some(own), spared: None }
     }
 }
 
