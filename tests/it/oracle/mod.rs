@@ -354,10 +354,8 @@ impl Trial {
             cache: self.cache.clients().await,
             search: self.search.as_ref().map(|search| &search.place),
         };
-        // A backlog of more than a step may be told again from where it began.
-        let is_repeated = self.step_rows.is_some();
         let logs = &mut self.logs;
-        match logs.compare(source, &mut stores, &self.history, &self.losses, is_repeated).await {
+        match logs.compare(source, &mut stores, &self.history, &self.losses).await {
             Ok(compared) => eprintln!("oracle: {compared}"),
             Err(wrong) => panic!("at {lsn}: {wrong}"),
         }

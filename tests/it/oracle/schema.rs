@@ -396,12 +396,10 @@ pub(super) fn config(
     step_rows: Option<u32>,
 ) -> String {
     let steps = step_rows.map(|rows| format!("step_rows = {rows}\n")).unwrap_or_default();
-    // Without backlogs each event is there once, whatever is killed.
-    let of_cache = step_rows.unwrap_or(1_000_000);
     let mut toml = format!(
         "[source]\nurl = {source:?}\n\
          [sink.reporting.postgres]\nurl = {reporting:?}\n{steps}\
-         [sink.cache.redis]\nurl = {cache:?}\nstep_rows = {of_cache}\n"
+         [sink.cache.redis]\nurl = {cache:?}\n{steps}"
     );
     if let Some(search) = search {
         toml += &format!("[sink.search.elasticsearch]\nurl = {:?}\n", search.url);
