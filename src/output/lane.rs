@@ -263,7 +263,7 @@ impl Scan {
     /// The log from where the scan began.
     pub(super) fn following(&self, from: &Arrangement) -> Cursor {
         // Nothing in a log is superseded.
-        let whole_from = if from.is_log() { Lsn::ZERO } else { Lsn(from.last_change().0 + 1) };
+        let whole_from = if from.is_log() { Lsn::ZERO } else { scan_whole_from(from) };
         Cursor::Log(Log { seq: self.seq, whole_from })
     }
 
@@ -271,6 +271,12 @@ impl Scan {
     pub(super) fn log_seq(&self) -> u64 {
         self.seq
     }
+}
+
+/// The first position at which a scan of rows can be whole: behind all that has changed, deletions included that are
+/// forgotten already, as after a restart within the transaction that made them.
+pub(super) fn scan_whole_from(rows: &Arrangement) -> Lsn {
+    Lsn(rows.last_change().0 + 1).max(rows.tombstone_floor())
 }
 
 impl Cursor {

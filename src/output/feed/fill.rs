@@ -10,7 +10,9 @@ use super::{Feed, Progress, Rows, last_of_each, versions};
 use crate::engine::{Arrangement, Arrivals, Engine, Entry};
 use crate::lsn::Lsn;
 use crate::output::Work;
-use crate::output::lane::{Cursor, Log, Scan, Stage, Through, take_log, take_some};
+use crate::output::lane::{
+    Cursor, Log, Scan, Stage, Through, scan_whole_from, take_log, take_some,
+};
 
 /// Rows of a fill go in larger portions than steps: nobody sees them as a state of any position, so only
 /// other lanes' waiting bounds them.
@@ -125,7 +127,7 @@ impl Feed {
                     }
                     let following = scan.following(rows_of);
                     let cursor = if lane.is_history() {
-                        lane.whole_from = Lsn(rows_of.last_change().0 + 1);
+                        lane.whole_from = scan_whole_from(rows_of);
                         Cursor::since(arrangement, lane.filled_from, applied)?
                     } else {
                         following
